@@ -1,0 +1,52 @@
+"""How much is measured: the `[policy]` of a suite, which the planner and the worker both read. Seconds and counts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from harness.errors import ProblemError
+
+PROBES_S = 0.05  # two reference probes of 12 ms, before and after a visit
+FIXED_S = 0.05  # what a visit costs beside its warm-up and its samples: a fork, tensors, ten placements
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """When a visit, a case and a run are done. Raises ProblemError for a value that is no sensible amount."""
+
+    rounds: int = 3  # least number of visits a case, each in a process of its own
+    max_rounds: int = 12  # cases wider than target_width are visited again, up to this
+    target_width: float = 0.03  # half of the 95 % interval between visits, over the latency
+    warm_up_s: float = 0.1  # at least; longer until steady
+    visit_time_s: float = 0.2  # timed seconds a visit ...
+    min_samples: int = 20  # ... but at least these
+    visit_limit_s: float = 60.0  # one visit, set-up included
+    time_limit_s: float | None = None  # the whole run; it ends between visits
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.name == "time_limit_s":
+                continue
+            whole = field.name in ("rounds", "max_rounds", "min_samples")
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value <= 0:
+                kind = "a whole number" if whole else "a number"
+                raise ProblemError(field.name, f"{value!r} is not {kind} above 0")
+        if self.min_samples < 3:
+            raise ProblemError("min_samples", f"{self.min_samples} is too few for an interval", hint="Use 3 or more.")
+        if self.max_rounds < self.rounds:
+            raise ProblemError("max_rounds", f"{self.max_rounds} is below rounds = {self.rounds}", hint="Raise max_rounds.")
+
+    def visit_estimate_s(self, call_s: float) -> float:
+        """What a visit of a case with calls of `call_s` seconds will take, start of its process included."""
+        return FIXED_S + PROBES_S + max(self.warm_up_s, 3 * call_s) + max(self.visit_time_s, (self.min_samples + 10) * call_s)
+
+    def as_message(self) -> dict[str, Any]:
+        """As it crosses the pipe and stands in run.json."""
+        return asdict(self)
+
+
+def guess_call_s(macs: int, minimum_bytes: int) -> float:
+    """A rough guess of a call, in seconds, to plan with before anything is measured: 25 GMAC/s, 5 GB/s, 10 us of overhead. Never shown."""
+    return max(macs / 25e9, minimum_bytes / 5e9, 10e-6)

@@ -1,0 +1,160 @@
+"""Figures with their intervals, from samples that are not independent.
+
+    samples  ->  blocks of one visit  ->  visits of one case
+                 interval within          interval between
+
+In: seconds. Out: an `Estimate`, or plain numbers. Pure: no device, no clock, no file, no torch; both sides of the pipe use it.
+Why blocks: back-to-back samples of one process remember each other. With an autocorrelation of 0.9 an interval from order
+statistics of the samples covers the truth in 31 % of simulations instead of 95 %; medians of blocks forget far more.
+Why visits: processes differ by more than their samples tell (address layout, page colour, neighbours), so what is shown is the
+centre of several processes, with the interval between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from math import cos, exp, log, pi, sin, sqrt, tan
+from statistics import fmean, median, stdev
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONFIDENCE = 0.95
+FEWEST_VISITS = 3  # below this the spread between visits says too little; the interval within a visit is shown instead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A duration with its 95 % interval, and what the interval stands on. Raises ValueError unless 0 < low <= value <= high."""
+
+    value_s: float
+    low_s: float
+    high_s: float
+    units: int  # blocks of one visit, or visits of one case: never samples
+    between: bool  # True: interval between visits; False: within one visit
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low_s <= self.value_s <= self.high_s:
+            raise ValueError(f"not an interval around its figure: {self}")
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval over the figure, a fraction."""
+        return (self.high_s - self.low_s) / (2 * self.value_s)
+
+
+@lru_cache(maxsize=1024)
+def student_t(probability: float, degrees: int) -> float:
+    """Quantile of Student's t, for probabilities from 0.5 on: bisection over the closed forms of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    if not 0.5 <= probability < 1 or degrees < 1:
+        raise ValueError(f"no quantile of t at probability {probability} with {degrees} degrees of freedom")
+    low, high = 0.0, pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _central_share(middle, degrees) < 2 * probability - 1:
+            low = middle
+        else:
+            high = middle
+    return tan(low) * sqrt(degrees)
+
+
+def _central_share(angle: float, degrees: int) -> float:
+    """P(|T| < tan(angle) * sqrt(degrees)) for Student's T: a finite series in the cosine, for odd and for even degrees of freedom."""
+    odd = degrees % 2
+    term = cos(angle) if odd else 1.0
+    total = term if degrees > 1 else 0.0
+    for k in range(2 if odd else 1, degrees - 2, 2):
+        term *= cos(angle) ** 2 * k / (k + 1)
+        total += term
+    return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
+
+
+def quantile(samples: Sequence[float], fraction: float) -> float:
+    """Quantile with linear interpolation between order statistics (Hyndman and Fan, type 7: numpy's default)."""
+    ordered = sorted(samples)
+    position = fraction * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+
+
+def median_deviation(samples: Sequence[float]) -> float:
+    """Median absolute deviation from the median, in the unit of the samples, unscaled."""
+    centre = median(samples)
+    return median([abs(x - centre) for x in samples])
+
+
+def lag1(samples: Sequence[float]) -> float | None:
+    """Correlation of each sample with the one before it (Box and Jenkins, chapter 2): near 0 for independent samples; None below three."""
+    if len(samples) < 3:
+        return None
+    centre = fmean(samples)
+    deviations = [x - centre for x in samples]
+    spread = sum(d * d for d in deviations)
+    return sum(a * b for a, b in pairwise(deviations)) / spread if spread else 0.0
+
+
+def drift(samples: Sequence[float]) -> float | None:
+    """Median of the second half over that of the first, less 1; None below four samples."""
+    if len(samples) < 4:
+        return None
+    middle = len(samples) // 2
+    return median(samples[middle:]) / median(samples[:middle]) - 1
+
+
+def blocks(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequence[float]]:
+    """The samples cut at `block_ends`, which are cumulative counts."""
+    return [samples[start:end] for start, end in pairwise([0, *block_ends])]
+
+
+def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> Estimate:
+    """The median of one visit's samples, with the t interval over the logarithms of its block medians.
+
+    No interval is narrower than the clock: each side is at least half of `resolution_s` (seconds a call) away. One block alone
+    says nothing about spread; then the interval reaches from the smallest to the largest sample.
+    """
+    value = median(samples)
+    medians = [median(block) for block in blocks(samples, block_ends) if block]
+    if len(medians) < 2:
+        low, high = min(samples), max(samples)
+    else:
+        low, high = _around(value, medians)
+    floor = min(resolution_s / 2, value / 2)
+    return Estimate(value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), units=len(medians), between=False)
+
+
+def interval_between(visits: Sequence[float]) -> Estimate:
+    """The geometric mean of the visits' figures, with the t interval over their logarithms. Needs at least two; each is one process."""
+    value = exp(fmean(map(log, visits)))
+    low, high = _around(value, visits)
+    return Estimate(value_s=value, low_s=min(low, value), high_s=max(high, value), units=len(visits), between=True)
+
+
+def spread_between(visits: Sequence[float]) -> float | None:
+    """Standard deviation of the visits' logarithms: their coefficient of variation while it is small. None below two."""
+    return stdev(map(log, visits)) if len(visits) > 1 else None
+
+
+def _around(value: float, figures: Sequence[float]) -> tuple[float, float]:
+    logs = [log(x) for x in figures]
+    half = student_t((1 + CONFIDENCE) / 2, len(logs) - 1) * stdev(logs) / sqrt(len(logs))
+    return value * exp(-half), value * exp(half)
+
+
+def describe(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> dict[str, float | None]:
+    """The columns of the record that follow from a visit's samples alone, in seconds a call. Needs at least one sample."""
+    within = interval_within(samples, block_ends, resolution_s)
+    return {
+        "latency_s": within.value_s,
+        "latency_low_s": within.low_s,
+        "latency_high_s": within.high_s,
+        "latency_min_s": min(samples),
+        "latency_p10_s": quantile(samples, 0.1),
+        "latency_median_s": within.value_s,
+        "latency_mad_s": median_deviation(samples),
+        "lag1": lag1(samples),
+        "drift": drift(samples),
+    }

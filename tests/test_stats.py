@@ -1,0 +1,80 @@
+"""Intervals: against scipy, against the definition, and against simulated truths."""
+
+from __future__ import annotations
+
+import random
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from harness import stats
+
+durations = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=60)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 9, 30, 199])
+@pytest.mark.parametrize("probability", [0.6, 0.9, 0.95, 0.975, 0.995])
+def test_quantiles_of_t_are_those_of_scipy(degrees: int, probability: float) -> None:
+    assert stats.student_t(probability, degrees) == pytest.approx(scipy_stats.t.ppf(probability, degrees), rel=1e-9)
+
+
+def test_a_quantile_lies_between_order_statistics() -> None:
+    assert stats.quantile([4, 1, 3, 2], 0.5) == 2.5
+    assert stats.quantile([10, 0], 0.1) == 1
+    assert stats.quantile([7], 0.9) == 7
+
+
+def test_lag1_of_a_sequence_that_alternates_is_near_minus_one() -> None:
+    assert stats.lag1([1.0, 2.0] * 50) == pytest.approx(-0.99)
+    assert stats.lag1([1.0, 1.0, 1.0]) == 0
+    assert stats.lag1([1.0, 2.0]) is None
+
+
+def test_drift_is_the_move_between_the_halves() -> None:
+    assert stats.drift([1.0, 1.0, 1.1, 1.1]) == pytest.approx(0.1)
+    assert stats.drift([1.0, 2.0, 3.0]) is None
+
+
+@given(durations, st.floats(1e-9, 1e-6))
+def test_an_interval_within_a_visit_holds_its_figure_and_is_never_narrower_than_the_clock(samples: list[float], resolution_s: float) -> None:
+    ends = [*range(3, len(samples), 3), len(samples)]
+    found = stats.interval_within(samples, ends, resolution_s)
+    assert found.low_s <= found.value_s <= found.high_s
+    assert found.high_s - found.low_s >= min(resolution_s, found.value_s) * (1 - 1e-6)
+    assert found.units == len(ends)
+    assert not found.between
+
+
+def test_an_interval_between_visits_is_the_t_interval_of_their_logarithms() -> None:
+    found = stats.interval_between([1.0, 1.1, 1.21])
+    assert found.value_s == pytest.approx(1.1)
+    assert found.high_s / found.value_s == pytest.approx(found.value_s / found.low_s)
+    assert found.high_s / 1.1 == pytest.approx(1.1 ** (stats.student_t(0.975, 2) / 3**0.5))
+
+
+def test_an_estimate_that_is_no_interval_is_refused() -> None:
+    with pytest.raises(ValueError, match="not an interval"):
+        stats.Estimate(value_s=1.0, low_s=1.1, high_s=1.2, units=3, between=True)
+
+
+def test_blocks_cover_the_truth_where_correlated_samples_would_not() -> None:
+    """AR(1) samples at 0.5, 10 blocks of 50: at least 90 % of the intervals hold the median."""
+    draw = random.Random(5)
+    held = 0
+    for _ in range(300):
+        noise = list(accumulate((draw.gauss(0, 1) for _ in range(500)), lambda before, step: 0.5 * before + step))
+        found = stats.interval_within([100 + x for x in noise], list(range(50, 501, 50)), 1e-9)
+        held += found.low_s <= 100 <= found.high_s
+    assert held >= 270
+
+
+def test_visits_cover_the_truth() -> None:
+    draw = random.Random(6)
+    held = 0
+    for _ in range(1000):
+        found = stats.interval_between([draw.lognormvariate(0, 0.02) for _ in range(3)])
+        held += found.low_s <= 1 <= found.high_s
+    assert 930 <= held <= 970
