@@ -1,0 +1,122 @@
+"""The worker: reads requests from the planner, one at a time, and answers each. It imports torch and computes nothing itself.
+
+Where there is fork, on a CPU, every visit and every survey is a child of its own. A CUDA context takes seconds and does not
+survive a fork, so there the worker measures a whole round itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from harness import protocol
+from harness.protocol import Channel, ChannelClosed, Message
+
+if TYPE_CHECKING:
+    from harness.worker.fork import Work
+
+
+def planner_channel() -> Channel:
+    """The pipe to the planner, moved away from the standard streams: oneDNN's verbose lines and anything printed go to fd 1, now the log."""
+    channel = Channel(os.dup(0), os.dup(1))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    return channel
+
+
+class Worker:
+    """Answers requests until told to quit or until the planner is gone."""
+
+    def __init__(self, planner: Channel) -> None:
+        from harness.policy import Policy
+
+        self.planner = planner
+        self.device = "cpu"
+        self.device_index: int | None = None
+        self.seed = 0
+        self.policy = Policy()
+        self.surveys = False
+
+    def serve(self) -> None:
+        """The loop. Raises ChannelClosed when the planner is gone."""
+        answers = {"hello": self.hello, "configure": self.configure, "survey": self.survey, "visit": self.visit}
+        while (message := self.planner.receive())["do"] != "quit":
+            answer = answers.get(message["do"])
+            if answer is not None:  # a turn or a drop for a visit that is over needs no answer
+                answer(message)
+
+    def hello(self, _: Message) -> None:
+        """What is here: protocol, environment, devices."""
+        from harness.worker import environment
+
+        listed = self._do(lambda _link: {"devices": environment.devices()})
+        listing = listed.get("values", {})
+        self.planner.send({"is": "hello", "protocol": protocol.VERSION, "environment": environment.describe(), "devices": listing.get("devices", [])})
+
+    def configure(self, message: Message) -> None:
+        """Device, seed and policy for what follows. No answer."""
+        from harness.policy import Policy
+
+        self.device, _, index = message["device"].partition(":")
+        self.device_index = int(index) if index else None
+        self.seed = message["seed"]
+        self.policy = Policy(**message["policy"])
+
+    def survey(self, message: Message) -> None:
+        """The facts of a case; on a CPU the other allocator in a second child, since the choice cannot be undone."""
+        from harness.case import Case
+        from harness.worker import survey
+
+        if not self.surveys:
+            survey.prepare()
+            self.surveys = True
+        case = Case.from_message(message["case"])
+        answer = self._do(lambda _: survey.survey(case, self.seed, self.device_index))
+        if self._forks() and answer["status"] == "ok":
+            answer["values"] = self._do(lambda _: survey.other_allocator(case, self.seed)).get("values", {}) | answer["values"]
+        self._done(message, answer)
+
+    def visit(self, message: Message) -> None:
+        """One measured case."""
+        from harness.case import Case
+
+        self._done(message, self._do(partial(self._visit, Case.from_message(message["case"]), message)))
+
+    def _visit(self, case: Any, message: Message, link: Channel) -> dict[str, Any]:
+        from harness.worker.visit import Visit
+
+        return Visit(
+            case, self.policy, self.seed, link, identity=message["id"], turns=message.get("turns", 0), device_index=self.device_index
+        ).measure()
+
+    def _do(self, work: Work) -> Message:
+        from harness.worker import fork
+
+        return fork.in_child(work, self.planner) if self._forks() else {"is": "done", **fork.attempt(work, self.planner)}
+
+    def _forks(self) -> bool:
+        return self.device == "cpu" and hasattr(os, "fork")
+
+    def _done(self, request: Message, answer: Message) -> None:
+        self.planner.send({**answer, "is": "done", "id": request["id"]})
+
+
+def main() -> None:
+    """Take the pipe before torch is imported, then serve."""
+    planner = planner_channel()
+    try:
+        import torch  # noqa: F401  # imported once, so that every child starts with it
+    except ImportError as error:
+        planner.send({"is": "failed", "message": f"{sys.executable} has no torch that can be imported: {error}"})
+        return
+    with contextlib.suppress(ChannelClosed):  # nobody is left to tell
+        Worker(planner).serve()
+    os._exit(0)  # nothing is left to save, and tearing torch down takes 0.4 s
+
+
+if __name__ == "__main__":
+    main()

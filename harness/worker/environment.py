@@ -1,0 +1,129 @@
+"""What this interpreter and its machine are, and the settings of a case put in force and read back.
+
+In: a `Setting`. Out: facts as JSON values. Nothing here computes, so the worker itself may call `describe`; devices are listed
+in a child, since asking for CUDA devices starts what does not survive a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from harness.case import Setting
+
+
+class NotSupported(Exception):
+    """This interpreter, torch or device cannot execute the case as asked."""
+
+
+def describe() -> dict[str, Any]:
+    """The facts that tell one environment from another."""
+    return {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "torch": torch.__version__,
+        "torch_git": torch.version.git_version,
+        "onednn": _onednn_version(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.version.cuda else None,
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()).strip(),
+        "machine": platform.machine(),
+        "cpu": cpu_name(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads_available": available_threads(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None,
+        "last_level_cache_bytes": last_level_cache_bytes(),
+        "transparent_hugepages": _first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "variables": {
+            name: value for name, value in sorted(os.environ.items()) if name.startswith(("OMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_", "TORCH_"))
+        },
+    }
+
+
+def devices() -> list[dict[str, Any]]:
+    """Every device that this torch can measure on; to be called where CUDA may be started."""
+    found: list[dict[str, Any]] = [{"type": "cpu", "index": None, "name": cpu_name()}]
+    if torch.cuda.is_available():
+        found += [{"type": "cuda", "index": i, "name": torch.cuda.get_device_name(i)} for i in range(torch.cuda.device_count())]
+    return found
+
+
+def available_threads() -> int:
+    """Processors that this process may use: its affinity, and the quota of its control group (cpu.max, cgroup v2)."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = (_first_line("/sys/fs/cgroup/cpu.max") or "max 1").partition(" ")
+    return affinity if quota == "max" else max(1, min(affinity, int(quota) // int(period)))
+
+
+def apply(setting: Setting, index: int | None) -> dict[str, Any]:
+    """Put a setting in force in this process, read it back, and return what it resolved to. Raises NotSupported where it did not hold.
+
+    The global fp32 switch does not reach convolutions, so each back end's own is set.
+    """
+    threads = available_threads() if setting.threads == "all" else int(setting.threads)
+    if threads > available_threads():
+        raise NotSupported(f"{threads} threads are asked for, {available_threads()} processors are available")
+    torch.set_num_threads(threads)
+    if torch.get_num_threads() != threads:
+        raise NotSupported(f"threads {threads} was not accepted, torch uses {torch.get_num_threads()}")
+    backends: Any = torch.backends  # its modules make their attributes at run time
+    for owner in (backends.mkldnn.conv, backends.mkldnn.matmul) if setting.device == "cpu" else (backends.cudnn.conv, backends.cuda.matmul):
+        _set_precision(owner, setting.fp32_precision)
+    backends.cudnn.benchmark = setting.autotune
+    if setting.device == "cuda":
+        torch.cuda.set_device(index or 0)
+        return {"device_index": index or 0, "threads_used": threads, "device_name": torch.cuda.get_device_name(index or 0)}
+    return {"device_index": None, "threads_used": threads, "device_name": cpu_name()}
+
+
+def cpu_name() -> str:
+    """The processor's brand, without the spaces that some carry."""
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
+
+
+def last_level_cache_bytes() -> int | None:
+    """Size of the largest cache that the first processor sees; null where the kernel does not tell."""
+    sizes = [_first_line(f"/sys/devices/system/cpu/cpu0/cache/index{i}/size") for i in range(5)]
+    units = {"K": 2**10, "M": 2**20}
+    return max((int(size[:-1]) * units[size[-1]] for size in sizes if size and size[-1] in units), default=None)
+
+
+def _set_precision(owner: Any, precision: str) -> None:
+    try:
+        owner.fp32_precision = precision
+        held = owner.fp32_precision
+    except (AttributeError, RuntimeError) as error:
+        raise NotSupported(f"fp32_precision {precision} is not known to this torch or device: {error}") from error
+    if held != precision:
+        raise NotSupported(f"fp32_precision {precision} was not accepted, torch kept {held}")
+
+
+def _onednn_version() -> str | None:
+    for line in torch.__config__.show().splitlines():
+        if "MKL-DNN" in line or "oneDNN" in line:
+            return line.partition("v")[2].split()[0]
+    return None
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+def _first_line(path: str) -> str | None:
+    lines = _lines(path)
+    return lines[0] if lines else None

@@ -1,0 +1,193 @@
+"""Whether a visit can be believed: what disturbed it, told by the kernel's own counters and by two reference probes.
+
+In: readings before and after each counted block. Out: shares, and a verdict with its reasons. What may surprise: a tight figure
+can be wrong. With one other process at work a case repeated 32.00 ms to within 0.1 %, against 2 ms when quiet: an OpenMP barrier
+waited for a thread that had lost its processor. Only the run queue shows that.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.stats import quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from harness.worker.clocks import Clock
+
+try:
+    import resource
+except ImportError:  # Windows has no such counters
+    resource = None  # type: ignore[assignment]  # its absence is a value here
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The constants of trust, with their reasons."""
+
+    load_noisy: float = 0.02  # quiet machines show 0.003 of the wall waiting in the run queue ...
+    load_invalid: float = 0.1  # ... and 0.84 beside one busy loop; by 0.1 medians have moved by several per cent
+    drift: float = 0.1  # a median that moves by a tenth within 0.2 s has not settled
+    lag1: float = 0.95  # above this even blocks of 20 ms remember each other
+    outlier_factor: float = 2.0  # a sample of twice the median was interrupted ...
+    outlier_share: float = 0.05  # ... and one in twenty of those is more than a timer tick
+    faults_per_call: float = 8.0  # the heap is kept, so nothing should fault; a fault costs about a microsecond
+    steal: float = 0.05  # taken by the hypervisor, counted in ticks of 10 ms: one tick in 0.2 s is the least seen
+    resolution: float = 20  # a sample of fewer clock steps than this is quantised by 5 %
+
+
+LIMITS = Limits()
+
+
+@dataclass(slots=True)
+class Reading:
+    """Counters of this process at one moment, in seconds and counts; None where the system does not tell."""
+
+    wall_s: float
+    run_queue_s: float | None
+    system_s: float | None
+    faults: int | None
+    switches: int | None
+    steal_s: float | None
+
+    @classmethod
+    def now(cls) -> Reading:
+        """Read every counter."""
+        usage = resource.getrusage(resource.RUSAGE_SELF) if resource else None
+        return cls(
+            wall_s=time.perf_counter(),
+            run_queue_s=_run_queue_s(),
+            system_s=usage.ru_stime if usage else None,
+            faults=usage.ru_minflt if usage else None,
+            switches=usage.ru_nivcsw if usage else None,
+            steal_s=_steal_s(),
+        )
+
+
+class Meter:
+    """Adds up what the counters gained while samples were taken, and only then."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float | None] = dict.fromkeys(Reading.__slots__, 0.0)
+        self._start: Reading | None = None
+
+    def __enter__(self) -> Meter:
+        self._start = Reading.now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end = Reading.now()
+        for name, total in self._sums.items():
+            first, last = getattr(self._start, name), getattr(end, name)
+            self._sums[name] = None if total is None or first is None or last is None else total + last - first
+
+    def columns(self, calls: int) -> dict[str, float | int | None]:
+        """The record's columns over `calls` timed calls."""
+        wall = self._sums["wall_s"] or 0.0
+
+        def share(name: str) -> float | None:
+            value = self._sums[name]
+            return None if value is None or not wall else value / wall
+
+        switches, faults = self._sums["switches"], self._sums["faults"]
+        return {
+            "run_queue_share": share("run_queue_s"),
+            "system_share": share("system_s"),
+            "steal_share": share("steal_s"),
+            "context_switches": None if switches is None else int(switches),
+            "minor_faults_per_call": None if faults is None or not calls else faults / calls,
+        }
+
+
+def judge(values: Mapping[str, object], samples: Sequence[float], *, allocator: str, enough: bool, resolution_s: float) -> tuple[str, list[str]]:
+    """(trust, reasons) of a visit from its columns, its samples (seconds a call) and the clock's resolution in seconds a call."""
+    queue = values["run_queue_share"]
+    centre = median(samples)
+    checks = {
+        "load": _above(queue, LIMITS.load_noisy) or _above(values["steal_share"], LIMITS.steal),
+        "drift": _above(values["drift"], LIMITS.drift, both_sides=True),
+        "correlated": _above(values["lag1"], LIMITS.lag1),
+        "resolution": centre < LIMITS.resolution * resolution_s,
+        "outliers": sum(x > LIMITS.outlier_factor * centre for x in samples) > LIMITS.outlier_share * len(samples),
+        "page_faults": allocator == "retained" and _above(values["minor_faults_per_call"], LIMITS.faults_per_call),
+        "few_samples": not enough,
+    }
+    reasons = [name for name, found in checks.items() if found]
+    if _above(queue, LIMITS.load_invalid):
+        return "invalid", reasons
+    if queue is None:
+        return "unknown", reasons
+    return ("noisy" if reasons else "ok"), reasons
+
+
+class ReferenceProbes:
+    """Two fixed works timed beside every visit: they see neighbours that no counter shows.
+
+    On a shared machine every figure rose by 8 % for minutes, those that live in the last-level cache by 20 to 40 %, with an empty
+    run queue and no steal. A copy of 4 MB and a product of 192 x 192 saw it. Each probe: one discarded pass, then the lower
+    quartile of 12 ms. CPU only: on a GPU these sizes fit its cache and say nothing.
+    """
+
+    PROBE_S = 0.012
+    COPY_ELEMENTS = 1 << 20
+    PRODUCT = 192
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        source = torch.linspace(1, 2, self.COPY_ELEMENTS)  # quick to make, and no zero or denormal in it
+        target = torch.empty_like(source)
+        left, right = (torch.linspace(1, 2, self.PRODUCT**2).view(self.PRODUCT, self.PRODUCT) for _ in range(2))
+        product = torch.empty_like(left)
+        self._works: dict[str, Callable[[], object]] = {
+            "reference_copy_s": lambda: target.copy_(source),
+            "reference_compute_s": lambda: torch.mm(left, right, out=product),
+        }
+        self._figures: dict[str, list[float]] = {name: [] for name in self._works}
+        self._took_s = 0.0
+
+    def run(self) -> None:
+        """Time both works once more."""
+        began = time.perf_counter()
+        for name, work in self._works.items():
+            work()
+            samples, end = [], time.perf_counter() + self.PROBE_S
+            while time.perf_counter() < end:
+                samples.append(self._clock.sample(work, 1))
+            self._figures[name].append(quantile(samples, 0.25))
+        self._took_s += time.perf_counter() - began
+
+    def columns(self) -> dict[str, float]:
+        """The mean of the runs, and what they took, in seconds."""
+        return {name: sum(runs) / len(runs) for name, runs in self._figures.items()} | {"reference_time_s": self._took_s}
+
+
+def _above(value: object, limit: float, *, both_sides: bool = False) -> bool:
+    return isinstance(value, (int, float)) and (abs(value) if both_sides else value) > limit
+
+
+def _run_queue_s() -> float | None:
+    """Time that the threads of this process were runnable and not running: the second number of each thread's schedstat, in ns."""
+    total = 0
+    try:
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/schedstat", "rb") as file:
+                total += int(file.read().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return total / 1e9
+
+
+def _steal_s() -> float | None:
+    """Time that the hypervisor took from all processors together, in ticks: the eighth number of /proc/stat."""
+    try:
+        with open("/proc/stat", "rb") as file:
+            return int(file.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return None

@@ -1,0 +1,59 @@
+"""Memory of one call, in bytes above the resident inputs and weights.
+
+CPU: the running sum of the profiler's allocation events, and the kernel's high-water mark of resident memory. CUDA: the caching
+allocator's own peak. Never in a process that times: a profiler leaves its hooks behind.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def peak_rss_bytes(call: Callable[[], object]) -> int | None:
+    """Growth of the process's resident memory over a call that is its first, by resetting VmHWM (proc(5), clear_refs 5). Linux only."""
+    try:
+        before = _status_bytes("VmRSS")
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        call()
+        return None
+    call()
+    return max(_status_bytes("VmHWM") - before, 0)
+
+
+def peak_bytes(call: Callable[[], object], device: torch.device) -> tuple[int, int | None]:
+    """(peak, reserved): the highest sum of live allocations during a call, and what a CUDA allocator holds for it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before, torch.cuda.memory_reserved(device)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    live = peak = 0
+    for event in sorted(_memory_events(profiler), key=lambda event: event[0]):
+        live += event[1]
+        peak = max(peak, live)
+    return peak, None
+
+
+def _memory_events(profiler: profile) -> list[tuple[int, int]]:
+    """(time in ns, bytes: negative when freed) of every allocation event."""
+    events: list[Any] = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]  # set once the profiler has stopped
+    return [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
+
+
+def _status_bytes(name: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        match = re.search(rf"^{name}:\s+(\d+) kB", file.read(), re.MULTILINE)
+    return int(match[1]) * 1024 if match else 0

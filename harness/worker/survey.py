@@ -1,0 +1,117 @@
+"""What does not vary from visit to visit, found once a case, before any timing and never in a process that times.
+
+In: a case. Out: the survey's columns of the record: fvcore's MACs, correctness, memory, torch's choice of a back end, and the same
+case under the other allocator.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+from dataclasses import replace
+from math import prod
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from harness.worker import allocator, correctness, environment, health, memory
+from harness.worker.clocks import HostClock
+from harness.worker.layers import convolutions, torch_layer
+from harness.worker.workload import Workload, guard
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.case import Case
+    from harness.problem import Problem
+
+OTHER_ALLOCATOR_S = 0.05  # enough calls to count their faults
+
+
+def prepare() -> None:
+    """What every child would pay for otherwise, done once before they are forked: import fvcore, start the profiler (1 s)."""
+    if importlib.util.find_spec("fvcore"):
+        import fvcore.nn  # noqa: F401  # for its side effect on children
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True):
+        pass
+
+
+def survey(case: Case, seed: int, device_index: int | None) -> dict[str, Any]:
+    """The facts of a case. Raises NotSupported, or whatever the case itself raises."""
+    if case.setting.allocator == "retained" and case.setting.device == "cpu":
+        allocator.keep_freed_memory()
+    values = environment.apply(case.setting, device_index)
+    with guard(case.setting.computation):
+        workload = Workload(replace(case, setting=replace(case.setting, cache="hot")), seed, device_index=device_index)
+        values["peak_rss_bytes"] = memory.peak_rss_bytes(workload.call)
+        peak, values["reserved_bytes"] = memory.peak_bytes(workload.call, workload.device)
+        values["peak_bytes"] = peak
+        output_bytes = case.setting.element_bytes * prod(case.problem.output_shape)
+        values["workspace_bytes"] = max(peak - output_bytes, 0)
+        values["backend"] = backend(workload.module, workload.input)
+    with torch.inference_mode():
+        values |= _correctness(case, workload, seed)
+    values["macs_fvcore"] = macs_fvcore(case.problem)
+    return values
+
+
+def other_allocator(case: Case, seed: int) -> dict[str, Any]:
+    """A short loop of the case under the allocator that it does not use; for a process of its own, since the choice cannot be undone."""
+    if case.setting.allocator == "default":
+        allocator.keep_freed_memory()
+    environment.apply(case.setting, None)
+    clock, meter = HostClock(), health.Meter()
+    samples: list[float] = []
+    with guard(case.setting.computation):
+        workload = Workload(case, seed)
+        clock.sample(workload.call, 3)
+        with meter:
+            end = time.perf_counter() + OTHER_ALLOCATOR_S
+            while time.perf_counter() < end or len(samples) < 5:
+                samples.append(clock.sample(workload.call, 1))
+    seen = meter.columns(len(samples))
+    return {
+        "other_allocator_s": median(samples),
+        "other_allocator_faults": seen["minor_faults_per_call"],
+        "other_allocator_system_share": seen["system_share"],
+    }
+
+
+def macs_fvcore(problem: Problem) -> int | None:
+    """Forward MACs as fvcore counts them on torch's own module: at batch 1, times the batch. None where fvcore is absent."""
+    if not importlib.util.find_spec("fvcore"):
+        return None
+    from fvcore.nn import FlopCountAnalysis
+
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    _, channels, height, width = problem.input_shape
+    counted = FlopCountAnalysis(torch_layer(problem), torch.zeros(1, channels, height, width)).unsupported_ops_warnings(False)
+    return problem.batch * int(counted.uncalled_modules_warnings(False).total())
+
+
+def backend(module: nn.Module, x: torch.Tensor) -> str | None:
+    """The back end that torch's selector picks for each convolution in a module, joined by +; None where there is none to ask about."""
+    select = getattr(torch._C, "_select_conv_backend", None)
+    layers = convolutions(module)
+    if select is None or not layers:
+        return None
+    chosen = []
+    for layer in layers:
+        picked = select(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, False, (0, 0), layer.groups)
+        chosen.append(picked.name)
+        x = layer(x)
+    return "+".join(chosen)
+
+
+def _correctness(case: Case, workload: Workload, seed: int) -> dict[str, float | None]:
+    """`error` and `error_bound`; null for an implementation that hides its weights."""
+    layers = convolutions(workload.module)
+    if len(layers) != len(case.problem.parts):
+        return {"error": None, "error_bound": None}
+    weights = [(layer.weight.detach().cpu(), None if layer.bias is None else layer.bias.detach().cpu()) for layer in layers]
+    output = workload.module(workload.input)
+    error = correctness.largest_error(case.problem, workload.input.detach().cpu(), weights, output, seed)
+    return {"error": error, "error_bound": correctness.error_bound(case.problem, case.setting)}

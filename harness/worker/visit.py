@@ -1,0 +1,165 @@
+"""A visit: one case measured once in one process. Read from top to bottom, it is the method.
+
+In: a case, a policy, a link to whoever asked. Out: the visit's columns of the record. With turns, another process measures while
+this one waits at the link, a block each.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from harness import stats
+from harness.worker import allocator, environment, health, sampling
+from harness.worker.clocks import EventClock, clock_of
+from harness.worker.workload import Workload, guard
+
+if TYPE_CHECKING:
+    from harness.case import Case
+    from harness.policy import Policy
+    from harness.protocol import Channel
+    from harness.worker.clocks import HostClock
+
+PROGRESS_S = 0.5
+FEWEST_SAMPLES = 3  # with fewer there is no figure, and the visit has run out of time
+
+
+class OutOfTime(Exception):
+    """The visit's limit came before three samples."""
+
+
+class Dropped(Exception):
+    """The partner of a pair is gone; the message says why."""
+
+
+class Visit:
+    """The steps of one visit, in the order in which `measure` calls them."""
+
+    def __init__(self, case: Case, policy: Policy, seed: int, link: Channel, *, identity: int, turns: int, device_index: int | None) -> None:
+        self.case, self.policy, self.seed, self.link = case, policy, seed, link
+        self.identity, self.turns, self.device_index = identity, turns, device_index
+        self.deadline_s = time.perf_counter() + policy.visit_limit_s
+        self.values: dict[str, Any] = {"process": f"{os.getpid()}-{time.time_ns():x}", "turns": turns}
+        self.samples: list[float] = []
+        self.counts: list[int] = []
+        self.discarded = 0
+        self.meter = health.Meter()
+
+    def measure(self) -> dict[str, Any]:
+        """All of it. Raises OutOfTime, Dropped, NotSupported, or whatever the case itself raises."""
+        self._set_up()
+        with guard(self.case.setting.computation):
+            self._draw()
+            self._warm_up()
+            self._probe()
+            if self.turns:
+                self._take_turns()
+            else:
+                self._take_blocks()
+            self._probe()
+            self._device_figures()
+        self._describe()
+        return self.values
+
+    def _set_up(self) -> None:
+        """Every setting, explicitly, before the first tensor; read back."""
+        if self.case.setting.allocator == "retained" and self.case.setting.device == "cpu" and not allocator.keep_freed_memory():
+            raise environment.NotSupported("this system's allocator cannot be told to keep freed memory")
+        self.values |= environment.apply(self.case.setting, self.device_index)
+        self.clock: HostClock | EventClock = clock_of(self.case.setting.device)
+        self.probes = health.ReferenceProbes(self.clock) if self.case.setting.device == "cpu" else None
+
+    def _draw(self) -> None:
+        """Inputs and weights, once a visit."""
+        self.workload = Workload(self.case, self.seed, places=self.seed ^ time.time_ns(), device_index=self.device_index)
+        self.values["resident_bytes"] = self.workload.resident_bytes
+
+    def _warm_up(self) -> None:
+        """The first call, apart, then until steady. Compiling and autotuning happen in the first call."""
+        began = time.perf_counter()
+        self.values["first_call_s"] = self.clock.sample(self.workload.call, 1)
+        prepares = self.case.setting.mode == "compile" or self.case.setting.autotune
+        self.values["compile_s"] = self.values["first_call_s"] if prepares else None
+        call_s = sampling.warm_up(self.workload.call, self.clock, self.policy.warm_up_s, self.deadline_s)
+        self.values["warm_up_s"] = time.perf_counter() - began
+        least_s = self.clock.least_sample_s
+        self.plan = sampling.Plan.of_turns(self.turns, call_s, least_s) if self.turns else sampling.Plan.of_visit(self.policy, call_s, least_s)
+        self._tell("sampling", call_s)
+
+    def _probe(self) -> None:
+        """The reference probes, before the blocks and after them (in turns: within the last)."""
+        if self.probes:
+            self.probes.run()
+
+    def _take_block(self) -> None:
+        """Tensors placed anew, calls that are not counted, then one counted block."""
+        self.workload.place()
+        self.discarded += sampling.settle(self.workload.call, self.clock, self.plan)
+        with self.meter:
+            block = sampling.take_block(self.workload.call, self.clock, self.plan, deadline_s=self.deadline_s)
+        self.samples += block
+        self.counts.append(len(block))
+
+    def _take_blocks(self) -> None:
+        """Blocks until the plan is done or the limit comes."""
+        told = time.perf_counter()
+        while len(self.counts) < self.plan.blocks and not self._late():
+            self._take_block()
+            if time.perf_counter() - told > PROGRESS_S:
+                told = time.perf_counter()
+                self._tell("sampling", self.samples[-1])
+        if len(self.samples) < FEWEST_SAMPLES:
+            raise OutOfTime(f"{len(self.samples)} samples within visit_limit_s = {self.policy.visit_limit_s:g}")
+
+    def _take_turns(self) -> None:
+        """A block whenever the runner hands over. Waiting is not this visit's time."""
+        self.link.send({"is": "ready", "id": self.identity})
+        for left in reversed(range(self.turns)):
+            waited = time.perf_counter()
+            message = self.link.receive()
+            if message["do"] != "turn":
+                raise Dropped(message.get("why", "partner gone"))
+            self.deadline_s += time.perf_counter() - waited
+            self._take_block()
+            if left:
+                self.link.send({"is": "turned", "id": self.identity, "left": left})
+
+    def _device_figures(self) -> None:
+        """On an accelerator: device time and host time of a call, apart."""
+        if isinstance(self.clock, EventClock):
+            call_s = self.samples[-1]
+            pairs = [self.clock.device_and_dispatch(self.workload.call, self.plan.calls, call_s) for _ in range(sampling.BLOCKS)]
+            self.values["device_s"] = stats.quantile([device for device, _ in pairs], 0.5)
+            self.values["dispatch_s"] = stats.quantile([dispatch for _, dispatch in pairs], 0.5)
+
+    def _describe(self) -> None:
+        """The columns that follow from what was seen."""
+        calls = self.plan.calls
+        ends = [sum(self.counts[: i + 1]) for i in range(len(self.counts))]
+        resolution_s = self.clock.resolution_s / calls
+        reason = sampling.stop_reason(self.plan, self.counts, turns=bool(self.turns))
+        self.values |= {
+            "samples_s": self.samples,
+            "calls_per_sample": calls,
+            "block_ends": ends,
+            "clock": self.clock.name,
+            "clock_resolution_s": self.clock.resolution_s,
+            "stop_reason": reason,
+            "discarded_samples": self.discarded,
+        }
+        self.values |= stats.describe(self.samples, ends, resolution_s) | self.meter.columns(calls * len(self.samples))
+        if self.probes:
+            self.values |= self.probes.columns()
+        trust, reasons = health.judge(
+            self.values, self.samples, allocator=self.case.setting.allocator, enough=reason != "limit", resolution_s=resolution_s
+        )
+        self.values |= {"trust": trust, "trust_reasons": reasons}
+
+    def _late(self) -> bool:
+        return time.perf_counter() >= self.deadline_s
+
+    def _tell(self, stage: str, latency_s: float) -> None:
+        """Progress, but never in turns: while one arm measures, nobody may do anything else."""
+        if not self.turns:
+            self.link.send({"is": "progress", "id": self.identity, "stage": stage, "samples": len(self.samples), "latency_s": latency_s})

@@ -1,0 +1,143 @@
+"""One case made ready to be called: module, inputs, and where their numbers lie in memory.
+
+In: a case, a seed for its numbers and one for its places. Out: a `Workload` whose `call()` is what a sample times, and whose
+`place()` moves every tensor into a fresh allocation at a random offset, so that page colour and alignment show as spread between
+blocks and not as a hidden constant of a process.
+What may surprise: on a CPU inputs and weights are mapped straight from the kernel, past malloc. glibc moves its thresholds whenever
+a large block is freed, so tensors moved by malloc would switch off the very page faults that `allocator = default` is there to show
+(seen: 157 instead of 1,144 faults a call). Only what the convolution itself allocates reaches glibc.
+"""
+
+from __future__ import annotations
+
+import mmap
+import random
+from itertools import cycle
+from math import prod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from harness.worker.environment import NotSupported, last_level_cache_bytes
+from harness.worker.layers import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.case import Case
+
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+OFFSET_PAGES = 16  # tensors start anywhere in the first 16 pages of their allocation ...
+ALIGNMENT = 64  # ... at a multiple of what torch's own allocations are aligned to
+MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)} if hasattr(mmap, "MAP_PRIVATE") else {}
+CACHES = 2.0  # rotating copies fill the last-level cache so many times over
+MOST_COPIES = 256
+
+
+class Workload:
+    """A case's module and input on its device, with what it takes to call, place and count them."""
+
+    def __init__(self, case: Case, seed: int, *, places: int = 0, device_index: int | None = None) -> None:
+        setting = case.setting
+        self.case = case
+        self.device = torch.device(setting.device if device_index is None else f"{setting.device}:{device_index}")
+        self._offsets = random.Random(places)
+        self._copies = [self._copy(seed) for _ in range(self._copies_needed())]
+        self.module, self.input = self._copies[0]
+        self.call = self._make_call()
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """The inputs and weights of every copy: what is resident while nothing runs."""
+        return [tensor for module, x in self._copies for tensor in (x, *module.parameters())]
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of inputs and weights, of all rotating copies."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors)
+
+    def place(self) -> None:
+        """Move inputs and weights into fresh allocations at random offsets; values, shapes and strides stay."""
+        for tensor in self.tensors:
+            tensor.data = self._room(tensor.numel(), tensor.dtype).as_strided(tensor.shape, tensor.stride()).copy_(tensor.data)
+
+    def _room(self, elements: int, dtype: torch.dtype) -> torch.Tensor:
+        """So many elements in a row, somewhere in a fresh allocation."""
+        nbytes = elements * dtype.itemsize
+        total = nbytes + OFFSET_PAGES * 4096
+        if self.device.type == "cpu":
+            room = torch.frombuffer(mmap.mmap(-1, total, **MAPPING), dtype=torch.uint8)
+        else:
+            room = torch.empty(total, dtype=torch.uint8, device=self.device)
+        offset = self._offsets.randrange(0, OFFSET_PAGES * 4096, ALIGNMENT)
+        return room[offset : offset + nbytes].view(dtype)
+
+    def _copy(self, seed: int) -> tuple[nn.Module, torch.Tensor]:
+        """One module and input on the device, filled with seeded normal numbers; weights scaled by their fan-in, so that halves do not overflow."""
+        setting, problem = self.case.setting, self.case.problem
+        memory_format, dtype = MEMORY_FORMATS[setting.memory_format], getattr(torch, setting.dtype)
+        generator = torch.Generator(self.device).manual_seed(seed)
+
+        def drawn(like: torch.Tensor, scale: float) -> torch.Tensor:
+            return self._room(like.numel(), dtype).normal_(0, scale, generator=generator).as_strided(like.shape, like.stride())
+
+        module = build(self.case).to(dtype=dtype, memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs lack the keyword
+        for owner in module.modules():
+            for name, parameter in list(owner.named_parameters(recurse=False)):
+                fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
+                owner.register_parameter(name, nn.Parameter(drawn(parameter, fan_in**-0.5)))
+        x = drawn(torch.empty(problem.input_shape, dtype=dtype, device="meta", memory_format=memory_format), 1.0)
+        return module, x.requires_grad_(setting.computation == "training")
+
+    def _copies_needed(self) -> int:
+        if self.case.setting.cache == "hot":
+            return 1
+        cache = torch.cuda.get_device_properties(self.device).L2_cache_size if self.device.type == "cuda" else last_level_cache_bytes()
+        if not cache:
+            raise NotSupported("the size of the last-level cache is not known, so nothing larger than it can be rotated")
+        problem = self.case.problem
+        one = self.case.setting.element_bytes * (prod(problem.input_shape) + sum(map(prod, problem.weight_shapes)))
+        copies = int(CACHES * cache / one) + 2
+        if copies > MOST_COPIES:
+            raise NotSupported(f"{copies} copies would be needed to leave a cache of {cache} bytes, {MOST_COPIES} is the most")
+        return copies
+
+    def _make_call(self) -> Callable[[], object]:
+        setting = self.case.setting
+        if setting.mode == "compile":
+            self._copies = [(torch.compile(module), x) for module, x in self._copies]  # type: ignore[misc]  # compile keeps the module's type
+        calls = [self._call_of(module, x) for module, x in self._copies]
+        if setting.mode == "cuda_graph":
+            calls = [_graph_of(call, self.device) for call in calls]
+        if len(calls) == 1:
+            return calls[0]
+        following = cycle(calls).__next__
+        return lambda: following()()
+
+    def _call_of(self, module: nn.Module, x: torch.Tensor) -> Callable[[], object]:
+        if self.case.setting.computation != "training":
+            return lambda: module(x)
+        wanted = [x, *module.parameters()]
+        gradient = torch.ones_like(module(x))
+        return lambda: torch.autograd.grad(module(x), wanted, gradient)
+
+
+def guard(computation: str) -> torch.inference_mode | torch.enable_grad:
+    """The grad mode in which a computation runs: inference without autograd, forward and training with its graph."""
+    return torch.inference_mode() if computation == "inference" else torch.enable_grad()
+
+
+def _graph_of(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """A call captured once and replayed: no dispatch is left in it."""
+    if device.type != "cuda":
+        raise NotSupported("mode cuda_graph needs a CUDA device")
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # capture must find every lazy initialisation done
+            call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay

@@ -1,0 +1,239 @@
+"""The worker, for real: a process that imports torch and measures. Nothing here asserts a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.bridge import WorkerGone, WorkerProcess, WorkerTimeout
+from harness.case import Case, Setting
+from harness.policy import Policy
+from harness.problem import KINDS, Problem
+from harness.record import BY_NAME, MEASURED
+
+pytestmark = pytest.mark.torch
+QUICK = Policy(warm_up_s=0.005, visit_time_s=0.02, min_samples=10, visit_limit_s=20)
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[WorkerProcess]:
+    """A configured worker that finds tests/kernels.py; one for all tests, since every visit is a process of its own."""
+    with contextlib.chdir(Path(__file__).parent):
+        running = started()
+    with running:
+        yield running
+
+
+def started(policy: Policy = QUICK) -> WorkerProcess:
+    running = WorkerProcess(sys.executable)
+    running.hello()
+    running.configure("cpu", 7, policy)
+    return running
+
+
+def ask(worker: WorkerProcess, what: str, case: Case, **more: Any) -> dict[str, Any]:
+    return worker.ask({"do": what, "id": 1, "case": case.as_message(), **more}, 60)
+
+
+def small(kind: str = "depthwise", **setting: Any) -> Case:
+    groups = 4 if kind == "grouped" else None
+    return Case(Problem(kind, in_channels=8, size=12, groups=groups), Setting(**setting))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_visit_answers_with_columns_of_the_record_and_a_figure_inside_its_interval(worker: WorkerProcess, kind: str) -> None:
+    done = ask(worker, "visit", small(kind))
+    assert done["status"] == "ok"
+    values = done["values"]
+    assert set(values) <= MEASURED
+    required = {name for name in MEASURED if not BY_NAME[name].nullable and BY_NAME[name].part == "visit"} - {"status"}
+    assert required <= set(values)
+    assert 0 < values["latency_low_s"] <= values["latency_s"] <= values["latency_high_s"]
+    assert len(values["block_ends"]) == 10
+    assert values["block_ends"][-1] == len(values["samples_s"])
+    assert values["reference_copy_s"] > 0
+    assert values["reference_compute_s"] > 0
+    assert values["resident_bytes"] == 4 * (8 * 144 + sum(a * b * c * d for a, b, c, d in small(kind).problem.weight_shapes))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_a_survey_finds_torch_correct_and_fvcore_in_agreement(worker: WorkerProcess, kind: str, memory_format: str) -> None:
+    case = small(kind, memory_format=memory_format)
+    done = ask(worker, "survey", case)
+    assert done["status"] == "ok"
+    values = done["values"]
+    assert set(values) <= MEASURED
+    assert values["macs_fvcore"] == case.problem.macs
+    assert 0 <= values["error"] <= values["error_bound"] < 1e-4
+    assert values["backend"]
+    output_bytes = 4 * 8 * 144
+    assert values["peak_bytes"] == output_bytes + values["workspace_bytes"]
+    assert values["other_allocator_s"] > 0
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"computation": "training"},
+        {"computation": "forward"},
+        {"dtype": "bfloat16"},
+        {"dtype": "float16"},
+        {"dtype": "float64"},
+        {"threads": "1"},
+        {"cache": "rotating"},
+        {"allocator": "default"},
+        {"autotune": True},
+    ],
+    ids=str,
+)
+def test_settings_are_measured_and_correct(worker: WorkerProcess, setting: dict[str, Any]) -> None:
+    """A 64-channel pointwise layer: large enough that rotating copies leave the cache within the most allowed."""
+    case = Case(Problem("pointwise", in_channels=64, size=56), Setting(**setting))
+    survey, visit = ask(worker, "survey", case), ask(worker, "visit", case)
+    assert (survey["status"], visit["status"]) == ("ok", "ok"), (survey, visit)
+    assert survey["values"]["error"] <= survey["values"]["error_bound"]
+    if "threads" in setting:
+        assert visit["values"]["threads_used"] == 1
+
+
+def test_what_cannot_be_done_here_is_skipped_and_says_why(worker: WorkerProcess) -> None:
+    done = ask(worker, "visit", small(mode="cuda_graph"))
+    assert done["status"] == "skipped"
+    assert "CUDA" in done["message"]
+
+
+def test_the_default_allocator_faults_and_the_retained_does_not(worker: WorkerProcess) -> None:
+    """128 channels at 56x56: the output alone is 392 pages."""
+    problem = Problem("depthwise", in_channels=128, size=56)
+    kept = ask(worker, "visit", Case(problem, Setting()))["values"]["minor_faults_per_call"]
+    plain = max(ask(worker, "visit", Case(problem, Setting(allocator="default")))["values"]["minor_faults_per_call"] for _ in range(3))
+    assert kept < 8
+    assert plain > 300
+
+
+def test_an_implementation_is_checked_like_torch(worker: WorkerProcess) -> None:
+    right = ask(worker, "survey", small("standard", implementation="kernels:right"))["values"]
+    assert right["error"] <= right["error_bound"]
+    wrong = ask(worker, "survey", small("standard", implementation="kernels:off"))["values"]
+    assert wrong["error"] > wrong["error_bound"]
+
+
+@pytest.mark.parametrize(("name", "status"), [("fatal", "crashed"), ("greedy", "out_of_memory"), ("nowhere", "error")])
+def test_a_child_that_fails_is_a_status_and_the_worker_lives_on(worker: WorkerProcess, name: str, status: str) -> None:
+    for what in ("survey", "visit"):
+        done = ask(worker, what, small("standard", implementation=f"kernels:{name}"))
+        assert done["status"] == status
+        assert done["message"]
+    assert ask(worker, "visit", small())["status"] == "ok"
+
+
+def test_a_visit_whose_limit_comes_first_ends_with_what_it_has_or_as_timeout() -> None:
+    case = Case(Problem("standard", in_channels=256, size=112), Setting(threads="1"))
+    with started(replace(QUICK, visit_limit_s=0.001)) as worker:
+        assert ask(worker, "visit", case)["status"] == "timeout"
+    with started(replace(QUICK, visit_limit_s=2, visit_time_s=30)) as worker:
+        values = ask(worker, "visit", case)["values"]
+    assert values["stop_reason"] == "limit"
+    assert "few_samples" in values["trust_reasons"]
+    assert len(values["samples_s"]) >= 3
+
+
+def test_two_workers_take_turns_and_never_at_once() -> None:
+    """Blocks correspond one to one; the last turn is answered by `done`."""
+    turns = 6
+    with started() as base, started() as head:
+        for worker in (base, head):
+            assert ask(worker, "visit", small(), turns=turns)["is"] == "ready"
+        answers = [[worker.ask({"do": "turn", "id": 1}, 20) for worker in (base, head)] for _ in range(turns)]
+    assert [answer["is"] for answer in answers[0]] == ["turned", "turned"]
+    assert answers[0][0]["left"] == turns - 1
+    for done in answers[-1]:
+        assert done["status"] == "ok"
+        assert len(done["values"]["block_ends"]) == done["values"]["turns"] == turns
+        assert done["values"]["stop_reason"] == "turns"
+        assert min(b - a for a, b in zip([0, *done["values"]["block_ends"]], done["values"]["block_ends"], strict=False)) >= 3
+
+
+def test_a_partner_that_is_dropped_ends_as_skipped(worker: WorkerProcess) -> None:
+    assert ask(worker, "visit", small(), turns=6)["is"] == "ready"
+    done = worker.ask({"do": "drop", "id": 1, "why": "crashed"}, 20)
+    assert (done["status"], done["message"]) == ("skipped", "partner crashed")
+    assert ask(worker, "visit", small())["status"] == "ok"
+
+
+def test_an_answer_that_does_not_come_ends_the_worker() -> None:
+    with started(replace(QUICK, visit_time_s=30)) as worker:
+        with pytest.raises(WorkerTimeout):
+            worker.ask({"do": "visit", "id": 1, "case": small().as_message()}, 0.05)
+        assert not worker.alive
+
+
+def test_a_worker_that_is_gone_says_how() -> None:
+    with started() as worker:
+        worker.kill()
+        with pytest.raises(WorkerGone, match="SIGKILL"):
+            ask(worker, "visit", small())
+
+
+def test_a_worker_whose_planner_is_gone_ends_by_itself(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from harness.bridge import WorkerProcess\n"
+        "worker = WorkerProcess(sys.executable); worker.hello(); print(worker._process.pid, flush=True); os._exit(1)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    pid = int(ended.stdout)
+    end = time.monotonic() + 20
+    while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="ascii") and time.monotonic() < end:
+        os.sched_yield()
+    assert not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+
+
+def test_the_worker_imports_the_standard_library_torch_and_nothing_else_of_ours() -> None:
+    """What the planner needs must not be needed where kernels are measured."""
+    code = (
+        "import sys\n"
+        "import harness.worker.__main__, harness.worker.visit, harness.worker.survey, harness.worker.fork\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('harness')))\n"
+        "print(*sorted({'pandas', 'pyarrow', 'pydantic', 'click', 'rich', 'seaborn'} & set(sys.modules)))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ours, foreign = ended.stdout.split("\n")[:2]
+    assert foreign == ""
+    planner = {f"harness.{name}" for name in ("suite", "points", "runner", "results", "summary", "cli", "api", "bridge")}
+    assert not planner & set(ours.split())
+
+
+def test_a_busy_neighbour_is_seen_in_the_run_queue() -> None:
+    """Every core busy with something else: waiting for a processor is at least a tenth of the time, and more than without."""
+    case = Case(Problem("standard", in_channels=64, size=56), Setting())
+    policy = Policy(warm_up_s=0.02, visit_time_s=0.3)
+    with started(policy) as worker:
+        quiet = min(ask(worker, "visit", case)["values"]["run_queue_share"] for _ in range(3))
+        loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+        try:
+            loaded = ask(worker, "visit", case)["values"]
+        finally:
+            for loop in loops:
+                loop.kill()
+                loop.wait()
+    assert loaded["run_queue_share"] > max(quiet, 0.1)
+    assert loaded["trust"] == "invalid"
+    assert "load" in loaded["trust_reasons"]
+
+
+def test_two_visits_in_different_workers_do_not_share_a_process() -> None:
+    with started() as one, started() as two, ThreadPoolExecutor(2) as both:
+        answers = list(both.map(lambda worker: ask(worker, "visit", small()), (one, two)))
+    assert answers[0]["values"]["process"] != answers[1]["values"]["process"]
