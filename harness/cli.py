@@ -1,0 +1,359 @@
+"""The command `convscope`: it translates arguments, calls, and prints; nothing is decided here.
+
+Every command imports what it needs when it runs, so that `--help` and `plan` stay quick. stdout is data, stderr is talk; with
+--json an answer or an error is one JSON object on stdout. Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished
+but some cases failed, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness import __version__
+from harness.errors import CasesFailed, ConvscopeError, Stopped, UsageError, nearest
+from harness.options import (
+    axes_option,
+    complete_runs,
+    json_option,
+    kind_argument,
+    problem_options,
+    python_option,
+    quick_option,
+    results_option,
+    setting_options,
+    suite_argument,
+    wait_option,
+)
+from harness.problem import DEFINITIONS, FIELDS, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.axes import Value
+
+EPILOG = "Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished but some cases failed, 130 after Ctrl-C."
+
+
+class Door(click.Group):
+    """Turns our errors into messages and exit codes, and gives the nearest name for a command that there is not."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, remembering whether errors are to be objects."""
+        ctx.obj = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever we raise ends with its code and, with --json, as an object."""
+        wants_json = bool(ctx.obj)
+        try:
+            return super().invoke(ctx)
+        except ConvscopeError as error:
+            _show_error(error, wants_json)
+            ctx.exit(error.code)
+        except click.UsageError as error:
+            if not wants_json:
+                raise
+            _show_error(UsageError(error.format_message(), where=error.ctx.command_path if error.ctx else ""), wants_json)
+            ctx.exit(2)
+        except (KeyboardInterrupt, click.Abort):
+            _show_error(Stopped("stopped"), wants_json)
+            ctx.exit(130)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """As click does, with a suggestion."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(f"No such command {args[0]!r}. {nearest(args[0], self.list_commands(ctx))}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _show_error(error: ConvscopeError, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(error.as_json()))
+        return
+    prefix = "" if isinstance(error, (CasesFailed, Stopped)) else "Error: "
+    print(prefix + str(error), file=sys.stderr)
+
+
+def _versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = "not installed"
+    print(f"convscope {__version__} (torch {torch}, Python {sys.version.partition(' ')[0]})")
+    ctx.exit()
+
+
+@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CONVSCOPE"}, epilog=EPILOG)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_versions, help="Versions of convscope and torch.")
+def main() -> None:
+    """What the five kinds of 2-D convolution really cost on your device, and why.
+
+    \b
+    convscope run quickstart              measure, about two minutes
+    convscope report last                 the page with charts
+    convscope measure depthwise --in 128  one case now
+    convscope explain pointwise           what a kind is, in numbers
+    """
+
+
+def _problem(kind: str, arguments: Mapping[str, Any]) -> Problem:
+    return Problem(kind, **{name: arguments[name] for name in (*FIELDS, "size")})
+
+
+@main.command()
+@json_option
+def suites(as_json: bool) -> None:
+    """List the suites that come along, and those in ./suites.
+
+    \b
+    Example:  convscope suites
+    """
+    from harness.points import distinct_cases, expand
+    from harness.runner import estimate_s
+    from harness.suite import read_suite, shipped_suites
+
+    rows: list[dict[str, Any]] = []
+    for path in shipped_suites():
+        suite = read_suite(path)
+        cases = distinct_cases(expand(suite))
+        rows.append({"name": path.stem, "title": suite.title, "cases": len(cases), "estimated_s": estimate_s(suite.policy, cases), "path": str(path)})
+    if as_json:
+        print(json.dumps(rows))
+        return
+    from harness import terminal, units
+
+    terminal.table(
+        ["suite", "cases ", "about ", "what it shows"], ([r["name"], str(r["cases"]), units.clock(r["estimated_s"]), r["title"]] for r in rows)
+    )
+    print("\nNext: convscope plan NAME, or convscope run NAME")
+
+
+@main.command()
+@suite_argument
+@axes_option
+@quick_option
+@json_option
+def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: bool, as_json: bool) -> None:
+    """Say what a suite would measure, without measuring: points, cases, skips with reasons, time.
+
+    \b
+    Examples:  convscope plan channels
+               convscope plan channels -a kind=depthwise -a in_channels=32:512:x2
+               convscope plan -a kind=standard,depthwise -a in_channels=64 -a size=7,14,28,56
+    """
+    from collections import Counter
+
+    from harness.points import distinct_cases, expand, prepare
+    from harness.runner import estimate_s
+
+    asked = prepare(suite, dict(axes), quick=quick)
+    points = expand(asked)
+    cases = distinct_cases(points)
+    reasons = Counter(point.skip_reason for point in points if point.skip_reason)
+    estimated_s = estimate_s(asked.policy, cases)
+    if as_json:
+        answer = {"suite": asked.name, "points": len(points), "cases": len(cases), "skipped": reasons.total(), "reasons": dict(reasons)}
+        print(json.dumps(answer | {"estimated_s": estimated_s}))
+        return
+    from harness import terminal, units
+
+    print(asked.title)
+    devices = Counter(case.setting.device for case in cases)
+    terminal.pairs(
+        [
+            ("points", str(len(points))),
+            ("cases", f"{len(cases)}, each measured in {asked.policy.rounds} to {asked.policy.max_rounds} visits of {asked.policy.visit_time_s:g} s"),
+            *((f"on {device}", f"{number} cases" + ("" if device == "cpu" else ", if present")) for device, number in devices.items()),
+            ("skipped", str(reasons.total())),
+            *(("", f"{number} x {reason}") for reason, number in reasons.most_common()),
+            ("time", f"about {units.clock(estimated_s)}, a survey and {asked.policy.rounds} rounds; more where intervals stay wide"),
+        ]
+    )
+    repeated = f"convscope run {suite} " + " ".join(f"-a {name}={','.join(map(str, values))}" for name, values in axes)
+    print(f"\nNext: {repeated.strip()}")
+
+
+@main.command()
+@suite_argument
+@axes_option
+@python_option
+@results_option
+@quick_option
+@wait_option
+@click.option("--time-limit", "time_limit_s", type=float, metavar="SECONDS", help="End after so long, between visits, complete and honest.")
+@json_option
+def run(
+    suite: str,
+    axes: tuple[tuple[str, tuple[Value, ...]], ...],
+    python: str | None,
+    results: Path,
+    quick: bool,
+    wait: bool,
+    time_limit_s: float | None,
+    as_json: bool,
+) -> None:
+    """Measure a suite, a name or a file, or axes alone, and keep everything in results/.
+
+    \b
+    Examples:  convscope run quickstart
+               convscope run mysuite.toml --python ~/cuda/bin/python
+               convscope run channels -a device=cuda:1 --time-limit 600
+               convscope run -a kind=depthwise,standard -a in_channels=32:512:x2 -a size=56
+    """
+    from harness import api, terminal
+    from harness.results import load_results
+
+    progress = terminal.RunProgress()
+    try:
+        with progress:
+            done = api.sweep(
+                suite, axes=dict(axes), results=results, python=python, quick=quick, time_limit_s=time_limit_s, wait=wait, watcher=progress
+            )
+    except (CasesFailed, Stopped) as error:
+        if progress.run is None:
+            raise
+        if as_json:
+            print(json.dumps(_run_answer(progress.run)))
+            sys.exit(error.code)
+        terminal.run_summary(load_results(progress.run))
+        raise
+    if as_json:
+        print(json.dumps(_run_answer(progress.run)))
+        return
+    terminal.run_summary(done)
+
+
+def _run_answer(path: Path | None) -> dict[str, Any]:
+    """What `run --json` answers."""
+    from harness.results import load_results
+
+    assert path is not None
+
+    loaded = load_results(path)
+    return {
+        "run_id": loaded.runs[0]["run_id"],
+        "path": str(path),
+        "visits": len(loaded.visits),
+        "status": loaded.runs[0]["state"],
+        "quick": loaded.runs[0]["quick"],
+    }
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs)
+@results_option
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: reports/<run_id>.html]")
+@json_option
+def report(runs: tuple[str, ...], results: Path, out: Path | None, as_json: bool) -> None:
+    """Make the page with charts over one or several runs: an id, a unique prefix, a path, or last.
+
+    \b
+    Examples:  convscope report last
+               convscope report 20261124T095503 --out five-kinds.html
+    """
+    from harness.report import write_report
+    from harness.results import load_results
+
+    loaded = load_results(*runs, results=results)
+    path = write_report(loaded, out or Path("reports") / f"{loaded.runs[0]['run_id']}.html")
+    if as_json:
+        print(json.dumps({"path": str(path), "runs": [run["run_id"] for run in loaded.runs]}))
+        return
+    print(f"The report is {path}: open it in a browser.")
+
+
+@main.command(name="results")
+@results_option
+@json_option
+def list_results(results: Path, as_json: bool) -> None:
+    """List the runs that are kept, oldest first.
+
+    \b
+    Example:  convscope results
+    """
+    from harness.results import read_header, run_folders
+
+    headers = [(path, read_header(path)) for path in run_folders(results)]
+    rows = [{"run_id": h["run_id"], "suite": h["suite"]["name"], "state": h["state"], "quick": h["quick"], "path": str(p)} for p, h in headers]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    if not rows:
+        print(f"No run in {results} yet.\nNext: convscope run quickstart")
+        return
+    from harness import terminal
+
+    terminal.table(["run", "suite", "state"], ([r["run_id"], r["suite"], r["state"] + (", quick" if r["quick"] else "")] for r in rows))
+    print(f"\nNext: convscope report {rows[-1]['run_id']}")
+
+
+@main.command()
+@kind_argument
+@problem_options
+@json_option
+def explain(kind: str, as_json: bool, **arguments: Any) -> None:
+    """Say what a kind is, with shapes, parameters and MACs for a given problem. Nothing is measured.
+
+    \b
+    Examples:  convscope explain depthwise_separable --in 64 --out 128
+               convscope explain grouped --in 64 --out 128 --groups 4 --stride 2
+    """
+    problem = _problem(kind, arguments)
+    if as_json:
+        names = ("kind", "input_shape", "weight_shapes", "output_shape", "parameters", "macs", "flops")
+        answer = {name: getattr(problem, name) for name in names} | {"minimum_bytes": problem.minimum_bytes(4)}
+        print(json.dumps(answer | {"ratio_to_standard": problem.ratio_to_standard}))
+        return
+    from harness import terminal
+
+    terminal.explanation(problem, DEFINITIONS[problem.kind])
+    print(f"\nNext: convscope measure {kind} --in {problem.in_channels} --out {problem.out_channels}")
+
+
+@main.command()
+@kind_argument
+@problem_options
+@setting_options
+@python_option
+@wait_option
+@json_option
+def measure(kind: str, device: str, python: str | None, wait: bool, as_json: bool, **arguments: Any) -> None:
+    """Measure one case now: latency with its interval, memory, trust, and both allocators. No file is written.
+
+    \b
+    Examples:  convscope measure depthwise --in 128
+               convscope measure standard --in 64 --out 128 --stride 2 --memory-format channels_last
+    """
+    from harness.case import DEFAULTS, Setting
+
+    problem = _problem(kind, arguments)
+    device_type, _, index = device.partition(":")
+    if index and not index.isdecimal():
+        raise UsageError(f"{device!r} is no device", where="--device", hint="Write cpu, cuda or cuda:1.")
+    setting = Setting(device=device_type, **{name: arguments[name] for name in DEFAULTS if name in arguments})
+    from harness import api, terminal
+
+    with terminal.RunProgress() as progress:
+        measured = api.measure(
+            problem,
+            setting,
+            device_index=int(index) if index else None,
+            python=python,
+            wait=wait,
+            watcher=progress,
+        )
+    if as_json:
+        print(json.dumps(measured.as_json()))
+    else:
+        terminal.measurement(measured.case, measured.row, measured.other)
+    if measured.row["status"] not in ("ok", "skipped"):
+        sys.exit(CasesFailed.code)

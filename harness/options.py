@@ -1,0 +1,93 @@
+"""What several commands take: axes, an interpreter, folders, the arguments of torch.nn.Conv2d."""
+
+from __future__ import annotations
+
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from harness.problem import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
+
+    from harness.axes import Value
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+class AxisOption(click.ParamType[tuple[str, tuple["Value", ...]]]):
+    """`axis=values`."""
+
+    name = "axis=values"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> tuple[str, tuple[Value, ...]]:
+        """As `axes.parse_override` reads it."""
+        from harness.axes import parse_override
+
+        return value if isinstance(value, tuple) else parse_override(value)
+
+
+def complete_suites(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str | CompletionItem]:
+    from harness.suite import shipped_suites
+
+    return [path.stem for path in shipped_suites() if path.stem.startswith(text)]
+
+
+def complete_runs(ctx: click.Context, _param: click.Parameter, text: str) -> list[str | CompletionItem]:
+    folder = Path(ctx.params.get("results") or "results")
+    return [path.parent.name for path in folder.glob("*/run.json") if path.parent.name.startswith(text)]
+
+
+suite_argument = click.argument("suite", required=False, default="", shell_complete=complete_suites)
+axes_option = click.option(
+    "-a", "--axis", "axes", multiple=True, type=AxisOption(), help="Replace or narrow an axis: kind=depthwise,standard or in_channels=32:512:x2."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="The answer as one JSON object on stdout.")
+python_option = click.option(
+    "--python", envvar="CONVSCOPE_PYTHON", metavar="PATH", help="Interpreter to measure in; it needs torch and nothing else."
+)
+results_option = click.option(
+    "--results", envvar="CONVSCOPE_RESULTS", default="results", show_default=True, type=click.Path(path_type=Path), help="Folder of the runs."
+)
+wait_option = click.option(
+    "--wait/--no-wait", default=True, help="Wait while another measurement holds the device, or fail at once.  [default: wait]"
+)
+quick_option = click.option("--quick", is_flag=True, help="One round only: a first look, marked in every output.")
+kind_argument = click.argument("kind", metavar="KIND", shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)])
+
+
+def problem_options(command: Command) -> Command:
+    """The arguments of torch.nn.Conv2d, and the shape of the input."""
+    options = [
+        click.option("--in-channels", "--in", "in_channels", type=int, default=64, show_default=True),
+        click.option("--out-channels", "--out", "out_channels", type=int, help="[default: as many as in]"),
+        click.option("--kernel-size", "--kernel", "kernel_size", help="3, or 3x5 for height x width.  [default: 3; pointwise 1]"),
+        click.option("--stride", default="1", show_default=True),
+        click.option("--padding", default="same", show_default=True, help="A number, a pair, or same (torch's own default is 0)."),
+        click.option("--dilation", default="1", show_default=True),
+        click.option("--groups", type=int, help="Grouped must state it.  [default: by the kind]"),
+        click.option("--bias", is_flag=True),
+        click.option("--batch", type=int, default=1, show_default=True),
+        click.option("--size", type=int, default=56, show_default=True, help="Height and width of the input."),
+        click.option("--height", type=int, help="[default: size]"),
+        click.option("--width", type=int, help="[default: size]"),
+    ]
+    return reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def setting_options(command: Command) -> Command:
+    """How the problem is executed."""
+    options = [
+        click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1."),
+        click.option("--dtype", default="float32", show_default=True),
+        click.option("--memory-format", default="contiguous", show_default=True, help="contiguous or channels_last."),
+        click.option("--threads", default="all", show_default=True),
+        click.option("--computation", default="inference", show_default=True, help="inference, forward or training."),
+        click.option("--allocator", default="retained", show_default=True, help="retained keeps freed memory, default is as glibc comes."),
+    ]
+    return reduce(lambda decorated, option: option(decorated), reversed(options), command)

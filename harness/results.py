@@ -1,0 +1,270 @@
+"""What a run leaves on disk, written so that nothing measured is lost, and read back as frames.
+
+    results/<run_id>/   run.json              what was asked, of whom, and how it ended
+                        points.parquet        the points of the suite
+                        journal.jsonl         a line a visit while running, flushed and synced; a torn last line is the only damage possible
+                        measurements.parquet  one row a visit (`record`), folded from the journal
+
+In: rows as dicts in the record's names. Out: `Results` with `.visits`, `.points` and `.summary` as pandas frames.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.case import DEFAULTS
+from harness.errors import StorageError, UsageError, nearest
+from harness.problem import FIELDS
+from harness.record import BY_NAME, COLUMNS, SCHEMA, STRUCTS
+from harness.summary import summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.points import Point
+
+Row = dict[str, Any]
+RUN_FILE, POINTS_FILE, JOURNAL_FILE, MEASUREMENTS_FILE = "run.json", "points.parquet", "journal.jsonl", "measurements.parquet"
+FOLD_EVERY = 1000
+
+_ARROW = {
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "dictionary": pa.dictionary(pa.int32(), pa.string()),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+
+
+def _arrow_type(name: str) -> pa.DataType:
+    base = name.rstrip("?")
+    if base.startswith("list<"):
+        return pa.list_(_arrow_type(base[5:-1]))
+    if base in STRUCTS:
+        return pa.struct({field: _arrow_type(kind) for field, kind in STRUCTS[base].items()})
+    return _ARROW[base]
+
+
+VISITS_SCHEMA = pa.schema(
+    [pa.field(c.name, _arrow_type(c.type), c.nullable, {"unit": c.unit, "meaning": c.meaning}) for c in COLUMNS], {"convscope_schema": str(SCHEMA)}
+)
+POINTS_SCHEMA = pa.schema(
+    [
+        pa.field("sweep", pa.string(), False),
+        pa.field("series", pa.string(), False),
+        pa.field("point", pa.int32(), False),
+        pa.field("x", pa.string()),
+        pa.field("layer", pa.string()),
+        pa.field("repeat", pa.int32(), False),
+        *(pa.field(name, pa.string()) for name in ("kind", *FIELDS, *DEFAULTS)),
+        pa.field("case_id", pa.string()),
+        pa.field("skip_reason", pa.string()),
+    ]
+)
+
+
+def new_run_id(suite: str, now: datetime | None = None) -> str:
+    """A name that sorts by time, reads, and is not drawn twice: `20261124T095503-quickstart-4f1c`."""
+    moment = (now or datetime.now(timezone.utc)).strftime("%Y%m%dT%H%M%S")
+    return f"{moment}-{suite}-{secrets.token_hex(2)}"
+
+
+class RunFolder:
+    """A run while it is being written. Raises StorageError where the folder cannot be made or written; then nothing is left behind."""
+
+    def __init__(self, results: Path, header: dict[str, Any], points: Sequence[Point]) -> None:
+        self.path = results / header["run_id"]
+        self.header = header
+        self._journaled = 0
+        try:
+            self.path.mkdir(parents=True)
+            self.write_header()
+            _write_table(pa.Table.from_pylist([_point_row(point) for point in points], POINTS_SCHEMA), self.path / POINTS_FILE)
+            self._journal = (self.path / JOURNAL_FILE).open("a", encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"cannot be written: {error.strerror}", where=str(results), hint="Name another folder with --results.") from None
+
+    def write_header(self, **changes: Any) -> None:
+        """Write run.json anew, with changes."""
+        self.header |= changes
+        _replace(self.path / RUN_FILE, json.dumps(self.header, indent=1, allow_nan=False) + "\n")
+
+    def add(self, row: Row) -> None:
+        """Keep one visit: on disk when this returns."""
+        self._journal.write(json.dumps(row, allow_nan=False, default=_as_text) + "\n")
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self._journaled += 1
+        if self._journaled >= FOLD_EVERY:
+            self.fold()
+
+    def fold(self) -> None:
+        """Move the journal's rows into measurements.parquet."""
+        _write_table(_read_visits(self.path), self.path / MEASUREMENTS_FILE)
+        self._journal.truncate(0)
+        self._journaled = 0
+
+    def close(self, **changes: Any) -> None:
+        """Fold, and write how it ended."""
+        self.fold()
+        self._journal.close()
+        self.write_header(**changes)
+
+
+@dataclass(frozen=True)
+class Results:
+    """One or several runs: their headers, and frames over all of them."""
+
+    runs: list[dict[str, Any]]
+    visits: pd.DataFrame
+    points: pd.DataFrame
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row a run, arm and case, computed from the visits."""
+        return summarize(self.visits)
+
+    def __repr__(self) -> str:
+        names = ", ".join(run["run_id"] for run in self.runs)
+        return f"Results({names}: {self.visits['case_id'].nunique()} cases, {len(self.visits)} visits, {len(self.points)} points)"
+
+
+def load_results(*runs: str | Path, results: str | Path = "results") -> Results:
+    """Load runs, each a path, an id, a unique prefix of one, or `last`; without any, every run in `results`. Raises StorageError."""
+    paths = [find_run(str(run), Path(results)) for run in runs] if runs else run_folders(Path(results))
+    headers = [read_header(path) for path in paths]
+    tables = [_read_visits(path) for path in paths]
+    points = [
+        pq.read_table(path / POINTS_FILE).append_column("run_id", pa.array([header["run_id"]] * n)) for path, header, n in _counted(paths, headers)
+    ]
+    return Results(headers, _frame(tables, VISITS_SCHEMA), _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string()))))
+
+
+def run_folders(results: Path) -> list[Path]:
+    """The runs in a folder, oldest first; empty where there is none."""
+    return sorted(path.parent for path in results.glob(f"*/{RUN_FILE}"))
+
+
+def find_run(name: str, results: Path) -> Path:
+    """The folder of a run, from a path, an id, a unique prefix or `last`. Raises UsageError with what there is."""
+    if (Path(name) / RUN_FILE).is_file():
+        return Path(name)
+    folders = run_folders(results)
+    if name == "last" and folders:
+        return folders[-1]
+    matches = [folder for folder in folders if folder.name.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    if not folders:
+        raise UsageError("there is no run yet", where=str(results), hint="Make one: convscope run quickstart")
+    found = "more than one run begins so" if matches else "there is no such run"
+    names = [folder.name for folder in folders]
+    raise UsageError(found, where=name, hint=" ".join(path.name for path in matches) if matches else nearest(name, [*names[-8:], "last"]))
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """run.json of a run. Raises StorageError where it cannot be read or is of a newer schema."""
+    try:
+        header: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+        schema = header["schema"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(f"is no run that can be read: {error}", where=str(path / RUN_FILE)) from None
+    if schema > SCHEMA:
+        raise StorageError(f"was written with schema {schema}, this version knows {SCHEMA}", where=str(path), hint="Upgrade convscope.")
+    return header
+
+
+def _read_visits(path: Path) -> pa.Table:
+    """Everything kept of a run: its parquet, and after it the whole lines of its journal."""
+    rows = []
+    journal = path / JOURNAL_FILE
+    if journal.is_file():
+        lines = journal.read_text(encoding="utf-8").split("\n")
+        rows = [_row_from_journal(json.loads(line)) for line in lines[:-1]]  # what follows the last line's end is torn, or nothing
+    fresh = pa.Table.from_pylist(rows, VISITS_SCHEMA)
+    folded = path / MEASUREMENTS_FILE
+    if not folded.is_file():
+        return fresh
+    try:
+        kept = pq.read_table(folded)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"cannot be read: {error}", where=str(folded)) from None
+    return pa.concat_tables([kept, fresh], promote_options="permissive") if rows else kept
+
+
+def _row_from_journal(row: Row) -> Row:
+    return row | {"started_at": datetime.fromisoformat(row["started_at"])}
+
+
+def _frame(tables: list[pa.Table], schema: pa.Schema) -> pd.DataFrame:
+    whole = pa.concat_tables(tables, promote_options="permissive") if tables else schema.empty_table()
+    frame: pd.DataFrame = whole.to_pandas(strings_to_categorical=False)
+    for name in frame.columns:
+        if isinstance(frame[name].dtype, pd.CategoricalDtype):
+            frame[name] = frame[name].astype("str")
+    return frame
+
+
+def as_json_values(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row of a frame as JSON values: numbers plain, what is not there null."""
+
+    def plain(value: Any) -> Any:
+        if hasattr(value, "tolist"):
+            return plain(value.tolist())
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and value != value else value
+
+    return {str(name): plain(value) for name, value in row.items()}
+
+
+def _counted(paths: list[Path], headers: list[dict[str, Any]]) -> Iterable[tuple[Path, dict[str, Any], int]]:
+    return ((path, header, pq.read_metadata(path / POINTS_FILE).num_rows) for path, header in zip(paths, headers, strict=True))
+
+
+def _point_row(point: Point) -> Row:
+    asked = {name: str(value) for name, value in point.asked.items()}
+    return asked | {
+        "sweep": point.sweep,
+        "series": point.series,
+        "point": point.index,
+        "x": point.x,
+        "layer": point.layer,
+        "repeat": point.repeat,
+        "case_id": point.case.case_id if point.case else None,
+        "skip_reason": point.skip_reason,
+    }
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"a row may not hold {type(value).__name__}")
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    pq.write_table(table, partial, compression="zstd")
+    partial.replace(path)
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+assert set(BY_NAME) == set(VISITS_SCHEMA.names)

@@ -1,0 +1,88 @@
+"""One row a case, computed from its visits whenever results are loaded; never stored.
+
+In: the frame of visits. Out: the frame that charts, findings and people read: the centre of the visits with the interval between
+them, how far they can be trusted, and the facts that do not vary. Invalid visits and failures are counted and not averaged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from harness.record import COLUMNS
+from harness.stats import FEWEST_VISITS, Estimate, interval_between, spread_between
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+KEYS = ["run_id", "arm", "case_id"]
+FACTS = [c.name for c in COLUMNS if c.part in ("case", "survey") and c.name != "case_id"] + [
+    "environment_id",
+    "threads_used",
+    "device_name",
+    "resident_bytes",
+]
+MEDIANS = ["minor_faults_per_call", "system_share", "run_queue_share", "device_s", "dispatch_s", "reference_copy_s", "reference_compute_s"]
+WORST_FIRST = ("invalid", "noisy", "unknown", "ok")
+
+
+def summarize(visits: pd.DataFrame) -> pd.DataFrame:
+    """The summary of a frame of visits: `KEYS`, latency with interval, trust, counts, medians of what was seen, facts; as they first appear."""
+    rows = [dict(zip(KEYS, keys, strict=True)) | _case_row(group) for keys, group in _groups(visits)]
+    return pd.DataFrame(rows, columns=None if rows else [*KEYS, "latency_s", *FACTS])
+
+
+def is_valid(visits: pd.DataFrame) -> pd.Series[bool]:
+    """Which visits carry a figure that may be used: finished, and not known to be disturbed beyond use."""
+    return (visits["status"] == "ok") & (visits["trust"] != "invalid")
+
+
+def _groups(visits: pd.DataFrame) -> list[tuple[tuple[Hashable, ...], pd.DataFrame]]:
+    return [(keys, group) for keys, group in visits.groupby(KEYS, sort=False)]
+
+
+def _case_row(group: pd.DataFrame) -> dict[str, Any]:
+    valid = group[is_valid(group)]
+    failed = group[~group["status"].isin(["ok"])]
+    row: dict[str, Any] = {
+        "visits": len(valid),
+        "processes": valid["process"].nunique(),
+        "invalid": int(((group["status"] == "ok") & (group["trust"] == "invalid")).sum()),
+        "status": "ok" if len(valid) or failed.empty else failed["status"].iloc[-1],
+        "message": None if failed.empty else failed["message"].iloc[-1],
+        "trust": next((word for word in WORST_FIRST if (valid["trust"] == word).any()), "invalid"),
+        "trust_reasons": sorted({reason for reasons in group["trust_reasons"] if reasons is not None for reason in reasons}),
+    }
+    estimate = _estimate(valid)
+    row |= {
+        "latency_s": estimate.value_s if estimate else float("nan"),
+        "latency_low_s": estimate.low_s if estimate else float("nan"),
+        "latency_high_s": estimate.high_s if estimate else float("nan"),
+        "interval": ("between" if estimate.between else "within") if estimate else None,
+        "between_cv": spread_between(valid["latency_s"].tolist()),
+    }
+    row |= {name: valid[name].median() for name in MEDIANS}
+    return row | {name: _first(group[name]) for name in FACTS}
+
+
+def _estimate(valid: pd.DataFrame) -> Estimate | None:
+    """Between visits where three processes or more stand behind it; with fewer, from the lowest to the highest end of the intervals within them."""
+    if valid.empty:
+        return None
+    between = interval_between(valid["latency_s"].tolist()) if len(valid) > 1 else None
+    if between and valid["process"].nunique() >= FEWEST_VISITS:
+        return between
+    return Estimate(
+        value_s=between.value_s if between else float(valid["latency_s"].iloc[0]),
+        low_s=valid["latency_low_s"].min(),
+        high_s=valid["latency_high_s"].max(),
+        units=int(valid["block_ends"].map(len).sum()),
+        between=False,
+    )
+
+
+def _first(column: pd.Series[Any]) -> Any:
+    """The first value that is there; None for a fact that nobody found."""
+    found = column.dropna()
+    return found.iloc[0] if len(found) else None

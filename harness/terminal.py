@@ -1,0 +1,208 @@
+"""How things look in a terminal: progress while a run goes on, and answers as tables. Talk goes to stderr, data to stdout.
+
+In: cases, rows, summaries. Out: text. rich draws, and knows NO_COLOR, FORCE_COLOR and terminals that can do nothing. Where stderr
+is no terminal there is no bar, but a line a visit.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from harness import units
+from harness.case import Case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from harness.problem import Problem
+    from harness.results import Results
+
+MOST_ROWS = 60
+ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", ended by its time limit"}
+TRUST_SIGNS = {"ok": "ok", "noisy": "~ noisy", "invalid": "! invalid", "unknown": "? unknown"}
+
+
+class RunProgress:
+    """A watcher that draws: a bar with the case, its latest figure and the time left, or a line a visit."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._drawn = self._console.is_terminal and not self._console.is_dumb_terminal
+        columns = (TextColumn("{task.fields[stage]:<9}"), BarColumn(24), TextColumn("{task.fields[case]}"), TextColumn("{task.fields[figure]}"))
+        self._progress = Progress(*columns, TextColumn("{task.fields[left]}", style="dim"), console=self._console, transient=True)
+        self._task = self._progress.add_task("run", total=1, stage="survey", case="", figure="", left="")
+        self._estimated_s = 1.0
+        self.run: Path | None = None
+
+    def __enter__(self) -> RunProgress:
+        if self._drawn:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def waiting(self, device: str) -> None:
+        """Another measurement holds the device."""
+        self._say(f"Another measurement holds {device}: waiting until it ends (--no-wait fails instead).")
+
+    def started(self, run: Path) -> None:
+        """The run's folder is there."""
+        self.run = run
+
+    def begin(self, cases: int, estimated_s: float) -> None:
+        """Say how long it will take before it starts."""
+        self._estimated_s = estimated_s
+        self._say(f"{cases} cases, about {units.clock(estimated_s)}; cases that are not tight by then are visited again. Ctrl-C keeps what is done.")
+
+    def surveying(self, case: Case, number: int, of: int) -> None:
+        """A case is looked at before any timing."""
+        self._show(stage="survey", case=case.label, figure=f"{number} of {of}", left="")
+
+    def visiting(self, case: Case, round_number: int, left_s: float) -> None:
+        """A visit begins."""
+        done = max(self._estimated_s - left_s, 0)
+        self._show(
+            stage=f"round {round_number}", case=case.label, figure="", left=f"{units.clock(left_s)} left", completed=done, total=self._estimated_s
+        )
+
+    def progress(self, case: Case, latency_s: float) -> None:
+        """The latest figure of the visit that is going on."""
+        self._show(case=case.label, figure=units.seconds(latency_s))
+
+    def visited(self, case: Case, row: Mapping[Any, Any]) -> None:
+        """A visit is over."""
+        if row["status"] != "ok":
+            self._say(f"{case.label}: {row['status']}, {row['message']}")
+        elif not self._drawn:
+            self._say(f"round {row['round']}  {case.label}: {units.seconds(row['latency_s'])}  {row['trust']}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def _show(self, **fields: Any) -> None:
+        if self._drawn:
+            self._progress.update(self._task, **fields)
+
+
+def run_summary(results: Results) -> None:
+    """The answer of a run: its cases, then a line that says what came out, then what to type next."""
+    summary, visits, run = results.summary, results.visits, results.runs[0]
+    shown = summary.sort_values("latency_s").head(MOST_ROWS)
+    cells = (
+        [_label(row), units.seconds(row["latency_s"]), interval_text(row), f"{row['minor_faults_per_call']:,.1f}", TRUST_SIGNS[row["trust"]]]
+        for row in shown.to_dict("records")
+        if row["status"] == "ok"
+    )
+    table(["case", "latency ", "95 % interval ", "faults a call ", "trust"], cells)
+    if len(summary) > len(shown):
+        print(f"... the fastest {len(shown)} of {len(summary)} cases; all of them are in the report")
+    ok = (visits["trust"] == "ok").mean()
+    marks = ", a quick run: one visit a case, never a baseline" if run["quick"] else ""
+    ended = ENDINGS.get(run["state"], "")
+    print(
+        f"\n{len(summary)} cases, {len(visits)} visits in {units.clock(run['wall_s'])}{ended}{marks}; {units.percent(ok)} of the visits undisturbed."
+    )
+    print(f"Next: convscope report {run['run_id']}")
+
+
+def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> None:
+    """The answer of `measure`."""
+    print(case.label)
+    if row["status"] != "ok":
+        print(f"\n{row['status']}: {row['message']}")
+        return
+    lines = [
+        ("latency", f"{units.seconds(row['latency_s'])}   ({interval_text(row)}: 95 % interval, {_visits(row)})"),
+        ("MACs", f"{row['macs']:,}   ({units.count(row['flops'] / row['latency_s'])}FLOP/s)"),
+        ("memory", f"{units.size(row['resident_bytes'])} of input and weights, {_size(row['peak_bytes'])} more at the peak of a call"),
+        ("back end", str(row["backend"])),
+        ("trust", ", ".join([TRUST_SIGNS[row["trust"]], *row["trust_reasons"]])),
+    ]
+    if other and other["status"] == "ok":
+        for name, seen in (
+            (("retained", row), ("default", other)) if case.setting.allocator == "retained" else (("retained", other), ("default", row))
+        ):
+            words = "heap kept" if name == "retained" else "as glibc comes"
+            lines.append((words, f"{units.seconds(seen['latency_s'])}, {seen['minor_faults_per_call']:,.1f} page faults a call"))
+    pairs(lines)
+    print(f"\n{_allocator_answer(case, row, other)}")
+    print(f"Next: convscope explain {case.problem.kind} --in {case.problem.in_channels} --out {case.problem.out_channels}")
+
+
+def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> str:
+    """One sentence: the latency, and what keeping the heap gives where that is past both intervals and a tenth."""
+    figure = f"{units.seconds(row['latency_s'])} a call"
+    if not other or other["status"] != "ok":
+        return figure + "."
+    kept, plain = (row, other) if case.setting.allocator == "retained" else (other, row)
+    gain = plain["latency_s"] / kept["latency_s"]
+    if kept["latency_high_s"] >= plain["latency_low_s"] or gain < 1.1:
+        return f"{figure}; the allocator makes no difference that these visits can tell."
+    return (
+        f"{figure}; with glibc's defaults {units.significant(gain)} times as long as with the heap kept. To keep it in your own program:\n"
+        "  export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864"
+    )
+
+
+def _visits(row: Mapping[Any, Any]) -> str:
+    return f"between {row['visits']} visits" if row["interval"] == "between" else f"within {row['visits']} visits, too few to compare"
+
+
+def _size(value: float | None) -> str:
+    return "unknown" if value is None or value != value else units.size(value)
+
+
+def _label(row: Mapping[Any, Any]) -> str:
+    """A case's label from its descriptor's columns."""
+    return Case.from_row(row).label
+
+
+def interval_text(row: Mapping[Any, Any]) -> str:
+    """`158 µs to 166 µs`."""
+    return f"{units.seconds(row['latency_low_s'])} to {units.seconds(row['latency_high_s'])}"
+
+
+def table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """A plain table on stdout; columns whose header ends in a space are aligned to the right."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        drawn.add_column(header.strip(), justify="right" if header.endswith(" ") else "left", overflow="fold", no_wrap=False)
+    for row in rows:
+        drawn.add_row(*row)
+    width = None if sys.stdout.isatty() else 200
+    Console(highlight=False, width=width, markup=False).print(drawn)
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> None:
+    """Names and what they are, on stdout."""
+    for name, text in rows:
+        print(f"  {name:<17}{text}")
+
+
+def explanation(problem: Problem, definition: str) -> None:
+    """A problem as numbers, for people."""
+    print(f"{problem.kind.replace('_', ' ')}: {definition}.")
+    ratio = problem.ratio_to_standard
+    comparison = "the same as" if ratio == 1 else f"{units.significant(ratio, 4)} of"
+    pairs(
+        [
+            ("input", f"{_shape(problem.input_shape)}   (batch, in_channels, height, width)"),
+            *(("weight", f"{_shape(shape)}   (out_channels, in_channels / groups, kernel height, kernel width)") for shape in problem.weight_shapes),
+            ("output", _shape(problem.output_shape)),
+            ("parameters", f"{problem.parameters:,}"),
+            ("MACs", f"{problem.macs:,}   ({problem.flops:,} FLOPs; bias is not counted)"),
+            ("least bytes", f"{problem.minimum_bytes(4):,} in float32"),
+            ("against standard", f"{comparison} the MACs of a {'x'.join(map(str, problem.standard.kernel_size))} standard convolution"),
+        ]
+    )
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

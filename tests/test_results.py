@@ -1,0 +1,108 @@
+"""What is on disk, and what is read back from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from harness import load_results
+from harness.errors import StorageError, UsageError
+from harness.record import COLUMNS
+from harness.results import as_json_values
+from tests.conftest import Convscope
+
+Stub = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> Path:
+    """A finished run."""
+    return tmp_path / str(convscope("run", suite, "--python", stub({"spread": 0.001}), "--json").json["path"])
+
+
+def test_the_parquet_has_the_columns_of_the_record_with_their_units(folder: Path) -> None:
+    schema = pq.read_schema(folder / "measurements.parquet")
+    assert schema.names == [column.name for column in COLUMNS]
+    assert schema.field("latency_s").metadata[b"unit"] == b"s"
+    assert str(schema.field("samples_s").type).startswith("list<")
+    assert not schema.field("case_id").nullable
+
+
+def test_any_reader_finds_one_row_a_visit(folder: Path) -> None:
+    table = pq.read_table(folder / "measurements.parquet", columns=["case_id", "latency_s", "samples_s"])
+    assert table.num_rows == 18
+    assert all(len(samples) == 30 for samples in table.column("samples_s").to_pylist())
+
+
+def test_the_summary_has_one_row_a_case_with_an_interval_between_visits(folder: Path) -> None:
+    summary = load_results(folder).summary
+    assert len(summary) == 6
+    assert (summary["interval"] == "between").all()
+    assert (summary["visits"] == 3).all()
+    assert ((summary["latency_low_s"] <= summary["latency_s"]) & (summary["latency_s"] <= summary["latency_high_s"])).all()
+
+
+def test_fewer_than_three_visits_are_shown_with_the_interval_within(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    ended = convscope("run", suite, "--python", stub(), "--quick", "--json")
+    summary = load_results(tmp_path / ended.json["path"]).summary
+    assert (summary["interval"] == "within").all()
+    assert (summary["visits"] == 1).all()
+
+
+def test_points_lead_to_cases_and_keep_what_was_asked(folder: Path) -> None:
+    points = load_results(folder).points
+    assert points["series"].value_counts().to_dict() == {"standard": 2, "depthwise": 2, "pointwise": 2}
+    assert points["x"].eq("in_channels").all()
+    assert set(points["in_channels"]) == {"8", "16"}
+    assert points.loc[points["series"] == "pointwise", "kernel_size"].isna().all()
+
+
+def test_a_torn_last_line_costs_one_visit(folder: Path) -> None:
+    visits = pq.read_table(folder / "measurements.parquet").to_pylist()
+    (folder / "measurements.parquet").unlink()
+    lines = [json.dumps(row, default=str) + "\n" for row in visits]
+    (folder / "journal.jsonl").write_text("".join(lines)[:-40], encoding="utf-8")
+    assert len(load_results(folder).visits) == 17
+
+
+def test_several_runs_load_together(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    python = stub({"spread": 0})
+    paths = [tmp_path / str(convscope("run", suite, "--python", python, "--json").json["path"]) for _ in range(2)]
+    loaded = load_results(*paths)
+    assert loaded.summary["run_id"].nunique() == 2
+    assert len(loaded.summary) == 12
+    assert len(load_results(results=tmp_path / "results").runs) == 2
+    assert "2 runs" in repr(loaded) or all(run["run_id"] in repr(loaded) for run in loaded.runs)
+
+
+def test_a_run_is_found_by_id_by_prefix_and_as_last(folder: Path) -> None:
+    for name in (folder.name, folder.name[:15], "last", str(folder)):
+        assert load_results(name, results=folder.parent).runs[0]["run_id"] == folder.name
+
+
+def test_a_run_that_is_not_there_is_an_error_with_the_nearest_names(folder: Path) -> None:
+    with pytest.raises(UsageError, match="no such run"):
+        load_results("2019", results=folder.parent)
+    with pytest.raises(UsageError, match="no run yet"):
+        load_results("last", results=folder.parent / "none")
+
+
+def test_a_run_of_a_newer_schema_is_refused(folder: Path) -> None:
+    header = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    (folder / "run.json").write_text(json.dumps(header | {"schema": 99}), encoding="utf-8")
+    with pytest.raises(StorageError, match="schema 99"):
+        load_results(folder)
+
+
+def test_a_parquet_that_is_broken_is_named(folder: Path) -> None:
+    (folder / "measurements.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(StorageError, match=r"measurements\.parquet"):
+        load_results(folder)
+
+
+def test_values_for_json_have_no_nan() -> None:
+    assert as_json_values({"a": float("nan"), "b": [1.0, float("nan")], "c": "x"}) == {"a": None, "b": [1.0, None], "c": "x"}

@@ -1,0 +1,206 @@
+"""Runs, end to end through the command, against a stub worker: what becomes of cases, visits, faults and time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness import load_results
+from tests.conftest import Convscope, Ended, environment
+
+Stub = Callable[..., Path]
+
+
+def run(convscope: Convscope, suite: Path, python: Path, *more: str) -> Ended:
+    return convscope("run", suite, "--python", python, "--json", *more)
+
+
+def visits_of(ended: Ended, cwd: Path) -> pd.DataFrame:
+    return load_results(cwd / ended.json["path"]).visits
+
+
+def test_every_case_is_visited_in_each_round_in_an_order_of_its_own(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    ended = run(convscope, suite, stub({"spread": 0}))
+    assert ended.code == 0
+    assert ended.json["status"] == "complete"
+    assert ended.json["visits"] == 18
+    visits = visits_of(ended, tmp_path)
+    rounds = [group.sort_values("position")["case_id"].tolist() for _, group in visits.groupby("round")]
+    assert len(rounds) == 3
+    assert len({tuple(order) for order in rounds}) > 1
+    assert all(sorted(order) == sorted(rounds[0]) for order in rounds)
+    assert visits["process"].nunique() == 18
+    assert visits.groupby("round")["process"].agg(lambda names: len({name.split("-")[1] for name in names})).eq(1).all()
+
+
+def test_only_cases_that_are_still_wide_are_visited_again(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    python = stub({"match": {"kind": "depthwise"}, "spread": 0.5}, {"spread": 0})
+    visits = visits_of(run(convscope, suite, python), tmp_path)
+    assert visits.groupby("kind")["round"].max().to_dict() == {"depthwise": 4, "pointwise": 3, "standard": 3}
+
+
+@pytest.mark.parametrize("fault", ["crash", "die", "garbage", "error", "out_of_memory", "incorrect"])
+def test_a_case_that_fails_is_one_row_and_the_run_goes_on(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str) -> None:
+    ended = run(convscope, suite, stub({"match": {"kind": "depthwise"}, "fault": fault}, {"spread": 0}))
+    assert ended.code == 4
+    visits = visits_of(ended, tmp_path)
+    failed = visits[visits["kind"] == "depthwise"]
+    assert failed["status"].tolist() == [{"die": "crashed", "garbage": "crashed", "crash": "crashed"}.get(fault, fault)] * 2
+    assert failed["message"].str.len().gt(0).all()
+    assert failed["latency_s"].isna().all()
+    assert (visits[visits["kind"] != "depthwise"]["status"] == "ok").sum() == 12
+
+
+def test_a_case_that_hangs_is_ended_at_its_limit(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = suite.read_text(encoding="utf-8").replace("max_rounds = 4", "visit_limit_s = 0.2")
+    suite.write_text(text, encoding="utf-8")
+    ended = run(convscope, suite, stub({"match": {"kind": "standard", "in_channels": 8}, "fault": "hang"}, {"spread": 0}))
+    assert ended.code == 4
+    hung = visits_of(ended, tmp_path).query("kind == 'standard' and in_channels == 8")
+    assert hung["status"].tolist() == ["timeout"]
+
+
+def test_an_invalid_visit_stays_and_is_repeated_twice_at_most(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    ended = run(convscope, suite, stub({"match": {"kind": "pointwise"}, "fault": "invalid"}, {"spread": 0}), "--quick")
+    assert ended.code == 4
+    assert ended.json["quick"] is True
+    loaded = load_results(tmp_path / ended.json["path"])
+    assert loaded.visits.groupby("kind").size().to_dict() == {"standard": 2, "depthwise": 2, "pointwise": 6}
+    summary = loaded.summary.set_index("kind")
+    assert summary.loc["pointwise", "latency_s"].isna().all()
+    assert (summary.loc["pointwise", "invalid"] == 3).all()
+
+
+def test_noisy_visits_count_and_are_named(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    ended = run(convscope, suite, stub({"match": {"kind": "pointwise"}, "fault": "noisy"}, {"spread": 0}))
+    assert ended.code == 0
+    summary = load_results(tmp_path / ended.json["path"]).summary.set_index("kind")
+    assert (summary.loc["pointwise", "trust"] == "noisy").all()
+    assert (summary.loc["standard", "trust"] == "ok").all()
+
+
+def test_a_run_ends_between_visits_when_its_time_is_up(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    ended = run(convscope, suite, stub(), "--time-limit", "0.01")
+    assert ended.code == 4
+    assert ended.json["status"] == "time_limit"
+    assert ended.json["visits"] == 0
+
+
+def test_the_seed_facts_and_policy_stand_in_run_json(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    ended = run(convscope, suite, stub(environment={"torch": "9.9"}))
+    header = json.loads((tmp_path / ended.json["path"] / "run.json").read_text(encoding="utf-8"))
+    assert header["suite"]["text"] == suite.read_text(encoding="utf-8")
+    assert header["policy"]["max_rounds"] == 4
+    assert [facts["torch"] for facts in header["environments"].values()] == ["9.9"]
+    assert header["state"] == "complete"
+    assert header["wall_s"] > 0
+
+
+def test_a_device_named_in_the_file_and_not_there_is_skipped_with_that_reason(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    with suite.open("a", encoding="utf-8") as file:
+        file.write('device = ["cpu", "cuda"]\n')
+    ended = run(convscope, suite, stub({"spread": 0}))
+    assert ended.code == 0
+    points = load_results(tmp_path / ended.json["path"]).points
+    assert points["skip_reason"].dropna().tolist() == ["device cuda is not present"] * 6
+    assert (points["case_id"].isna() == points["skip_reason"].notna()).all()
+
+
+def test_a_device_that_was_asked_for_and_is_not_there_stops_the_run_before_it_begins(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
+    ended = convscope("run", suite, "-a", "device=cuda", "--python", stub())
+    assert ended.code == 2
+    assert "cuda is not there" in ended.err
+    assert "sees cpu" in ended.err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_measurement_without_a_file(convscope: Convscope, stub: Stub, tmp_path: Path) -> None:
+    python = stub({"match": {"allocator": "default"}, "latency_s": 4e-3, "spread": 0, "values": {"minor_faults_per_call": 900.0}}, {"spread": 0})
+    ended = convscope("measure", "depthwise", "--in", "32", "--python", python)
+    assert ended.code == 0
+    assert "900.0 page faults a call" in ended.out
+    assert "4 times as long" in ended.out.replace("4.00", "4")
+    assert not (tmp_path / "results").exists()
+    answer = convscope("measure", "depthwise", "--in", "32", "--python", python, "--json").json
+    assert answer["latency_s"] == pytest.approx(1e-3, rel=0.01)
+    assert answer["other_allocator"]["minor_faults_per_call"] == 900.0
+    assert answer["visits"] == 3
+
+
+class Waiting:
+    """A run, as a process, whose worker hangs in its third visit."""
+
+    def __init__(self, suite: Path, python: Path, tmp_path: Path) -> None:
+        self.results = tmp_path / "results"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "harness", "run", str(suite), "--python", str(python)],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stderr
+        for line in self.process.stderr:  # a line a visit: after the first, the run is under way
+            if line.startswith("round 1"):
+                break
+
+    def end(self) -> tuple[int, str]:
+        _, err = self.process.communicate(timeout=30)
+        return self.process.returncode, err
+
+
+@pytest.fixture
+def waiting(suite: Path, stub: Stub, tmp_path: Path) -> Waiting:
+    return Waiting(suite, stub({"fault": "hang", "after": 2, "spread": 0}), tmp_path)
+
+
+def test_ctrl_c_keeps_what_is_done(waiting: Waiting) -> None:
+    waiting.process.send_signal(signal.SIGINT)
+    code, err = waiting.end()
+    assert code == 130
+    assert "are kept" in err
+    loaded = load_results("last", results=waiting.results)
+    assert loaded.runs[0]["state"] == "interrupted"
+    assert len(loaded.visits) >= 1
+    assert (loaded.visits["status"] == "ok").all()
+
+
+def test_kill_loses_the_visit_in_flight_and_nothing_else(waiting: Waiting) -> None:
+    waiting.process.kill()
+    waiting.end()
+    loaded = load_results("last", results=waiting.results)
+    assert loaded.runs[0]["state"] == "running"
+    assert len(loaded.visits) >= 1
+
+
+def test_a_second_run_fails_at_once_or_waits_and_says_so(waiting: Waiting, suite: Path, stub: Stub, convscope: Convscope, tmp_path: Path) -> None:
+    """One measurement a device: two at once spoil each other."""
+    python = stub({"spread": 0}, name="quick")
+    refused = convscope("run", suite, "--python", python, "--no-wait")
+    assert refused.code == 2
+    assert "cpu: another measurement is running" in refused.err
+    second = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", str(suite), "--python", str(python)],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert second.stderr
+    assert "waiting until it ends" in second.stderr.readline()
+    os.kill(waiting.process.pid, signal.SIGKILL)
+    waiting.end()
+    second.communicate(timeout=60)
+    assert second.returncode == 0
