@@ -1,0 +1,118 @@
+"""Everything that is done with the project, a session each: `nox -l` lists them, `nox -s NAME` does one.
+
+Versions come from constraints.txt, so that a session installs what was tested; torch is pinned there too, since a plain `torch`
+may bring gigabytes of CUDA packages. Measuring sessions must not run beside anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["tests", "lint", "typecheck", "browser"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "virtualenv"  # uv looks elsewhere for torch
+
+CONSTRAINTS = Path("constraints.txt").resolve()
+
+
+def install(session: nox.Session, *what: str, groups: tuple[str, ...] = ()) -> None:
+    """Install under the project's constraints."""
+    needed = [requirement for group in groups for requirement in nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), group)]
+    session.install("-c", str(CONSTRAINTS), *what, *needed)
+
+
+@nox.session
+def sweep(session: nox.Session) -> None:
+    """Measure suites (default: quickstart) and make their report: `nox -s sweep -- channels groups --python PATH`."""
+    install(session, ".")
+    names, flags = split(session.posargs)
+    for suite in names or ["quickstart"]:
+        session.run("convscope", "run", suite, *flags, success_codes=[0, 4])
+        session.run("convscope", "report", "last")
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Make the report of runs (default: last): `nox -s report -- RUN RUN`."""
+    install(session, ".")
+    session.run("convscope", "report", *(session.posargs or ["last"]))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The tests, against the installed package: `nox -s tests -- -k runner`."""
+    install(session, ".", groups=("tests",))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, format, spelling, and who may import whom."""
+    install(session, ".", groups=("lint",))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
+    session.run("lint-imports")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """mypy --strict over harness/."""
+    install(session, ".", groups=("typecheck",))
+    session.run("mypy")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The report in a headless Chromium, light and dark."""
+    install(session, ".", groups=("browser",))
+    require_chromium(session)
+    session.run("pytest", "-m", "browser", *session.posargs)
+
+
+@nox.session
+def bare(session: nox.Session) -> None:
+    """The worker in an environment that holds torch and nothing else."""
+    python = Path(session.create_tmp()) / "torch-alone"
+    if not python.exists():
+        session.run("python", "-m", "venv", str(python))
+        session.run(str(python / "bin" / "pip"), "install", "-q", "-c", str(CONSTRAINTS), "torch", external=True)
+    install(session, ".")
+    session.run("convscope", "measure", "depthwise", "--in", "128", "--python", str(python / "bin" / "python"))
+
+
+@nox.session
+def load(session: nox.Session) -> None:
+    """Measure the run-queue share of quickstart's cases, quiet and beside a busy loop."""
+    install(session, ".")
+    session.run("python", "benchmarks/load.py", *session.posargs)
+
+
+@nox.session
+def agreement(session: nox.Session) -> None:
+    """Compare our blocks with torch.utils.benchmark's on the same tensors, and the fixed cost of a visit with its bound."""
+    install(session, ".")
+    session.run("python", "benchmarks/agreement.py", *session.posargs)
+    session.run("python", "benchmarks/fixed_cost.py", *session.posargs)
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Names of suites, and the flags after them."""
+    first = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    return arguments[:first], arguments[first:]
+
+
+def require_chromium(session: nox.Session) -> None:
+    """Install Debian's Chromium where there is none and we may; else say how."""
+    if shutil.which("chromium"):
+        return
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        session.run("apt-get", "update", "-qq", external=True)
+        session.run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", external=True)
+    else:
+        session.error("no chromium on the PATH. Install it (Debian: apt-get install chromium) and run this session again.")
