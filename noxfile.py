@@ -17,6 +17,7 @@ nox.options.sessions = ["tests", "lint", "typecheck", "browser"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "virtualenv"  # uv looks elsewhere for torch
 
+AXE = "4.11.0"
 CONSTRAINTS = Path("constraints.txt").resolve()
 
 
@@ -72,7 +73,7 @@ def browser(session: nox.Session) -> None:
     """The report in a headless Chromium, light and dark."""
     install(session, ".", groups=("browser",))
     require_chromium(session)
-    session.run("pytest", "-m", "browser", *session.posargs)
+    session.run("pytest", "-m", "browser", *session.posargs, env=axe(session))
 
 
 @nox.session
@@ -105,6 +106,16 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Names of suites, and the flags after them."""
     first = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
     return arguments[:first], arguments[first:]
+
+
+def axe(session: nox.Session) -> dict[str, str]:
+    """axe-core, the checker of accessibility, from npm; without npm its tests are skipped."""
+    script = Path(session.create_tmp()).resolve() / "package" / "axe.min.js"
+    if not script.is_file() and shutil.which("npm"):
+        with session.chdir(session.create_tmp()):
+            session.run("npm", "pack", "--silent", f"axe-core@{AXE}", external=True)
+            session.run("tar", "-xzf", f"axe-core-{AXE}.tgz", external=True)
+    return {"CONVSCOPE_AXE": str(script)} if script.is_file() else {}
 
 
 def require_chromium(session: nox.Session) -> None:

@@ -129,21 +129,20 @@ def sweep(
     order = runner.Order(
         run_id=new_run_id(asked.name), python=python or default_python(), policy=asked.policy, seed=time.time_ns() % 2**31, placement=asked.placement
     )
-    with runner.greet(order.python) as greeted:
+    devices = {runner.device_name(case.setting.device, order.placement) for case in distinct_cases(expand(asked))}
+    with locks.hold(devices, wait=wait, on_wait=watcher.waiting), runner.greet(order.python) as greeted:
         points = _present(asked, greeted.hello, named="device" in (axes or {}))
         cases = distinct_cases(points)
-        devices = {runner.device_name(case.setting.device, order.placement) for case in cases}
-        with locks.hold(devices, wait=wait, on_wait=watcher.waiting):
-            folder = RunFolder(Path(results), _header(asked, order, greeted, quick), points)
-            watcher.started(folder.path)
-            run = runner.Run(order, cases, greeted, folder.add, watcher)
-            began, state = time.monotonic(), "failed"
-            try:
-                state = run.go()
-            except KeyboardInterrupt:
-                state = "interrupted"
-            finally:
-                folder.close(state=state, wall_s=time.monotonic() - began, timed_s=run.timed_s, rounds=run.rounds)
+        folder = RunFolder(Path(results), _header(asked, order, greeted, quick), points)
+        watcher.started(folder.path)
+        run = runner.Run(order, cases, greeted, folder.add, watcher)
+        began, state = time.monotonic(), "failed"
+        try:
+            state = run.go()
+        except KeyboardInterrupt:
+            state = "interrupted"
+        finally:
+            folder.close(state=state, wall_s=time.monotonic() - began, timed_s=run.timed_s, rounds=run.rounds)
     if state == "interrupted":
         raise Stopped(f"stopped; {run.visits} visits are kept", where=str(folder.path), hint=f"convscope report {order.run_id}")
     if run.failed:

@@ -1,0 +1,205 @@
+"""The report in a browser: nothing is fetched, nothing fails, nothing overlaps; light, dark, narrow, and without JavaScript.
+
+Needs Chromium on the path, and playwright. Set CONVSCOPE_AXE to axe-core's `axe.min.js` to have accessibility checked by it too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.report import write_report
+from harness.results import load_results
+from tests.test_report import GROUPS_SUITE, KINDS_SUITE, NETWORK_LAYERS, NETWORK_SUITE, cost, failing, make_run
+
+pytestmark = pytest.mark.browser
+playwright = pytest.importorskip("playwright.sync_api")
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+# Axes that count or name, and so have no unit; every other axis states one in parentheses.
+WITHOUT_UNIT = {
+    "Input channels",
+    "Output channels",
+    "Groups",
+    "Threads",
+    "Dtype",
+    "Memory format",
+    "Computation",
+    "Mode",
+    "Cache",
+    "Allocator",
+    "Device",
+}
+OVERLAPS = """figure => {
+  const found = [];
+  const shared = (p, q) => [Math.min(p.right, q.right) - Math.max(p.left, q.left), Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top)];
+  for (const svg of figure.querySelectorAll(".panel svg")) {
+    const frame = svg.getBoundingClientRect();
+    const texts = [...svg.querySelectorAll("text")].map(t => [t.textContent.trim(), t.getBoundingClientRect()]).filter(([text]) => text);
+    texts.forEach(([text, box], i) => {
+      const [width, height] = shared(box, frame);
+      if (width < box.width - 1 || height < box.height - 1) found.push(`${text} leaves its drawing`);
+      for (const [other, place] of texts.slice(i + 1)) {
+        const [across, down] = shared(box, place);
+        if (across > 0.5 && down > 2) found.push(`${text} | ${other}`); // line boxes are a little taller than their letters
+      }
+    });
+  }
+  return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no chromium on the path")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report of each sort: five kinds in two runs, every axis with failures, a network, nothing but failures."""
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
+    first = make_run(folder, KINDS_SUITE)
+    second = make_run(folder, KINDS_SUITE, run_id="20261125T090000-made-0002", latency=lambda case: 1.5 * cost(case), spread=0.1)
+    axes = make_run(folder, GROUPS_SUITE, run_id="axes", change=lambda case: failing("no room") if case.setting.dtype == "float64" else {})
+    network = make_run(folder, NETWORK_SUITE, run_id="network")
+    failures = make_run(folder, KINDS_SUITE, run_id="failures", visits=1, change=lambda _: failing("killed by SIGSEGV", "crashed"))
+    runs = {"kinds": [first], "runs": [first, second], "axes": [axes], "network": [network], "failures": [failures]}
+    return {name: write_report(load_results(*paths), folder / "reports" / f"{name}.html") for name, paths in runs.items()}
+
+
+NAMES = ("kinds", "runs", "axes", "network", "failures")
+
+
+def opened(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:
+    """The report in a fresh window, and everything that went wrong or was asked for beside the file itself."""
+    page = browser.new_context(**context).new_page()
+    heard: list[str] = []
+    page.on("console", lambda message: heard.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on("request", lambda request: heard.append(request.url) if request.url not in (path.as_uri(), "data:,") else None)
+    page.goto(path.as_uri())
+    return page, heard
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_loads_in_silence_and_fetches_nothing(browser: Any, pages: dict[str, Path], name: str, scheme: str) -> None:
+    page, heard = opened(browser, pages[name], color_scheme=scheme)
+    assert heard == []
+    page.context.close()
+
+
+def test_dark_is_dark_and_charts_follow(browser: Any, pages: dict[str, Path]) -> None:
+    seen = {}
+    for scheme in ("light", "dark"):
+        page, _ = opened(browser, pages["kinds"], color_scheme=scheme)
+        seen[scheme] = page.evaluate(
+            "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('.panel svg text')).fill]"
+        )
+        page.context.close()
+    assert seen["light"] == ["rgb(255, 255, 255)", "rgb(27, 30, 36)"]
+    assert seen["dark"] == ["rgb(21, 24, 29)", "rgb(230, 232, 236)"]
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_is_drawn_named_and_legible_and_the_page_does_not_scroll_sideways(
+    browser: Any, pages: dict[str, Path], name: str, width: int
+) -> None:
+    page, _ = opened(browser, pages[name], viewport={"width": width, "height": 900})
+    figures = page.query_selector_all("figure")
+    assert bool(figures) == (name != "failures")
+    for figure in figures:
+        drawings = figure.query_selector_all(".panel svg")
+        assert figure.get_attribute("aria-label")
+        assert drawings
+        for drawing in drawings:
+            box = drawing.bounding_box()
+            assert drawing.get_attribute("role") == "img"
+            assert drawing.get_attribute("aria-label")
+            assert box["width"] > 300
+            assert box["height"] > 60
+        assert figure.evaluate(OVERLAPS) == [], figure.get_attribute("id")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", ["runs", "axes", "network"])
+def test_every_axis_has_a_name_with_its_unit(browser: Any, pages: dict[str, Path], name: str) -> None:
+    page, _ = opened(browser, pages[name])
+    texts = page.evaluate("[...document.querySelectorAll('.panel svg')].map(s => [...s.querySelectorAll('text')].map(t => t.textContent.trim()))")
+    for drawing in texts:
+        titles = [text for text in drawing if text in WITHOUT_UNIT or re.fullmatch(r"[A-Z][^()]*\([^()]+\)", text)]
+        assert titles, drawing
+    page.context.close()
+
+
+def test_the_table_of_cases_sorts_by_value_and_filters(browser: Any, pages: dict[str, Path]) -> None:
+    page, _ = opened(browser, pages["kinds"])
+    heading = page.query_selector("#cases-table thead th:has-text('Latency')")
+    column = heading.evaluate("th => [...th.parentNode.children].indexOf(th) + 1")
+
+    def values() -> list[float]:
+        return [
+            float(text.replace(",", ""))
+            for text in page.eval_on_selector_all(f"#cases-table tbody td:nth-child({column})", "all => all.map(td => td.textContent)")
+        ]
+
+    before = values()
+    heading.click()
+    page.wait_for_selector("#cases-table th[aria-sort='ascending']")  # sorting waits for a pause of the browser
+    assert values() == sorted(before) != before
+    heading.click()
+    page.wait_for_selector("#cases-table th[aria-sort='descending']")
+    assert values() == sorted(before, reverse=True)
+    page.fill("#cases input[type=search]", "pointwise channels_last")
+    assert len(values()) == 6
+    page.context.close()
+
+
+def test_the_page_can_be_read_without_javascript(browser: Any, pages: dict[str, Path]) -> None:
+    page, _ = opened(browser, pages["kinds"], java_script_enabled=False)
+    assert page.locator("#cases-table tbody tr").count() == 60
+    assert page.locator("#cases-table tbody tr").first.is_visible()
+    assert page.locator("figure .panel svg").first.is_visible()
+    page.locator("details summary").first.click()
+    assert page.locator("details table").first.is_visible()
+    page.context.close()
+
+
+def test_it_can_be_printed(browser: Any, pages: dict[str, Path]) -> None:
+    page, _ = opened(browser, pages["kinds"], color_scheme="dark")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator("nav").is_visible()
+    assert page.pdf().startswith(b"%PDF")
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["runs", "axes", "failures"])
+def test_axe_finds_no_fault(browser: Any, pages: dict[str, Path], name: str, scheme: str) -> None:
+    axe = os.environ.get("CONVSCOPE_AXE")
+    if not axe:
+        pytest.skip("CONVSCOPE_AXE does not name axe.min.js")
+    page, _ = opened(browser, pages[name], color_scheme=scheme, bypass_csp=True)
+    page.evaluate(Path(axe).read_text(encoding="utf-8"))
+    found = page.evaluate(
+        "axe.run().then(r => r.violations.map(v => [v.id, v.nodes.length, v.nodes[0].html.slice(0, 200), v.nodes[0].failureSummary]))"
+    )
+    assert found == []
+    page.context.close()
