@@ -17,7 +17,7 @@ nox.options.sessions = ["tests", "lint", "typecheck", "browser"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "virtualenv"  # uv looks elsewhere for torch
 
-AXE = "4.11.0"
+AXE = "4.14.1"
 CONSTRAINTS = Path("constraints.txt").resolve()
 
 

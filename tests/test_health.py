@@ -64,6 +64,7 @@ def test_a_meter_counts_only_while_it_is_open() -> None:
         touched = bytearray(256 * 4096)
     untouched = bytearray(1024 * 4096)
     seen = meter.columns(1)["minor_faults_per_call"]
+    meter.close()
     assert seen is not None
     assert seen < 1024
     del touched, untouched

@@ -109,10 +109,11 @@ def main() -> None:
     """Take the pipe before torch is imported, then serve."""
     planner = planner_channel()
     try:
-        import torch  # noqa: F401  # imported once, so that every child starts with it
+        from harness.worker import layers
     except ImportError as error:
         planner.send({"is": "failed", "message": f"{sys.executable} has no torch that can be imported: {error}"})
         return
+    layers.prepare()
     with contextlib.suppress(ChannelClosed):  # nobody is left to tell
         Worker(planner).serve()
     os._exit(0)  # nothing is left to save, and tearing torch down takes 0.4 s

@@ -18,7 +18,7 @@ import torch
 from harness.stats import quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.worker.clocks import Clock
 
@@ -46,7 +46,7 @@ class Limits:
 LIMITS = Limits()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reading:
     """Counters of this process at one moment, in seconds and counts; None where the system does not tell."""
 
@@ -57,36 +57,53 @@ class Reading:
     switches: int | None
     steal_s: float | None
 
-    @classmethod
-    def now(cls) -> Reading:
-        """Read every counter."""
+
+class Counters:
+    """Reads the kernel's counters for the threads that there are now. Files stay open: a reading takes 0.1 ms instead of 0.2."""
+
+    def __init__(self) -> None:
+        self._threads = _opened(f"/proc/self/task/{thread}/schedstat" for thread in _threads())
+        self._stat = _opened(["/proc/stat"])
+
+    def read(self) -> Reading:
+        """Every counter now."""
         usage = resource.getrusage(resource.RUSAGE_SELF) if resource else None
-        return cls(
+        return Reading(
             wall_s=time.perf_counter(),
-            run_queue_s=_run_queue_s(),
+            run_queue_s=_run_queue_s(self._threads) if self._threads else None,
             system_s=usage.ru_stime if usage else None,
             faults=usage.ru_minflt if usage else None,
             switches=usage.ru_nivcsw if usage else None,
-            steal_s=_steal_s(),
+            steal_s=_steal_s(self._stat[0]) if self._stat else None,
         )
+
+    def close(self) -> None:
+        """Close the files."""
+        for fd in (*self._threads, *self._stat):
+            os.close(fd)
 
 
 class Meter:
-    """Adds up what the counters gained while samples were taken, and only then."""
+    """Adds up what the counters gained while samples were taken, and only then. Made once the case is warm: its threads are there by then."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float | None] = dict.fromkeys(Reading.__slots__, 0.0)
-        self._start: Reading | None = None
+        self._counters = Counters()
+        self._start = self._counters.read()
 
     def __enter__(self) -> Meter:
-        self._start = Reading.now()
+        self._start = self._counters.read()
         return self
 
     def __exit__(self, *_: object) -> None:
-        end = Reading.now()
+        end = self._counters.read()
         for name, total in self._sums.items():
             first, last = getattr(self._start, name), getattr(end, name)
             self._sums[name] = None if total is None or first is None or last is None else total + last - first
+
+    def close(self) -> None:
+        """Nothing more will be measured."""
+        self._counters.close()
 
     def columns(self, calls: int) -> dict[str, float | int | None]:
         """The record's columns over `calls` timed calls."""
@@ -172,22 +189,37 @@ def _above(value: object, limit: float, *, both_sides: bool = False) -> bool:
     return isinstance(value, (int, float)) and (abs(value) if both_sides else value) > limit
 
 
-def _run_queue_s() -> float | None:
-    """Time that the threads of this process were runnable and not running: the second number of each thread's schedstat, in ns."""
-    total = 0
+def _threads() -> list[str]:
     try:
-        for thread in os.listdir("/proc/self/task"):
-            with open(f"/proc/self/task/{thread}/schedstat", "rb") as file:
-                total += int(file.read().split()[1])
-    except (OSError, IndexError, ValueError):
+        return os.listdir("/proc/self/task")
+    except OSError:
+        return []
+
+
+def _opened(paths: Iterable[str]) -> list[int]:
+    """The files that can be opened, all of them or none."""
+    opened: list[int] = []
+    try:
+        for path in paths:
+            opened.append(os.open(path, os.O_RDONLY))  # noqa: PERF401  # what was opened must be known when one fails
+    except OSError:
+        for fd in opened:
+            os.close(fd)
+        return []
+    return opened
+
+
+def _run_queue_s(threads: Iterable[int]) -> float | None:
+    """Time that threads were runnable and not running: the second number of each schedstat, in ns."""
+    try:
+        return sum(int(os.pread(fd, 100, 0).split()[1]) for fd in threads) / 1e9
+    except (OSError, IndexError, ValueError):  # a thread has ended
         return None
-    return total / 1e9
 
 
-def _steal_s() -> float | None:
+def _steal_s(stat: int) -> float | None:
     """Time that the hypervisor took from all processors together, in ticks: the eighth number of /proc/stat."""
     try:
-        with open("/proc/stat", "rb") as file:
-            return int(file.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+        return int(os.pread(stat, 200, 0).split()[8]) / os.sysconf("SC_CLK_TCK")
     except (OSError, IndexError, ValueError):
         return None

@@ -63,15 +63,17 @@ def other_allocator(case: Case, seed: int) -> dict[str, Any]:
     if case.setting.allocator == "default":
         allocator.keep_freed_memory()
     environment.apply(case.setting, None)
-    clock, meter = HostClock(), health.Meter()
+    clock = HostClock()
     samples: list[float] = []
     with guard(case.setting.computation):
         workload = Workload(case, seed)
         clock.sample(workload.call, 3)
+        meter = health.Meter()
         with meter:
             end = time.perf_counter() + OTHER_ALLOCATOR_S
             while time.perf_counter() < end or len(samples) < 5:
                 samples.append(clock.sample(workload.call, 1))
+    meter.close()
     seen = meter.columns(len(samples))
     return {
         "other_allocator_s": median(samples),

@@ -44,7 +44,6 @@ class Visit:
         self.samples: list[float] = []
         self.counts: list[int] = []
         self.discarded = 0
-        self.meter = health.Meter()
 
     def measure(self) -> dict[str, Any]:
         """All of it. Raises OutOfTime, Dropped, NotSupported, or whatever the case itself raises."""
@@ -68,7 +67,6 @@ class Visit:
             raise environment.NotSupported("this system's allocator cannot be told to keep freed memory")
         self.values |= environment.apply(self.case.setting, self.device_index)
         self.clock: HostClock | EventClock = clock_of(self.case.setting.device)
-        self.probes = health.ReferenceProbes(self.clock) if self.case.setting.device == "cpu" else None
 
     def _draw(self) -> None:
         """Inputs and weights, once a visit."""
@@ -76,13 +74,15 @@ class Visit:
         self.values["resident_bytes"] = self.workload.resident_bytes
 
     def _warm_up(self) -> None:
-        """The first call, apart, then until steady. Compiling and autotuning happen in the first call."""
+        """The first call, apart, then until steady. Threads are started, code is compiled and algorithms are tried in the first call."""
         began = time.perf_counter()
         self.values["first_call_s"] = self.clock.sample(self.workload.call, 1)
         prepares = self.case.setting.mode == "compile" or self.case.setting.autotune
         self.values["compile_s"] = self.values["first_call_s"] if prepares else None
         call_s = sampling.warm_up(self.workload.call, self.clock, self.policy.warm_up_s, self.deadline_s)
         self.values["warm_up_s"] = time.perf_counter() - began
+        self.probes = health.ReferenceProbes(self.clock) if self.case.setting.device == "cpu" else None
+        self.meter = health.Meter()
         least_s = self.clock.least_sample_s
         self.plan = sampling.Plan.of_turns(self.turns, call_s, least_s) if self.turns else sampling.Plan.of_visit(self.policy, call_s, least_s)
         self._tell("sampling", call_s)
@@ -148,6 +148,7 @@ class Visit:
             "stop_reason": reason,
             "discarded_samples": self.discarded,
         }
+        self.meter.close()
         self.values |= stats.describe(self.samples, ends, resolution_s) | self.meter.columns(calls * len(self.samples))
         if self.probes:
             self.values |= self.probes.columns()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import mmap
 import random
-from itertools import cycle
+from itertools import accumulate, cycle
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -23,13 +23,13 @@ from harness.worker.environment import NotSupported, last_level_cache_bytes
 from harness.worker.layers import build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from harness.case import Case
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-OFFSET_PAGES = 16  # tensors start anywhere in the first 16 pages of their allocation ...
-ALIGNMENT = 64  # ... at a multiple of what torch's own allocations are aligned to
+OFFSET_PAGES = 16  # before each tensor lies a gap of up to 16 pages ...
+ALIGNMENT = 64  # ... a multiple of what torch's own allocations are aligned to
 MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)} if hasattr(mmap, "MAP_PRIVATE") else {}
 CACHES = 2.0  # rotating copies fill the last-level cache so many times over
 MOST_COPIES = 256
@@ -59,19 +59,23 @@ class Workload:
 
     def place(self) -> None:
         """Move inputs and weights into fresh allocations at random offsets; values, shapes and strides stay."""
-        for tensor in self.tensors:
-            tensor.data = self._room(tensor.numel(), tensor.dtype).as_strided(tensor.shape, tensor.stride()).copy_(tensor.data)
+        tensors = self.tensors
+        rooms = self._rooms([tensor.numel() for tensor in tensors], tensors[0].dtype)
+        for tensor, room in zip(tensors, rooms, strict=True):
+            tensor.data = room.as_strided(tensor.shape, tensor.stride()).copy_(tensor.data)
 
-    def _room(self, elements: int, dtype: torch.dtype) -> torch.Tensor:
-        """So many elements in a row, somewhere in a fresh allocation."""
-        nbytes = elements * dtype.itemsize
-        total = nbytes + OFFSET_PAGES * 4096
+    def _rooms(self, elements: Sequence[int], dtype: torch.dtype) -> list[torch.Tensor]:
+        """So many elements in a row each, somewhere in one fresh allocation, each after a gap of random length."""
+        gaps = [self._offsets.randrange(0, OFFSET_PAGES * 4096, ALIGNMENT) for _ in elements]
+        sizes = [-(-count * dtype.itemsize // ALIGNMENT) * ALIGNMENT for count in elements]
+        total = sum(gaps) + sum(sizes)
         if self.device.type == "cpu":
-            room = torch.frombuffer(mmap.mmap(-1, total, **MAPPING), dtype=torch.uint8)
+            memory = torch.frombuffer(mmap.mmap(-1, total, **MAPPING), dtype=torch.uint8)
         else:
-            room = torch.empty(total, dtype=torch.uint8, device=self.device)
-        offset = self._offsets.randrange(0, OFFSET_PAGES * 4096, ALIGNMENT)
-        return room[offset : offset + nbytes].view(dtype)
+            memory = torch.empty(total, dtype=torch.uint8, device=self.device)
+        ends = accumulate(gap + size for gap, size in zip(gaps, sizes, strict=True))
+        starts = (end - size for end, size in zip(ends, sizes, strict=True))
+        return [memory[start : start + count * dtype.itemsize].view(dtype) for start, count in zip(starts, elements, strict=True)]
 
     def _copy(self, seed: int) -> tuple[nn.Module, torch.Tensor]:
         """One module and input on the device, filled with seeded normal numbers; weights scaled by their fan-in, so that halves do not overflow."""
@@ -80,7 +84,8 @@ class Workload:
         generator = torch.Generator(self.device).manual_seed(seed)
 
         def drawn(like: torch.Tensor, scale: float) -> torch.Tensor:
-            return self._room(like.numel(), dtype).normal_(0, scale, generator=generator).as_strided(like.shape, like.stride())
+            (room,) = self._rooms([like.numel()], dtype)
+            return room.normal_(0, scale, generator=generator).as_strided(like.shape, like.stride())
 
         module = build(self.case).to(dtype=dtype, memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs lack the keyword
         for owner in module.modules():
