@@ -210,9 +210,11 @@ def run(
                convscope run -a kind=depthwise,standard -a in_channels=32:512:x2 -a size=56
     """
     from harness import api, terminal
+    from harness.doctor import examine, in_short
     from harness.results import load_results
 
     progress = terminal.RunProgress()
+    progress.say(f"This machine: {in_short(examine())}. `convscope doctor` tells more.")
     try:
         with progress:
             done = api.sweep(
@@ -294,6 +296,32 @@ def list_results(results: Path, as_json: bool) -> None:
 
     terminal.table(["run", "suite", "state"], ([r["run_id"], r["suite"], r["state"] + (", quick" if r["quick"] else "")] for r in rows))
     print(f"\nNext: convscope report {rows[-1]['run_id']}")
+
+
+@main.command()
+@click.option("--strict", is_flag=True, help="End with exit code 4 where there is a warning: for CI.")
+@json_option
+def doctor(strict: bool, as_json: bool) -> None:
+    """Say whether this machine is fit to measure on: what disturbs figures, and what to do about it.
+
+    \b
+    Examples:  convscope doctor
+               convscope doctor --strict
+    """
+    from dataclasses import asdict
+
+    from harness.doctor import examine, in_short
+
+    checks = examine()
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks]))
+    else:
+        from harness import terminal
+
+        terminal.table(["check", "state", "found", "what to do"], ([c.name, terminal.STATE_SIGNS[c.state], c.found, c.advice] for c in checks))
+        print(f"\n{in_short(checks)}\nNext: convscope run quickstart")
+    if strict and any(check.state == "warning" for check in checks):
+        sys.exit(CasesFailed.code)
 
 
 @main.command()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.results import Results
 
 MOST_ROWS = 60
+STATE_SIGNS = {"ok": "ok", "warning": "! warning", "unknown": "? unknown"}
 ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", ended by its time limit"}
 TRUST_SIGNS = {"ok": "ok", "noisy": "~ noisy", "invalid": "! invalid", "unknown": "? unknown"}
 
@@ -50,7 +51,7 @@ class RunProgress:
 
     def waiting(self, device: str) -> None:
         """Another measurement holds the device."""
-        self._say(f"Another measurement holds {device}: waiting until it ends (--no-wait fails instead).")
+        self.say(f"Another measurement holds {device}: waiting until it ends (--no-wait fails instead).")
 
     def started(self, run: Path) -> None:
         """The run's folder is there."""
@@ -59,7 +60,7 @@ class RunProgress:
     def begin(self, cases: int, estimated_s: float) -> None:
         """Say how long it will take before it starts."""
         self._estimated_s = estimated_s
-        self._say(f"{cases} cases, about {units.clock(estimated_s)}; cases that are not tight by then are visited again. Ctrl-C keeps what is done.")
+        self.say(f"{cases} cases, about {units.clock(estimated_s)}; cases that are not tight by then are visited again. Ctrl-C keeps what is done.")
 
     def surveying(self, case: Case, number: int, of: int) -> None:
         """A case is looked at before any timing."""
@@ -79,11 +80,12 @@ class RunProgress:
     def visited(self, case: Case, row: Mapping[Any, Any]) -> None:
         """A visit is over."""
         if row["status"] != "ok":
-            self._say(f"{case.label}: {row['status']}, {row['message']}")
+            self.say(f"{case.label}: {row['status']}, {row['message']}")
         elif not self._drawn:
-            self._say(f"round {row['round']}  {case.label}: {units.seconds(row['latency_s'])}  {row['trust']}")
+            self.say(f"round {row['round']}  {case.label}: {units.seconds(row['latency_s'])}  {row['trust']}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """A line of talk, above the bar."""
         self._console.print(text, markup=False, soft_wrap=True)
 
     def _show(self, **fields: Any) -> None:

@@ -12,7 +12,7 @@ import harness
 from tests.conftest import Convscope
 
 Stub = Callable[..., Path]
-COMMANDS = ("explain", "measure", "plan", "report", "results", "run", "suites")
+COMMANDS = ("doctor", "explain", "measure", "plan", "report", "results", "run", "suites")
 
 
 def test_help_names_every_command_and_the_exit_codes(convscope: Convscope) -> None:
