@@ -26,7 +26,7 @@ from harness.case import DEFAULTS
 from harness.errors import StorageError, UsageError, nearest
 from harness.problem import FIELDS
 from harness.record import BY_NAME, COLUMNS, SCHEMA, STRUCTS
-from harness.summary import summarize
+from harness.summary import mark_neighbours, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -150,7 +150,7 @@ def load_results(*runs: str | Path, results: str | Path = "results") -> Results:
     points = [
         pq.read_table(path / POINTS_FILE).append_column("run_id", pa.array([header["run_id"]] * n)) for path, header, n in _counted(paths, headers)
     ]
-    return Results(headers, _frame(tables, VISITS_SCHEMA), _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string()))))
+    return Results(headers, mark_neighbours(_frame(tables, VISITS_SCHEMA)), _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string()))))
 
 
 def run_folders(results: Path) -> list[Path]:

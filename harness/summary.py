@@ -24,6 +24,9 @@ FACTS = [c.name for c in COLUMNS if c.part in ("case", "survey") and c.name != "
     "resident_bytes",
 ]
 MEDIANS = ["minor_faults_per_call", "system_share", "run_queue_share", "device_s", "dispatch_s", "reference_copy_s", "reference_compute_s"]
+PROBES = ["reference_copy_s", "reference_compute_s"]
+QUIET_VISITS = 20  # fewer do not tell what quiet is
+SLOW = 0.1  # whole machines were seen to slow by 8 %, cases that live in the last-level cache by 20 to 40 %
 WORST_FIRST = ("invalid", "noisy", "unknown", "ok")
 
 
@@ -31,6 +34,23 @@ def summarize(visits: pd.DataFrame) -> pd.DataFrame:
     """The summary of a frame of visits: `KEYS`, latency with interval, trust, counts, medians of what was seen, facts; as they first appear."""
     rows = [dict(zip(KEYS, keys, strict=True)) | _case_row(group) for keys, group in _groups(visits)]
     return pd.DataFrame(rows, columns=None if rows else [*KEYS, "latency_s", *FACTS])
+
+
+def mark_neighbours(visits: pd.DataFrame) -> pd.DataFrame:
+    """The visits, with those noisy whose reference probes were slow: reason `neighbours`.
+
+    Slow is more than a tenth above quiet; quiet is the 10th percentile over the run's visits on the same device with as many threads. With
+    fewer than 20 of them nothing is said. No counter shows such neighbours: a whole shared machine slows for minutes.
+    """
+    marked = visits.copy()
+    for _, group in visits[visits["status"] == "ok"].groupby(["run_id", "device", "threads_used"]):
+        probes = group[PROBES].dropna()
+        if len(probes) < QUIET_VISITS:
+            continue
+        slow = probes.index[(probes > (1 + SLOW) * probes.quantile(0.1)).any(axis=1)]
+        marked.loc[slow, "trust_reasons"] = marked.loc[slow, "trust_reasons"].map(lambda reasons: [*reasons, "neighbours"])
+        marked.loc[slow, "trust"] = marked.loc[slow, "trust"].replace("ok", "noisy")
+    return marked
 
 
 def is_valid(visits: pd.DataFrame) -> pd.Series[bool]:

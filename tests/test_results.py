@@ -53,6 +53,20 @@ def test_fewer_than_three_visits_are_shown_with_the_interval_within(convscope: C
     assert (summary["visits"] == 1).all()
 
 
+def test_visits_beside_slow_reference_probes_are_noisy_for_neighbours(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    """Depthwise visits met a machine a fifth slower than the others did; no counter saw it."""
+    quiet, slow = ({"reference_copy_s": 5e-5 * factor, "reference_compute_s": 9e-5} for factor in (1.0, 1.2))
+    python = stub({"match": {"kind": "depthwise"}, "spread": 0, "values": slow}, {"spread": 0.2, "values": quiet})
+    visits = load_results(tmp_path / convscope("run", suite, "--python", python, "--json").json["path"]).visits
+    assert len(visits) >= 20
+    assert (visits["trust"] == "noisy").eq(visits["kind"] == "depthwise").all()
+    assert visits.loc[visits["kind"] == "depthwise", "trust_reasons"].map(lambda reasons: list(reasons) == ["neighbours"]).all()
+
+
+def test_too_few_visits_do_not_tell_what_quiet_is(folder: Path) -> None:
+    assert (load_results(folder).visits["trust"] == "ok").all()
+
+
 def test_points_lead_to_cases_and_keep_what_was_asked(folder: Path) -> None:
     points = load_results(folder).points
     assert points["series"].value_counts().to_dict() == {"standard": 2, "depthwise": 2, "pointwise": 2}
