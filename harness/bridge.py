@@ -146,9 +146,10 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it and all its children now; safe to call twice."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process.returncode is None:  # not yet reaped: the number is still its own
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream:
                 with contextlib.suppress(OSError):

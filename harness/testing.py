@@ -177,13 +177,19 @@ def _faulty(entry: Message, planner: Channel) -> Message | None:
     if fault == "die":
         os.kill(os.getpid(), signal.SIGSEGV)
     if fault == "hang":
-        signal.pause()
+        _wait_for_the_end(planner)
     if fault == "garbage":
         os.write(planner.write_fd, b"this is no message\n")
-        signal.pause()
+        _wait_for_the_end(planner)
     if fault in ("error", "out_of_memory"):
         return {"status": fault, "error_type": "RuntimeError", "message": entry.get("message", "as scripted")}
     return {"status": "crashed", "message": "the process was killed by SIGSEGV"} if fault == "crash" else None
+
+
+def _wait_for_the_end(planner: Channel) -> None:
+    """Answer nothing until the planner is gone."""
+    while True:
+        planner.receive()
 
 
 def main() -> None:

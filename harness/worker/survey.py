@@ -114,6 +114,6 @@ def _correctness(case: Case, workload: Workload, seed: int) -> dict[str, float |
     if len(layers) != len(case.problem.parts):
         return {"error": None, "error_bound": None}
     weights = [(layer.weight.detach().cpu(), None if layer.bias is None else layer.bias.detach().cpu()) for layer in layers]
-    output = workload.module(workload.input)
+    output = workload.forward()
     error = correctness.largest_error(case.problem, workload.input.detach().cpu(), weights, output, seed)
     return {"error": error, "error_bound": correctness.error_bound(case.problem, case.setting)}

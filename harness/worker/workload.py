@@ -45,7 +45,13 @@ class Workload:
         self._offsets = random.Random(places)
         self._copies = [self._copy(seed) for _ in range(self._copies_needed())]
         self.module, self.input = self._copies[0]
+        self._forwards = [torch.compile(module) if setting.mode == "compile" else module for module, _ in self._copies]
         self.call = self._make_call()
+
+    def forward(self) -> torch.Tensor:
+        """The output of the forward pass as it is executed, compiled where the case is."""
+        output: torch.Tensor = self._forwards[0](self.input)
+        return output
 
     @property
     def tensors(self) -> list[torch.Tensor]:
@@ -58,7 +64,12 @@ class Workload:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors)
 
     def place(self) -> None:
-        """Move inputs and weights into fresh allocations at random offsets; values, shapes and strides stay."""
+        """Move inputs and weights into fresh allocations at random offsets; values, shapes and strides stay.
+
+        Not under a CUDA graph, which was captured with the addresses of its tensors.
+        """
+        if self.case.setting.mode == "cuda_graph":
+            return
         tensors = self.tensors
         rooms = self._rooms([tensor.numel() for tensor in tensors], tensors[0].dtype)
         for tensor, room in zip(tensors, rooms, strict=True):
@@ -109,23 +120,21 @@ class Workload:
         return copies
 
     def _make_call(self) -> Callable[[], object]:
-        setting = self.case.setting
-        if setting.mode == "compile":
-            self._copies = [(torch.compile(module), x) for module, x in self._copies]  # type: ignore[misc]  # compile keeps the module's type
-        calls = [self._call_of(module, x) for module, x in self._copies]
-        if setting.mode == "cuda_graph":
+        calls = [self._call_of(forward, module, x) for forward, (module, x) in zip(self._forwards, self._copies, strict=True)]
+        if self.case.setting.mode == "cuda_graph":
             calls = [_graph_of(call, self.device) for call in calls]
         if len(calls) == 1:
             return calls[0]
         following = cycle(calls).__next__
         return lambda: following()()
 
-    def _call_of(self, module: nn.Module, x: torch.Tensor) -> Callable[[], object]:
+    def _call_of(self, forward: Callable[[torch.Tensor], torch.Tensor], module: nn.Module, x: torch.Tensor) -> Callable[[], object]:
         if self.case.setting.computation != "training":
-            return lambda: module(x)
+            return lambda: forward(x)
         wanted = [x, *module.parameters()]
-        gradient = torch.ones_like(module(x))
-        return lambda: torch.autograd.grad(module(x), wanted, gradient)
+        memory_format = MEMORY_FORMATS[self.case.setting.memory_format]
+        gradient = torch.ones(self.case.problem.output_shape, dtype=x.dtype, device=self.device).contiguous(memory_format=memory_format)
+        return lambda: torch.autograd.grad(forward(x), wanted, gradient)
 
 
 def guard(computation: str) -> torch.inference_mode | torch.enable_grad:
