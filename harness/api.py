@@ -18,7 +18,7 @@ import pandas as pd
 
 from harness import __version__, locks, runner, units
 from harness.case import Case, Setting
-from harness.errors import CasesFailed, Stopped
+from harness.errors import CasesFailed, Stopped, UsageError
 from harness.points import distinct_cases, expand, prepare, without_devices
 from harness.policy import Policy
 from harness.record import SCHEMA
@@ -153,8 +153,11 @@ def sweep(
 
 
 def _present(suite: Suite, hello: Hello, *, named: bool) -> list[Point]:
-    """The points on devices that are there. Raises DeviceError for a device named by the asker, or where none is left."""
+    """The points on devices that are there. Raises DeviceError for a device named by the asker, or where none is left; UsageError without a case."""
     points = expand(suite)
+    if not distinct_cases(points):
+        reasons = "; ".join(sorted({point.skip_reason for point in points if point.skip_reason}))
+        raise UsageError(f"none of its {len(points)} points can be measured", where=suite.name, hint=reasons)
     asked = {case.setting.device for case in distinct_cases(points)}
     if named or not asked & hello.device_types:
         runner.require_devices(hello, asked, suite.placement)

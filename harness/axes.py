@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Value = int | bool | str
 PROBLEM_AXES = ("batch", "in_channels", "out_channels", "size", "height", "width", "kernel_size", "stride", "padding", "dilation", "groups", "bias")
 AXES = ("kind", *PROBLEM_AXES, *DEFAULTS)
+MOST_VALUES = 100_000
 EXPRESSION_AXES = ("in_channels", "out_channels", "groups")
 
 
@@ -163,10 +164,16 @@ def _generated(raw: Mapping[str, Any]) -> list[int]:
     whole = isinstance(numbers, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
     match name, numbers:
         case "range", [first, last, step] if whole and step > 0:
-            return list(range(first, last + 1, step))
+            return _limited(range(first, last + 1, step))
         case "powers_of_two", [first, last] if whole:
             return [2**i for i in range(64) if first <= 2**i <= last]
     raise ValueError(f"{dict(raw)} is neither {{ range = [first, last, step] }} nor {{ powers_of_two = [first, last] }}")
+
+
+def _limited(values: range) -> list[int]:
+    if len(values) > MOST_VALUES:
+        raise ValueError(f"{len(values):,} values are more than the {MOST_VALUES:,} that an axis may have")
+    return list(values)
 
 
 def _one_of(value: object, allowed: Sequence[str]) -> str:
@@ -187,8 +194,10 @@ def _stepped(text: str) -> list[int]:
     factor = step.removeprefix("x")
     if not (first.isdecimal() and last.isdecimal() and factor.isdecimal() and int(factor) > (step != factor)):
         raise ValueError(f"{text!r} is neither first:last:step nor first:last:xfactor")
+    if step == factor:
+        return _limited(range(int(first), int(last) + 1, int(step)))
     values, current = [], int(first)
-    while current <= int(last):
+    while 0 < current <= int(last):
         values.append(current)
-        current = max(current * int(factor), current + 1) if step != factor else current + int(factor)
+        current *= int(factor)
     return values

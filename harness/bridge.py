@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 BOOTSTRAP = """
 import importlib.util, runpy, sys
 folder = sys.argv.pop(1)
+if sys.path[0] == "":
+    sys.path.append(sys.path.pop(0))  # an implementation may lie in the current folder, but nothing there may stand in for torch
 spec = importlib.util.spec_from_file_location("harness", folder + "/__init__.py", submodule_search_locations=[folder])
 sys.modules["harness"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["harness"])

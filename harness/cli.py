@@ -8,6 +8,7 @@ but some cases failed, 130 after Ctrl-C.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness import __version__
-from harness.errors import CasesFailed, ConvscopeError, Stopped, UsageError, nearest
+from harness.errors import CasesFailed, ConvscopeError, Stopped, StorageError, UsageError, nearest
 from harness.options import (
     axes_option,
     complete_runs,
@@ -213,6 +214,7 @@ def run(
     from harness.doctor import examine, in_short
     from harness.results import load_results
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends a job politely gets what Ctrl-C gives
     progress = terminal.RunProgress()
     progress.say(f"This machine: {in_short(examine())}. `convscope doctor` tells more.")
     try:
@@ -284,8 +286,14 @@ def list_results(results: Path, as_json: bool) -> None:
     """
     from harness.results import read_header, run_folders
 
-    headers = [(path, read_header(path)) for path in run_folders(results)]
-    rows = [{"run_id": h["run_id"], "suite": h["suite"]["name"], "state": h["state"], "quick": h["quick"], "path": str(p)} for p, h in headers]
+    rows = []
+    for path in run_folders(results):
+        try:
+            header = read_header(path)
+            rows.append({"run_id": header["run_id"], "suite": header["suite"]["name"], "state": header["state"], "quick": header["quick"]})
+        except StorageError as error:  # one broken run must not hide the others
+            rows.append({"run_id": path.name, "suite": None, "state": f"unreadable: {error.what}", "quick": False})
+        rows[-1]["path"] = str(path)
     if as_json:
         print(json.dumps(rows))
         return
@@ -294,7 +302,7 @@ def list_results(results: Path, as_json: bool) -> None:
         return
     from harness import terminal
 
-    terminal.table(["run", "suite", "state"], ([r["run_id"], r["suite"], r["state"] + (", quick" if r["quick"] else "")] for r in rows))
+    terminal.table(["run", "suite", "state"], ([r["run_id"], r["suite"] or "?", r["state"] + (", quick" if r["quick"] else "")] for r in rows))
     print(f"\nNext: convscope report {rows[-1]['run_id']}")
 
 

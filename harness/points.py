@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from harness.axes import AXES, evaluated, merge, take_placement
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from harness.axes import Value
 
+MOST_POINTS = 1_000_000
 QUICK = {"rounds": 1, "max_rounds": 1}
 
 
@@ -46,7 +48,10 @@ class Point:
 
 
 def expand(suite: Suite) -> list[Point]:
-    """Every point of a suite, in order."""
+    """Every point of a suite, in order. Raises UsageError for more than can be meant."""
+    asked = sum(len(sweep.rows) * prod(map(len, sweep.axes.values())) for sweep in suite.sweeps)
+    if asked > MOST_POINTS:
+        raise UsageError(f"its axes multiply to {asked:,} points, {MOST_POINTS:,} are the most", where=suite.name, hint="Narrow an axis with -a.")
     points: list[Point] = []
     for sweep in suite.sweeps:
         for row in sweep.rows:

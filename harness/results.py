@@ -10,6 +10,7 @@ In: rows as dicts in the record's names. Out: `Results` with `.visits`, `.points
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -29,7 +30,7 @@ from harness.record import BY_NAME, COLUMNS, SCHEMA, STRUCTS
 from harness.summary import mark_neighbours, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from harness.points import Point
 
@@ -103,25 +104,28 @@ class RunFolder:
         _replace(self.path / RUN_FILE, json.dumps(self.header, indent=1, allow_nan=False) + "\n")
 
     def add(self, row: Row) -> None:
-        """Keep one visit: on disk when this returns."""
-        self._journal.write(json.dumps(row, allow_nan=False, default=_as_text) + "\n")
-        self._journal.flush()
-        os.fsync(self._journal.fileno())
+        """Keep one visit: on disk when this returns. Raises StorageError where it cannot be."""
+        with _storing(self.path):
+            self._journal.write(json.dumps(row, allow_nan=False, default=_as_text) + "\n")
+            self._journal.flush()
+            os.fsync(self._journal.fileno())
         self._journaled += 1
         if self._journaled >= FOLD_EVERY:
             self.fold()
 
     def fold(self) -> None:
-        """Move the journal's rows into measurements.parquet."""
-        _write_table(_read_visits(self.path), self.path / MEASUREMENTS_FILE)
-        self._journal.truncate(0)
+        """Move the journal's rows into measurements.parquet. Raises StorageError where it cannot be written; the journal stays then."""
+        with _storing(self.path):
+            _write_table(_read_visits(self.path), self.path / MEASUREMENTS_FILE)
+            self._journal.truncate(0)
         self._journaled = 0
 
     def close(self, **changes: Any) -> None:
         """Fold, and write how it ended."""
         self.fold()
-        self._journal.close()
-        self.write_header(**changes)
+        with _storing(self.path):
+            self._journal.close()
+            self.write_header(**changes)
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,15 @@ def _point_row(point: Point) -> Row:
         "case_id": point.case.case_id if point.case else None,
         "skip_reason": point.skip_reason,
     }
+
+
+@contextlib.contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    """What the system says while a run is written, as our error."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(path), hint="What was measured before this is kept.") from None
 
 
 def _as_text(value: object) -> str:

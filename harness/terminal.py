@@ -102,15 +102,14 @@ def run_summary(results: Results) -> None:
         for row in shown.to_dict("records")
         if row["status"] == "ok"
     )
-    table(["case", "latency ", "95 % interval ", "faults a call ", "trust"], cells)
+    if len(shown):
+        table(["case", "latency ", "95 % interval ", "faults a call ", "trust"], cells)
     if len(summary) > len(shown):
         print(f"... the fastest {len(shown)} of {len(summary)} cases; all of them are in the report")
-    ok = (visits["trust"] == "ok").mean()
+    ok = f"{units.percent((visits['trust'] == 'ok').mean())} of the visits undisturbed" if len(visits) else "nothing measured"
     marks = ", a quick run: one visit a case, never a baseline" if run["quick"] else ""
     ended = ENDINGS.get(run["state"], "")
-    print(
-        f"\n{len(summary)} cases, {len(visits)} visits in {units.clock(run['wall_s'])}{ended}{marks}; {units.percent(ok)} of the visits undisturbed."
-    )
+    print(f"\n{len(summary)} cases, {len(visits)} visits in {units.clock(run['wall_s'])}{ended}{marks}; {ok}.")
     print(f"Next: convscope report {run['run_id']}")
 
 

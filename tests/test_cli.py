@@ -140,6 +140,12 @@ size = 0
         (["run", "quickstart", "-a", "in_channels=1:2"], ["in_channels"]),
         (["run", "quickstart", "-a", "colour=red"], ["colour"]),
         (["plan", "groups", "-a", "kind=depthwise"], ["nothing in suite groups matches"]),
+        (
+            ["run", "-a", "kind=grouped", "-a", "groups=3", "-a", "in_channels=64", "-a", "size=8"],
+            ["none of its 1 points", "3 does not divide in_channels"],
+        ),
+        (["plan", "-a", "kind=standard", "-a", "in_channels=1:9999999999:1", "-a", "size=8"], ["9,999,999,999 values", "100,000"]),
+        (["plan", "-a", "kind=standard", "-a", "in_channels=1:9999:1", "-a", "size=1:9999:1"], ["99,980,001 points", "1,000,000"]),
         (["run"], ["kind", "must be given", "convscope run -a"]),
         (["explain", "standrd"], ["standrd", "Did you mean standard"]),
         (["explain", "depthwise", "--in", "0"], ["in_channels", "0", "at least 1"]),

@@ -112,6 +112,14 @@ def test_a_run_of_a_newer_schema_is_refused(folder: Path) -> None:
         load_results(folder)
 
 
+def test_one_broken_run_does_not_hide_the_others(folder: Path, convscope: Convscope) -> None:
+    broken = folder.parent / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("{", encoding="utf-8")
+    listed = convscope("results", "--json").json
+    assert [run["state"].partition(":")[0] for run in listed] == ["complete", "unreadable"]
+
+
 def test_a_parquet_that_is_broken_is_named(folder: Path) -> None:
     (folder / "measurements.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(StorageError, match=r"measurements\.parquet"):

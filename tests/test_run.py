@@ -177,6 +177,13 @@ def test_ctrl_c_keeps_what_is_done(waiting: Waiting) -> None:
     assert (loaded.visits["status"] == "ok").all()
 
 
+def test_whoever_ends_a_job_politely_gets_what_ctrl_c_gives(waiting: Waiting) -> None:
+    waiting.process.terminate()
+    code, _ = waiting.end()
+    assert code == 130
+    assert load_results("last", results=waiting.results).runs[0]["state"] == "interrupted"
+
+
 def test_kill_loses_the_visit_in_flight_and_nothing_else(waiting: Waiting) -> None:
     waiting.process.kill()
     waiting.end()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Work = Callable[[Channel], dict[str, object]]
 
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "cannot allocate memory")
 
 
 def attempt(work: Work, link: Channel) -> Message:
@@ -37,7 +37,7 @@ def attempt(work: Work, link: Channel) -> Message:
     except OutOfTime as error:
         return {"status": "timeout", "message": str(error)}
     except Exception as error:  # whatever a case raises is a result
-        memory = isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
+        memory = isinstance(error, MemoryError) or any(text in str(error).lower() for text in OUT_OF_MEMORY)
         status = "out_of_memory" if memory else "error"
         return {"status": status, "error_type": type(error).__name__, "message": str(error)[:2000]}
 
