@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from harness.axes import Value
 
-EPILOG = "Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished but some cases failed, 130 after Ctrl-C."
+EPILOG = "Exit codes: 0 fine, 2 usage, 4 finished but some cases failed, 130 after Ctrl-C. Kept for comparisons: 1 regressed, 3 not comparable."
 
 
 class Door(click.Group):

@@ -88,6 +88,11 @@ def setting_options(command: Command) -> Command:
         click.option("--memory-format", default="contiguous", show_default=True, help="contiguous or channels_last."),
         click.option("--threads", default="all", show_default=True),
         click.option("--computation", default="inference", show_default=True, help="inference, forward or training."),
+        click.option("--mode", default="eager", show_default=True, help="eager, compile or cuda_graph."),
+        click.option("--cache", default="hot", show_default=True, help="hot, or rotating over copies larger than the last-level cache."),
+        click.option("--fp32-precision", default="ieee", show_default=True, help="ieee, tf32 or bf16."),
+        click.option("--autotune", is_flag=True, help="Let the library try its algorithms."),
+        click.option("--implementation", default="torch", show_default=True, help="torch, or module:attribute in the measured interpreter."),
         click.option("--allocator", default="retained", show_default=True, help="retained keeps freed memory, default is as glibc comes."),
     ]
     return reduce(lambda decorated, option: option(decorated), reversed(options), command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Any
 
 from harness.errors import ProblemError
@@ -30,7 +31,7 @@ class Policy:
             if value is None and field.name == "time_limit_s":
                 continue
             whole = field.name in ("rounds", "max_rounds", "min_samples")
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value <= 0:
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value < inf:
                 kind = "a whole number" if whole else "a number"
                 raise ProblemError(field.name, f"{value!r} is not {kind} above 0")
         if self.min_samples < 3:

@@ -179,6 +179,7 @@ STRUCTS = {
 }
 
 BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}
+SURVEYED = frozenset(column.name for column in COLUMNS if column.part == "survey") | {"threads_used", "device_index", "device_name"}
 MEASURED = frozenset(column.name for column in COLUMNS if column.part in ("visit", "survey"))
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 RUN_FILE, POINTS_FILE, JOURNAL_FILE, MEASUREMENTS_FILE = "run.json", "points.parquet", "journal.jsonl", "measurements.parquet"
 FOLD_EVERY = 1000
+VISIT_KEY = ("started_at", "case_id", "position")
 
 _ARROW = {
     "int16": pa.int16(),
@@ -198,15 +199,16 @@ def _read_visits(path: Path) -> pa.Table:
     if journal.is_file():
         lines = journal.read_text(encoding="utf-8").split("\n")
         rows = [_row_from_journal(json.loads(line)) for line in lines[:-1]]  # what follows the last line's end is torn, or nothing
-    fresh = pa.Table.from_pylist(rows, VISITS_SCHEMA)
     folded = path / MEASUREMENTS_FILE
     if not folded.is_file():
-        return fresh
+        return pa.Table.from_pylist(rows, VISITS_SCHEMA)
     try:
         kept = pq.read_table(folded)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"cannot be read: {error}", where=str(folded)) from None
-    return pa.concat_tables([kept, fresh], promote_options="permissive") if rows else kept
+    known = set(zip(*(kept.column(name).to_pylist() for name in VISIT_KEY), strict=True)) if rows else set()
+    fresh = [row for row in rows if tuple(row[name] for name in VISIT_KEY) not in known]
+    return pa.concat_tables([kept, pa.Table.from_pylist(fresh, VISITS_SCHEMA)], promote_options="permissive") if fresh else kept
 
 
 def _row_from_journal(row: Row) -> Row:
@@ -270,7 +272,9 @@ def _as_text(value: object) -> str:
 
 def _write_table(table: pa.Table, path: Path) -> None:
     partial = path.with_suffix(".partial")
-    pq.write_table(table, partial, compression="zstd")
+    with partial.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        os.fsync(file.fileno())
     partial.replace(path)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness.bridge import Hello, WorkerGone, WorkerProcess, WorkerTimeout
 from harness.errors import DeviceError
 from harness.policy import guess_call_s
-from harness.record import BY_NAME, MEASURED, SCHEMA, case_columns
+from harness.record import BY_NAME, MEASURED, SCHEMA, SURVEYED, case_columns
 from harness.stats import FEWEST_VISITS, interval_between
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
 SURVEY_LIMIT_S = 60.0  # beyond a visit's limit: the survey traces, profiles and checks besides
+SURVEY_S = 0.2  # of a case: what it took on two quiet cores
 MOST_REPEATS = 2  # of an invalid visit, at the end of its round
 EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
@@ -107,8 +108,8 @@ def require_devices(hello: Hello, asked: Iterable[str], placement: dict[str, int
 
 
 def estimate_s(policy: Policy, cases: Iterable[Case]) -> float:
-    """What the certain rounds of cases will take, in seconds, from guesses of each call."""
-    return policy.rounds * sum(policy.visit_estimate_s(_guess_s(case)) for case in cases)
+    """What a survey and the certain rounds of cases will take, in seconds, from guesses of each call."""
+    return sum(SURVEY_S + policy.rounds * policy.visit_estimate_s(_guess_s(case)) for case in cases)
 
 
 def _guess_s(case: Case) -> float:
@@ -124,6 +125,7 @@ class Run:
         self.policy = order.policy
         self.facts: dict[str, Row] = {}
         self.figures: dict[str, list[float]] = defaultdict(list)
+        self.processes: dict[str, set[str]] = defaultdict(set)
         self.over: set[str] = set()  # cases that failed or cannot be done here: they are not visited again
         self.skipped: set[str] = set()  # of these, the ones that this interpreter or device does not support
         self.call_s = {case.case_id: _guess_s(case) for case in self.cases}
@@ -156,21 +158,25 @@ class Run:
             return live
         if self.rounds >= self.policy.max_rounds:
             return []
-        return [case for case in live if self._wide(self.figures[case.case_id])]
+        return [case for case in live if self._wide(case)]
 
-    def _wide(self, figures: list[float]) -> bool:
-        return len(figures) < FEWEST_VISITS or interval_between(figures).half_width > self.policy.target_width
+    def _wide(self, case: Case) -> bool:
+        figures = self.figures[case.case_id]
+        return len(self.processes[case.case_id]) < FEWEST_VISITS or interval_between(figures).half_width > self.policy.target_width
 
     def _survey(self) -> None:
         """The facts of every case, before any timing, in the worker that was greeted; it ends here. Without facts a case is measured all the same."""
         number = 0
         for device, cases in self._by_device(self.cases):
-            with _Station(self.order, device, self.greeted.worker) as station:
+            # a CUDA context does not survive a fork, so what was greeted serves the CPU alone
+            with _Station(self.order, device, self.greeted.worker if device == "cpu" else None) as station:
                 for case in cases:
+                    if self._time_is_up(case):
+                        break
                     number += 1
                     self.watcher.surveying(case, number, len(self.cases))
                     answer = station.ask("survey", case, self._next(), self.policy.visit_limit_s + SURVEY_LIMIT_S)
-                    self.facts[case.case_id] = facts = _measured(answer)
+                    self.facts[case.case_id] = facts = _measured(answer, SURVEYED)
                     if facts.get("error") is not None and facts["error"] > facts["error_bound"]:
                         self._refuse(case, facts)
         self.greeted.worker.quit()
@@ -219,7 +225,7 @@ class Run:
             "turns": 0,
             "trust": "unknown",
         }
-        row |= case_columns(case) | self.facts.get(case.case_id, {}) | _measured(answer)
+        row |= {"wall_s": answer.get("wall_s")} | case_columns(case) | self.facts.get(case.case_id, {}) | _measured(answer, MEASURED)
         row |= {"status": answer["status"], "error_type": answer.get("error_type"), "message": answer.get("message")}
         self.keep(row)
         self.visits += 1
@@ -232,6 +238,7 @@ class Run:
             self.timed_s += sum(row["samples_s"]) * row["calls_per_sample"]
             if row["trust"] != "invalid":
                 self.figures[case.case_id].append(row["latency_s"])
+                self.processes[case.case_id].add(row["process"])
         self.watcher.visited(case, row)
         return row
 
@@ -270,9 +277,10 @@ class _Station:
 
     def __init__(self, order: Order, device: str, borrowed: WorkerProcess | None = None) -> None:
         self._order, self._device, self._borrowed = order, device, borrowed
-        self._worker = borrowed
-        if borrowed:
+        self._worker: WorkerProcess | None = None
+        if borrowed and borrowed.alive:
             borrowed.configure(device, order.seed, order.policy)
+            self._worker = borrowed
 
     def __enter__(self) -> _Station:
         return self
@@ -283,12 +291,16 @@ class _Station:
 
     def ask(self, what: str, case: Case, identity: int, limit_s: float, on_progress: Callable[[Message], None] = lambda _: None) -> Message:
         """The answer of `done`; a worker that hangs or dies is an answer too."""
+        began = time.monotonic()
         try:
-            return self._ready().ask({"do": what, "id": identity, "case": case.as_message()}, limit_s, on_progress)
+            answer = self._ready().ask({"do": what, "id": identity, "case": case.as_message()}, limit_s, on_progress)
         except WorkerTimeout as error:
-            return {"status": "timeout", "message": str(error)}
+            answer = {"status": "timeout", "message": str(error)}
         except WorkerGone as error:
-            return {"status": "crashed", "message": str(error)}
+            answer = {"status": "crashed", "message": str(error)}
+        if self._device != "cpu" and self._worker and answer["status"] not in ("ok", "skipped"):
+            self._worker.kill()  # an error of a CUDA context stays: every later call would raise it again
+        return {**answer, "wall_s": time.monotonic() - began}
 
     def _ready(self) -> WorkerProcess:
         if self._worker is None or not self._worker.alive:
@@ -298,6 +310,6 @@ class _Station:
         return self._worker
 
 
-def _measured(answer: Message) -> Row:
+def _measured(answer: Message, allowed: frozenset[str]) -> Row:
     """The columns that a worker may fill, of what it sent."""
-    return {name: value for name, value in answer.get("values", {}).items() if name in MEASURED}
+    return {name: value for name, value in answer.get("values", {}).items() if name in allowed}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -131,6 +132,12 @@ def _chart_axis(raw: object) -> str:
     return str(raw)
 
 
+def _suite_name(raw: object) -> str:
+    if not isinstance(raw, str) or not re.fullmatch(r"[\w-]+", raw, re.ASCII):
+        raise ValueError(f"{raw!r} cannot name a folder of results: use letters, digits, _ and -")
+    return raw
+
+
 def _repeat(raw: object) -> int:
     if not isinstance(raw, int) or isinstance(raw, bool) or raw < 1:
         raise ValueError(f"{raw!r} is not a whole number of at least 1")
@@ -175,7 +182,7 @@ class _Gate(_Table):
 class _SuiteFile(_Table):
     # "schema" is a method of pydantic's models
     version: Literal[1] = Field(alias="schema")
-    name: str
+    name: Annotated[str, BeforeValidator(_suite_name)]
     title: str | None = None
     policy: dict[str, Any] = Field(default_factory=dict)
     gate: _Gate | None = None

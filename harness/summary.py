@@ -33,7 +33,11 @@ WORST_FIRST = ("invalid", "noisy", "unknown", "ok")
 def summarize(visits: pd.DataFrame) -> pd.DataFrame:
     """The summary of a frame of visits: `KEYS`, latency with interval, trust, counts, medians of what was seen, facts; as they first appear."""
     rows = [dict(zip(KEYS, keys, strict=True)) | _case_row(group) for keys, group in _groups(visits)]
-    return pd.DataFrame(rows, columns=None if rows else [*KEYS, "latency_s", *FACTS])
+    if not rows:
+        return pd.DataFrame(columns=[*KEYS, "latency_s", *FACTS])
+    facts = visits.groupby(KEYS, sort=False)[FACTS].first()
+    medians = visits[is_valid(visits)].groupby(KEYS, sort=False)[MEDIANS].median()
+    return pd.DataFrame(rows).join(medians, on=KEYS).join(facts, on=KEYS)
 
 
 def mark_neighbours(visits: pd.DataFrame) -> pd.DataFrame:
@@ -69,8 +73,8 @@ def _case_row(group: pd.DataFrame) -> dict[str, Any]:
         "visits": len(valid),
         "processes": valid["process"].nunique(),
         "invalid": int(((group["status"] == "ok") & (group["trust"] == "invalid")).sum()),
-        "status": "ok" if len(valid) or failed.empty else failed["status"].iloc[-1],
-        "message": None if failed.empty else failed["message"].iloc[-1],
+        "status": _status(valid, failed),
+        "message": _message(group, valid, failed),
         "trust": next((word for word in WORST_FIRST if (valid["trust"] == word).any()), "invalid"),
         "trust_reasons": sorted({reason for reasons in group["trust_reasons"] if reasons is not None for reason in reasons}),
     }
@@ -82,8 +86,20 @@ def _case_row(group: pd.DataFrame) -> dict[str, Any]:
         "interval": ("between" if estimate.between else "within") if estimate else None,
         "between_cv": spread_between(valid["latency_s"].tolist()),
     }
-    row |= {name: valid[name].median() for name in MEDIANS}
-    return row | {name: _first(group[name]) for name in FACTS}
+    return row
+
+
+def _status(valid: pd.DataFrame, failed: pd.DataFrame) -> str:
+    """`ok` with a figure; else what became of the last visit that failed, or `invalid` where all were disturbed."""
+    if len(valid):
+        return "ok"
+    return "invalid" if failed.empty else str(failed["status"].iloc[-1])
+
+
+def _message(group: pd.DataFrame, valid: pd.DataFrame, failed: pd.DataFrame) -> str | None:
+    if not failed.empty:
+        return str(failed["message"].iloc[-1])
+    return None if len(valid) else f"all {len(group)} visits were disturbed: something else used the processors"
 
 
 def _estimate(valid: pd.DataFrame) -> Estimate | None:
@@ -100,9 +116,3 @@ def _estimate(valid: pd.DataFrame) -> Estimate | None:
         units=int(valid["block_ends"].map(len).sum()),
         between=False,
     )
-
-
-def _first(column: pd.Series[Any]) -> Any:
-    """The first value that is there; None for a fact that nobody found."""
-    found = column.dropna()
-    return found.iloc[0] if len(found) else None

@@ -3,7 +3,7 @@
 The stub is a real process on a real pipe that starts in some 50 ms. What it answers is a script, a JSON file:
 
     {"environment": {...}, "devices": [...], "no_torch": "why", "log": "file",
-     "cases": [{"match": {"kind": "depthwise"}, "latency_s": 1e-3, "spread": 0.01, "fault": "crash", "values": {...}}]}
+     "cases": [{"match": {"kind": "depthwise"}, "latency_s": 1e-3, "spread": 0.01, "fault": "crash", "survey_fault": "die", "values": {...}}]}
 
 The first entry whose `match` agrees with the case's problem and setting counts; `spread` is the relative standard deviation
 between visits; `fault` is one of `FAULTS`, and holds once a worker has done `after` visits; `values` are columns to answer with.
@@ -94,6 +94,9 @@ class StubWorker:
         """Facts that agree with the counts."""
         case = Case.from_message(message["case"])
         entry = self._entry(case)
+        if "survey_fault" in entry:
+            self._done(message, _faulty({"fault": entry["survey_fault"]}, self.planner) or {})
+            return
         values = {
             "macs_fvcore": case.problem.macs,
             "error": 1.0 if entry.get("fault") == "incorrect" else 1e-8,

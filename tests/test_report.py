@@ -248,7 +248,9 @@ def test_the_other_allocator_of_the_survey_stands_in_for_a_case_that_was_not_ask
     surveyed = {"other_allocator_s": 1.0, "other_allocator_faults": 1234.0, "other_allocator_system_share": 0.5}
     page = report(make_run(tmp_path, text, change=lambda _: surveyed), tmp_path=tmp_path)
     assert "allocators" in page.figures
+    assert "One short loop a case, without an interval" in page.text
     assert "1,234" in page.text
+    assert "past their intervals" not in page.text.partition("One short loop")[2][:300]
 
 
 def test_a_run_without_page_faults_has_no_sentence_on_them(tmp_path: Path) -> None:

@@ -83,6 +83,13 @@ def test_a_torn_last_line_costs_one_visit(folder: Path) -> None:
     assert len(load_results(folder).visits) == 17
 
 
+def test_a_fold_that_was_cut_off_doubles_no_visit(folder: Path) -> None:
+    """Killed after the parquet was written and before the journal was emptied."""
+    visits = pq.read_table(folder / "measurements.parquet").to_pylist()
+    (folder / "journal.jsonl").write_text("".join(json.dumps(row, default=str) + "\n" for row in visits), encoding="utf-8")
+    assert len(load_results(folder).visits) == 18
+
+
 def test_several_runs_load_together(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
     python = stub({"spread": 0})
     paths = [tmp_path / str(convscope("run", suite, "--python", python, "--json").json["path"]) for _ in range(2)]

@@ -81,6 +81,25 @@ def test_an_invalid_visit_stays_and_is_repeated_twice_at_most(convscope: Convsco
     assert (summary.loc["pointwise", "invalid"] == 3).all()
 
 
+@pytest.mark.parametrize("fault", ["die", "crash", "error", "garbage"])
+def test_a_survey_that_fails_costs_its_facts_and_nothing_else(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str) -> None:
+    ended = run(convscope, suite, stub({"match": {"kind": "pointwise"}, "survey_fault": fault, "spread": 0}, {"spread": 0}))
+    assert ended.code == 0
+    visits = visits_of(ended, tmp_path)
+    assert (visits["status"] == "ok").all()
+    assert visits["macs_fvcore"].isna().eq(visits["kind"] == "pointwise").all()
+
+
+def test_where_every_visit_was_disturbed_the_answer_says_so(convscope: Convscope, suite: Path, stub: Stub) -> None:
+    python = stub({"fault": "invalid"})
+    ended = convscope("run", suite, "--python", python, "--quick")
+    assert ended.code == 4
+    assert "6 of 6 cases have no figure" in ended.err
+    measured = convscope("measure", "depthwise", "--in", "8", "--python", python)
+    assert measured.code == 4
+    assert "disturbed" in measured.out
+
+
 def test_noisy_visits_count_and_are_named(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
     ended = run(convscope, suite, stub({"match": {"kind": "pointwise"}, "fault": "noisy"}, {"spread": 0}))
     assert ended.code == 0

@@ -8,18 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness.bridge import WorkerGone, WorkerProcess, WorkerTimeout
 from harness.case import Case, Setting
 from harness.policy import Policy
 from harness.problem import KINDS, Problem
 from harness.record import BY_NAME, MEASURED
+from harness.worker import environment
 
 pytestmark = pytest.mark.torch
 QUICK = Policy(warm_up_s=0.005, visit_time_s=0.02, min_samples=10, visit_limit_s=20)
@@ -114,7 +115,7 @@ def test_what_cannot_be_done_here_is_skipped_and_says_why(worker: WorkerProcess)
 
 
 def test_the_default_allocator_faults_and_the_retained_does_not() -> None:
-    """128 channels at 56x56: the output alone is 392 pages. A fresh worker, as rounds have: what a survey leaves in the heap hides the faults."""
+    """128 channels at 56x56: the output alone is 392 pages. A fresh worker, as every round has."""
     problem = Problem("depthwise", in_channels=128, size=56)
     with started() as worker:
         kept = ask(worker, "visit", Case(problem, Setting()))["values"]["minor_faults_per_call"]
@@ -150,7 +151,7 @@ def test_a_visit_whose_limit_comes_first_ends_with_what_it_has_or_as_timeout() -
     assert len(values["samples_s"]) >= 3
 
 
-def test_two_workers_take_turns_and_never_at_once() -> None:
+def test_two_workers_take_turns_block_by_block() -> None:
     """Blocks correspond one to one; the last turn is answered by `done`."""
     turns = 6
     with started() as base, started() as head:
@@ -234,7 +235,18 @@ def test_a_busy_neighbour_is_seen_in_the_run_queue() -> None:
     assert "load" in loaded["trust_reasons"]
 
 
-def test_two_visits_in_different_workers_do_not_share_a_process() -> None:
-    with started() as one, started() as two, ThreadPoolExecutor(2) as both:
-        answers = list(both.map(lambda worker: ask(worker, "visit", small()), (one, two)))
-    assert answers[0]["values"]["process"] != answers[1]["values"]["process"]
+def test_every_visit_on_a_cpu_is_a_process_of_its_own(worker: WorkerProcess) -> None:
+    pids = [ask(worker, "visit", small())["values"]["process"].partition("-")[0] for _ in range(3)]
+    assert len({*pids, str(worker._process.pid)}) == 4
+
+
+def test_reference_probes_stay_in_full_precision_and_the_setting_stays_in_force() -> None:
+    """A probe in bf16 would look like a neighbour that left."""
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    try:
+        environment.apply(Setting(fp32_precision="bf16"), None)
+        with environment.ieee_products():
+            assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before

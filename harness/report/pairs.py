@@ -54,7 +54,7 @@ def allocator_pairs(summary: pd.DataFrame) -> pd.DataFrame:
         other = "default" if known["allocator"] == "retained" else "retained"
         if other not in sides and not known["other_allocator_s"] > 0:
             continue
-        lone: dict[Hashable, Any] = {"minor_faults_per_call": known["other_allocator_faults"], "interval": known["interval"]}
+        lone: dict[Hashable, Any] = {"minor_faults_per_call": known["other_allocator_faults"], "interval": "survey"}
         lone.update(dict.fromkeys(_FIGURE, known["other_allocator_s"]))
         sides.setdefault(other, lone)
         faults = {f"{name}_faults": sides[side]["minor_faults_per_call"] for name, side in (("base", "retained"), ("other", "default"))}

@@ -6,6 +6,7 @@ in a child, since asking for CUDA devices starts what does not survive a fork.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -14,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.case import Setting
+
+
+TELLING_VARIABLES = ("OMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_", "TORCH_", "LD_PRELOAD")
+_CACHE_UNITS = {"K": 2**10, "M": 2**20}
 
 
 class NotSupported(Exception):
@@ -42,9 +49,7 @@ def describe() -> dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None,
         "last_level_cache_bytes": last_level_cache_bytes(),
         "transparent_hugepages": _first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
-        "variables": {
-            name: value for name, value in sorted(os.environ.items()) if name.startswith(("OMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_", "TORCH_"))
-        },
+        "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(TELLING_VARIABLES)},
     }
 
 
@@ -74,10 +79,8 @@ def apply(setting: Setting, index: int | None) -> dict[str, Any]:
     torch.set_num_threads(threads)
     if torch.get_num_threads() != threads:
         raise NotSupported(f"threads {threads} was not accepted, torch uses {torch.get_num_threads()}")
-    backends: Any = torch.backends  # its modules make their attributes at run time
-    for owner in (backends.mkldnn.conv, backends.mkldnn.matmul) if setting.device == "cpu" else (backends.cudnn.conv, backends.cuda.matmul):
-        _set_precision(owner, setting.fp32_precision)
-    backends.cudnn.benchmark = setting.autotune
+    _set_precision(setting)
+    torch.backends.cudnn.benchmark = setting.autotune
     if setting.device == "cuda":
         torch.cuda.set_device(index or 0)
         return {"device_index": index or 0, "threads_used": threads, "device_name": torch.cuda.get_device_name(index or 0)}
@@ -93,20 +96,52 @@ def cpu_name() -> str:
 
 
 def last_level_cache_bytes() -> int | None:
-    """Size of the largest cache that the first processor sees; null where the kernel does not tell."""
-    sizes = [_first_line(f"/sys/devices/system/cpu/cpu0/cache/index{i}/size") for i in range(5)]
-    units = {"K": 2**10, "M": 2**20}
-    return max((int(size[:-1]) * units[size[-1]] for size in sizes if size and size[-1] in units), default=None)
+    """Size of the last-level caches that this process can use, each counted once; null where the kernel does not tell."""
+    processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
+    caches: dict[str, int] = {}
+    for processor in processors:
+        folder = f"/sys/devices/system/cpu/cpu{processor}/cache/index"
+        levels = {index: _first_line(f"{folder}{index}/size") for index in range(5)}
+        sizes = {int(size[:-1]) * _CACHE_UNITS[size[-1]]: index for index, size in levels.items() if size and size[-1] in _CACHE_UNITS}
+        if sizes:
+            largest = max(sizes)
+            caches[_first_line(f"{folder}{sizes[largest]}/shared_cpu_list") or str(processor)] = largest
+    return sum(caches.values()) or None
 
 
-def _set_precision(owner: Any, precision: str) -> None:
+@contextlib.contextmanager
+def ieee_products() -> Iterator[None]:
+    """Products on the CPU in full float32 meanwhile, whatever the case uses: reference probes must be the same for all."""
+    owner: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    if owner is None:
+        yield
+        return
+    before = owner.fp32_precision
+    owner.fp32_precision = "ieee"
     try:
-        owner.fp32_precision = precision
-        held = owner.fp32_precision
-    except (AttributeError, RuntimeError) as error:
-        raise NotSupported(f"fp32_precision {precision} is not known to this torch or device: {error}") from error
-    if held != precision:
-        raise NotSupported(f"fp32_precision {precision} was not accepted, torch kept {held}")
+        yield
+    finally:
+        owner.fp32_precision = before
+
+
+def _set_precision(setting: Setting) -> None:
+    """Each back end's own switch, set and read back; before torch 2.9 there is only the old one, of CUDA, and ieee is all that a CPU has."""
+    backends: Any = torch.backends  # its modules make their attributes at run time
+    family, products = (backends.mkldnn, backends.mkldnn) if setting.device == "cpu" else (backends.cudnn, backends.cuda)
+    wanted = setting.fp32_precision
+    if not hasattr(family, "conv") or not hasattr(family.conv, "fp32_precision"):
+        if wanted != "ieee":
+            raise NotSupported(f"fp32_precision {wanted} needs torch 2.9 or later, this is {torch.__version__}")
+        backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = False
+        return
+    for owner in (family.conv, products.matmul):
+        try:
+            owner.fp32_precision = wanted
+            held = owner.fp32_precision
+        except RuntimeError as error:
+            raise NotSupported(f"fp32_precision {wanted} is not known to this torch or device: {error}") from error
+        if held != wanted:
+            raise NotSupported(f"fp32_precision {wanted} was not accepted, torch kept {held}")
 
 
 def _onednn_version() -> str | None:

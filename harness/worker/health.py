@@ -153,6 +153,8 @@ class ReferenceProbes:
     """
 
     PROBE_S = 0.012
+    LEAST = 9  # samples: a quartile of fewer is a single one
+    MOST_S = 0.05
     COPY_ELEMENTS = 1 << 20
     PRODUCT = 192
 
@@ -174,15 +176,22 @@ class ReferenceProbes:
         began = time.perf_counter()
         for name, work in self._works.items():
             work()
-            samples, end = [], time.perf_counter() + self.PROBE_S
-            while time.perf_counter() < end:
-                samples.append(self._clock.sample(work, 1))
-            self._figures[name].append(quantile(samples, 0.25))
+            self._figures[name] += self._figure(work)
         self._took_s += time.perf_counter() - began
 
-    def columns(self) -> dict[str, float]:
-        """The mean of the runs, and what they took, in seconds."""
-        return {name: sum(runs) / len(runs) for name, runs in self._figures.items()} | {"reference_time_s": self._took_s}
+    def _figure(self, work: Callable[[], object]) -> list[float]:
+        """The lower quartile; nothing where a disturbance left too few samples."""
+        samples: list[float] = []
+        start = now = time.perf_counter()
+        while now - start < self.PROBE_S or (len(samples) < self.LEAST and now - start < self.MOST_S):
+            samples.append(self._clock.sample(work, 1))
+            now = time.perf_counter()
+        return [quantile(samples, 0.25)] if len(samples) >= self.LEAST else []
+
+    def columns(self) -> dict[str, float | None]:
+        """The mean of the runs, and what they took, in seconds; None where a run has no figure."""
+        figures = {name: sum(runs) / len(runs) if runs else None for name, runs in self._figures.items()}
+        return figures | {"reference_time_s": self._took_s}
 
 
 def _above(value: object, limit: float, *, both_sides: bool = False) -> bool:
@@ -218,8 +227,8 @@ def _run_queue_s(threads: Iterable[int]) -> float | None:
 
 
 def _steal_s(stat: int) -> float | None:
-    """Time that the hypervisor took from all processors together, in ticks: the eighth number of /proc/stat."""
+    """Time that the hypervisor took, a processor: the eighth number of /proc/stat, in ticks over all of them."""
     try:
-        return int(os.pread(stat, 200, 0).split()[8]) / os.sysconf("SC_CLK_TCK")
+        return int(os.pread(stat, 200, 0).split()[8]) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
     except (OSError, IndexError, ValueError):
         return None

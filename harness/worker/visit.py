@@ -33,6 +33,14 @@ class Dropped(Exception):
     """The partner of a pair is gone; the message says why."""
 
 
+_BORN: dict[int, int] = {}
+
+
+def _process() -> str:
+    """A name for this process, the same for every visit that it makes; pids alone are used again."""
+    return f"{os.getpid()}-{_BORN.setdefault(os.getpid(), time.time_ns()):x}"
+
+
 class Visit:
     """The steps of one visit, in the order in which `measure` calls them."""
 
@@ -40,7 +48,7 @@ class Visit:
         self.case, self.policy, self.seed, self.link = case, policy, seed, link
         self.identity, self.turns, self.device_index = identity, turns, device_index
         self.deadline_s = time.perf_counter() + policy.visit_limit_s
-        self.values: dict[str, Any] = {"process": f"{os.getpid()}-{time.time_ns():x}", "turns": turns}
+        self.values: dict[str, Any] = {"process": _process(), "turns": turns}
         self.samples: list[float] = []
         self.counts: list[int] = []
         self.discarded = 0
@@ -90,7 +98,8 @@ class Visit:
     def _probe(self) -> None:
         """The reference probes, before the blocks and after them (in turns: within the last)."""
         if self.probes:
-            self.probes.run()
+            with environment.ieee_products():
+                self.probes.run()
 
     def _take_block(self) -> None:
         """Tensors placed anew, calls that are not counted, then one counted block."""
@@ -155,6 +164,8 @@ class Visit:
         trust, reasons = health.judge(
             self.values, self.samples, allocator=self.case.setting.allocator, enough=reason != "limit", resolution_s=resolution_s
         )
+        if self.case.setting.device != "cpu" and trust == "ok":
+            trust = "unknown"  # no source of clocks and throttling is read yet
         self.values |= {"trust": trust, "trust_reasons": reasons}
 
     def _late(self) -> bool:

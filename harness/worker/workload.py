@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 OFFSET_PAGES = 16  # before each tensor lies a gap of up to 16 pages ...
-ALIGNMENT = 64  # ... a multiple of what torch's own allocations are aligned to
+ALIGNMENT = {"cpu": 64, "cuda": 512}  # ... a multiple of what torch's own allocations are aligned to
 MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)} if hasattr(mmap, "MAP_PRIVATE") else {}
 CACHES = 2.0  # rotating copies fill the last-level cache so many times over
 MOST_COPIES = 256
@@ -77,8 +77,9 @@ class Workload:
 
     def _rooms(self, elements: Sequence[int], dtype: torch.dtype) -> list[torch.Tensor]:
         """So many elements in a row each, somewhere in one fresh allocation, each after a gap of random length."""
-        gaps = [self._offsets.randrange(0, OFFSET_PAGES * 4096, ALIGNMENT) for _ in elements]
-        sizes = [-(-count * dtype.itemsize // ALIGNMENT) * ALIGNMENT for count in elements]
+        unit = ALIGNMENT[self.device.type]
+        gaps = [self._offsets.randrange(0, OFFSET_PAGES * 4096, unit) for _ in elements]
+        sizes = [-(-count * dtype.itemsize // unit) * unit for count in elements]
         total = sum(gaps) + sum(sizes)
         if self.device.type == "cpu":
             memory = torch.frombuffer(mmap.mmap(-1, total, **MAPPING), dtype=torch.uint8)
@@ -99,6 +100,8 @@ class Workload:
             return room.normal_(0, scale, generator=generator).as_strided(like.shape, like.stride())
 
         module = build(self.case).to(dtype=dtype, memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs lack the keyword
+        if setting.implementation != "torch":
+            module = module.to(self.device)  # buffers too; torch's own layers have none, and no storage yet
         for owner in module.modules():
             for name, parameter in list(owner.named_parameters(recurse=False)):
                 fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
@@ -147,6 +150,7 @@ def _graph_of(call: Callable[[], object], device: torch.device) -> Callable[[], 
     if device.type != "cuda":
         raise NotSupported("mode cuda_graph needs a CUDA device")
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):  # capture must find every lazy initialisation done
             call()
