@@ -153,7 +153,9 @@ def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, An
 
 
 def _visits(row: Mapping[Any, Any]) -> str:
-    return f"between {row['visits']} visits" if row["interval"] == "between" else f"within {row['visits']} visits, too few to compare"
+    if row["interval"] == "between":
+        return f"between {row['visits']} visits"
+    return f"within {row['visits']} visit{'s' * (row['visits'] != 1)}; the others were disturbed"
 
 
 def _size(value: float | None) -> str:
