@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harness.suite import Suite
 
 MEASURE_POLICY = Policy(rounds=3, max_rounds=3)
-SILENT = runner.Silent()
+SILENT = runner.Watcher()
 
 
 def default_python() -> str:

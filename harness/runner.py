@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from harness.bridge import Hello, WorkerGone, WorkerProcess, WorkerTimeout
 from harness.errors import DeviceError
@@ -40,20 +40,8 @@ MOST_REPEATS = 2  # of an invalid visit, at the end of its round
 EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
 
-class Watcher(Protocol):
-    """What a run tells while it goes on; every method may do nothing. `waiting` for a lock and `started` come before `begin`."""
-
-    def waiting(self, device: str) -> None: ...
-    def started(self, run: Path) -> None: ...
-    def begin(self, cases: int, estimated_s: float) -> None: ...
-    def surveying(self, case: Case, number: int, of: int) -> None: ...
-    def visiting(self, case: Case, round_number: int, left_s: float) -> None: ...
-    def progress(self, case: Case, latency_s: float) -> None: ...
-    def visited(self, case: Case, row: Row) -> None: ...
-
-
-class Silent:
-    """A watcher that does nothing."""
+class Watcher:
+    """What a run tells while it goes on; one that draws overrides these. `waiting` for a lock and `started` come before `begin`."""
 
     def waiting(self, device: str) -> None: ...
     def started(self, run: Path) -> None: ...

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from harness import units
 from harness.case import Case
+from harness.runner import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +30,7 @@ ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", ended by its t
 TRUST_SIGNS = {"ok": "ok", "noisy": "~ noisy", "invalid": "! invalid", "unknown": "? unknown"}
 
 
-class RunProgress:
+class RunProgress(Watcher):
     """A watcher that draws: a bar with the case, its latest figure and the time left, or a line a visit."""
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class RunProgress:
         """The latest figure of the visit that is going on."""
         self._show(case=case.label, figure=units.seconds(latency_s))
 
-    def visited(self, case: Case, row: Mapping[Any, Any]) -> None:
+    def visited(self, case: Case, row: dict[str, Any]) -> None:
         """A visit is over."""
         if row["status"] != "ok":
             self.say(f"{case.label}: {row['status']}, {row['message']}")
