@@ -90,7 +90,7 @@ def measure(
     setting = setting or Setting()
     order = runner.Order(
         run_id="measure",
-        python=python or default_python(),
+        python=default_python() if python is None else python,
         policy=policy,
         seed=time.time_ns() % 2**31,
         placement={} if device_index is None else {setting.device: device_index},
@@ -127,7 +127,11 @@ def sweep(
     """
     asked = prepare(suite, axes or {}, quick=quick, time_limit_s=time_limit_s)
     order = runner.Order(
-        run_id=new_run_id(asked.name), python=python or default_python(), policy=asked.policy, seed=time.time_ns() % 2**31, placement=asked.placement
+        run_id=new_run_id(asked.name),
+        python=default_python() if python is None else python,
+        policy=asked.policy,
+        seed=time.time_ns() % 2**31,
+        placement=asked.placement,
     )
     devices = {runner.device_name(case.setting.device, order.placement) for case in distinct_cases(expand(asked))}
     with locks.hold(devices, wait=wait, on_wait=watcher.waiting), runner.greet(order.python) as greeted:
@@ -144,10 +148,10 @@ def sweep(
         finally:
             folder.close(state=state, wall_s=time.monotonic() - began, timed_s=run.timed_s, rounds=run.rounds)
     if state == "interrupted":
-        raise Stopped(f"stopped; {run.visits} visits are kept", where=str(folder.path), hint=f"convscope report {order.run_id}")
+        raise Stopped(f"stopped; {run.visits} visits are kept", where=str(folder.path), hint=f"convscope report {folder.path}")
     if run.failed:
         raise CasesFailed(
-            f"finished; {len(run.failed)} of {len(cases)} cases have no figure", where=str(folder.path), hint=f"convscope report {order.run_id}"
+            f"finished; {len(run.failed)} of {len(cases)} cases have no figure", where=str(folder.path), hint=f"convscope report {folder.path}"
         )
     return load_results(folder.path)
 

@@ -106,13 +106,11 @@ class WorkerProcess:
             reason = f"no answer within {START_LIMIT_S:.0f} s" if isinstance(error, ChannelTimeout) else self._log_tail() or "no worker came up"
             self.kill()
             raise InterpreterError(reason, where=self.python, hint=hint) from None
-        if answer["is"] == "failed":
-            self.kill()
-            raise InterpreterError(answer["message"], where=self.python, hint=hint)
-        if answer["protocol"] != protocol.VERSION:
-            self.kill()
-            raise InterpreterError(f"speaks protocol {answer['protocol']}, this is {protocol.VERSION}", where=self.python)
-        return Hello(answer["environment"], answer["devices"])
+        if answer.get("is") == "hello" and answer.get("protocol") == protocol.VERSION and {"environment", "devices"} <= answer.keys():
+            return Hello(answer["environment"], answer["devices"])
+        self.kill()
+        what = str(answer.get("message") or f"is no worker of protocol {protocol.VERSION}: it answered {str(answer)[:80]}")
+        raise InterpreterError(what, where=self.python, hint=hint)
 
     def configure(self, device: str, seed: int, policy: Policy) -> None:
         """Say what holds for every request that follows."""
@@ -132,7 +130,7 @@ class WorkerProcess:
             except NotAMessage as error:
                 self.kill()
                 raise WorkerGone(f"answered with something that is no message: {error}") from None
-            if answer["is"] != "progress":
+            if answer.get("is") != "progress":
                 return answer
             on_progress(answer)
 

@@ -93,7 +93,7 @@ def _versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.exit()
 
 
-@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CONVSCOPE"}, epilog=EPILOG)
+@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_versions, help="Versions of convscope and torch.")
 def main() -> None:
     """What the five kinds of 2-D convolution really cost on your device, and why.
@@ -214,7 +214,8 @@ def run(
     from harness.doctor import examine, in_short
     from harness.results import load_results
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends a job politely gets what Ctrl-C gives
+    for politely in (signal.SIGINT, signal.SIGTERM):  # also where a shell in the background left SIGINT ignored
+        signal.signal(politely, signal.default_int_handler)
     progress = terminal.RunProgress()
     progress.say(f"This machine: {in_short(examine())}. `convscope doctor` tells more.")
     try:
@@ -228,12 +229,13 @@ def run(
         if as_json:
             print(json.dumps(_run_answer(progress.run)))
             sys.exit(error.code)
-        terminal.run_summary(load_results(progress.run))
+        terminal.run_summary(load_results(progress.run), progress.run)
         raise
     if as_json:
         print(json.dumps(_run_answer(progress.run)))
         return
-    terminal.run_summary(done)
+    assert progress.run is not None
+    terminal.run_summary(done, progress.run)
 
 
 def _run_answer(path: Path | None) -> dict[str, Any]:
@@ -268,7 +270,7 @@ def report(runs: tuple[str, ...], results: Path, out: Path | None, as_json: bool
     from harness.results import load_results
 
     loaded = load_results(*runs, results=results)
-    path = write_report(loaded, out or Path("reports") / f"{loaded.runs[0]['run_id']}.html")
+    path = write_report(loaded, out if out is not None else Path("reports") / f"{'-and-'.join(run['run_id'] for run in loaded.runs[:3])}.html")
     if as_json:
         print(json.dumps({"path": str(path), "runs": [run["run_id"] for run in loaded.runs]}))
         return
@@ -352,7 +354,7 @@ def explain(kind: str, as_json: bool, **arguments: Any) -> None:
     from harness import terminal
 
     terminal.explanation(problem, DEFINITIONS[problem.kind])
-    print(f"\nNext: convscope measure {kind} --in {problem.in_channels} --out {problem.out_channels}")
+    print(f"\nNext: convscope measure {terminal.as_arguments(problem)}")
 
 
 @main.command()

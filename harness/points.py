@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.axes import AXES, evaluated, merge, take_placement
 from harness.case import DEFAULTS, Case, Setting
-from harness.errors import ProblemError, UsageError
+from harness.errors import ProblemError, UsageError, nearest
 from harness.policy import Policy
 from harness.problem import FIELDS, FIXED_AXES, Problem, kind_of, parse_pair
 from harness.suite import Suite, Sweep, find_suite, read_suite
@@ -85,6 +85,9 @@ def prepare(
 
     Raises SuiteError, UsageError.
     """
+    for name in overrides:
+        if name not in AXES:
+            raise UsageError(f"{name!r} is no axis", where="axes", hint=nearest(name, AXES))
     known = suite if isinstance(suite, Suite) else read_suite(find_suite(str(suite))) if suite else None
     asked = narrowed(known, overrides) if known else _from_axes(overrides)
     changes: dict[str, Any] = QUICK if quick else {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from math import inf
 from typing import Any
 
 from harness.errors import ProblemError
 
+MOST = 32_767  # rounds are stored as int16, and a run of nine hours is long enough
 PROBES_S = 0.05  # two reference probes of 12 ms, before and after a visit
 FIXED_S = 0.05  # what a visit costs beside its warm-up and its samples: a fork, tensors, ten placements
 
@@ -31,9 +31,9 @@ class Policy:
             if value is None and field.name == "time_limit_s":
                 continue
             whole = field.name in ("rounds", "max_rounds", "min_samples")
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value < inf:
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value <= MOST:
                 kind = "a whole number" if whole else "a number"
-                raise ProblemError(field.name, f"{value!r} is not {kind} above 0")
+                raise ProblemError(field.name, f"{repr(value)[:20]} is not {kind} above 0 and at most {MOST:,}")
         if self.min_samples < 3:
             raise ProblemError("min_samples", f"{self.min_samples} is too few for an interval", hint="Use 3 or more.")
         if self.max_rounds < self.rounds:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,7 +31,7 @@ from harness.record import BY_NAME, COLUMNS, SCHEMA, STRUCTS
 from harness.summary import mark_neighbours, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harness.points import Point
 
@@ -96,8 +97,10 @@ class RunFolder:
             self.write_header()
             _write_table(pa.Table.from_pylist([_point_row(point) for point in points], POINTS_SCHEMA), self.path / POINTS_FILE)
             self._journal = (self.path / JOURNAL_FILE).open("a", encoding="utf-8")
-        except OSError as error:
-            raise StorageError(f"cannot be written: {error.strerror}", where=str(results), hint="Name another folder with --results.") from None
+        except (OSError, ValueError, pa.ArrowException) as error:
+            shutil.rmtree(self.path, ignore_errors=True)
+            reason = getattr(error, "strerror", None) or error
+            raise StorageError(f"cannot be written: {reason}", where=str(results), hint="Name another folder with --results.") from None
 
     def write_header(self, **changes: Any) -> None:
         """Write run.json anew, with changes."""
@@ -151,10 +154,10 @@ def load_results(*runs: str | Path, results: str | Path = "results") -> Results:
     """Load runs, each a path, an id, a unique prefix of one, or `last`; without any, every run in `results`. Raises StorageError."""
     paths = [find_run(str(run), Path(results)) for run in runs] if runs else run_folders(Path(results))
     headers = [read_header(path) for path in paths]
+    if len({header["run_id"] for header in headers}) < len(headers):
+        raise UsageError("the same run is given twice", where=" ".join(map(str, runs)), hint="Give each run once.")
     tables = [_read_visits(path) for path in paths]
-    points = [
-        pq.read_table(path / POINTS_FILE).append_column("run_id", pa.array([header["run_id"]] * n)) for path, header, n in _counted(paths, headers)
-    ]
+    points = [_read_points(path, header["run_id"]) for path, header in zip(paths, headers, strict=True)]
     return Results(headers, mark_neighbours(_frame(tables, VISITS_SCHEMA)), _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string()))))
 
 
@@ -184,8 +187,9 @@ def read_header(path: Path) -> dict[str, Any]:
     """run.json of a run. Raises StorageError where it cannot be read or is of a newer schema."""
     try:
         header: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-        schema = header["schema"]
-    except (OSError, ValueError, KeyError) as error:
+        schema = int(header["schema"])
+        _ = header["run_id"], header["suite"]["name"], header["state"], header["quick"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"is no run that can be read: {error}", where=str(path / RUN_FILE)) from None
     if schema > SCHEMA:
         raise StorageError(f"was written with schema {schema}, this version knows {SCHEMA}", where=str(path), hint="Upgrade convscope.")
@@ -197,8 +201,11 @@ def _read_visits(path: Path) -> pa.Table:
     rows = []
     journal = path / JOURNAL_FILE
     if journal.is_file():
-        lines = journal.read_text(encoding="utf-8").split("\n")
-        rows = [_row_from_journal(json.loads(line)) for line in lines[:-1]]  # what follows the last line's end is torn, or nothing
+        try:
+            lines = journal.read_text(encoding="utf-8").split("\n")
+            rows = [_row_from_journal(json.loads(line)) for line in lines[:-1]]  # what follows the last line's end is torn, or nothing
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"cannot be read: {error}", where=str(journal)) from None
     folded = path / MEASUREMENTS_FILE
     if not folded.is_file():
         return pa.Table.from_pylist(rows, VISITS_SCHEMA)
@@ -237,8 +244,12 @@ def as_json_values(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(name): plain(value) for name, value in row.items()}
 
 
-def _counted(paths: list[Path], headers: list[dict[str, Any]]) -> Iterable[tuple[Path, dict[str, Any], int]]:
-    return ((path, header, pq.read_metadata(path / POINTS_FILE).num_rows) for path, header in zip(paths, headers, strict=True))
+def _read_points(path: Path, run_id: str) -> pa.Table:
+    try:
+        table = pq.read_table(path / POINTS_FILE)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"cannot be read: {error}", where=str(path / POINTS_FILE)) from None
+    return table.append_column("run_id", pa.array([run_id] * table.num_rows, pa.string()))
 
 
 def _point_row(point: Point) -> Row:

@@ -14,14 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from harness import units
-from harness.case import Case
+from harness.case import Case, written
+from harness.problem import Problem
 from harness.runner import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from harness.problem import Problem
     from harness.results import Results
 
 MOST_ROWS = 60
@@ -94,7 +94,7 @@ class RunProgress(Watcher):
             self._progress.update(self._task, **fields)
 
 
-def run_summary(results: Results) -> None:
+def run_summary(results: Results, folder: Path) -> None:
     """The answer of a run: its cases, then a line that says what came out, then what to type next."""
     summary, visits, run = results.summary, results.visits, results.runs[0]
     shown = summary.sort_values("latency_s").head(MOST_ROWS)
@@ -111,7 +111,7 @@ def run_summary(results: Results) -> None:
     marks = ", a quick run: one visit a case, never a baseline" if run["quick"] else ""
     ended = ENDINGS.get(run["state"], "")
     print(f"\n{len(summary)} cases, {len(visits)} visits in {units.clock(run['wall_s'])}{ended}{marks}; {ok}.")
-    print(f"Next: convscope report {run['run_id']}")
+    print(f"Next: convscope report {folder}")
 
 
 def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> None:
@@ -135,7 +135,7 @@ def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
             lines.append((words, f"{units.seconds(seen['latency_s'])}, {seen['minor_faults_per_call']:,.1f} page faults a call"))
     pairs(lines)
     print(f"\n{_allocator_answer(case, row, other)}")
-    print(f"Next: convscope explain {case.problem.kind} --in {case.problem.in_channels} --out {case.problem.out_channels}")
+    print(f"Next: convscope explain {as_arguments(case.problem)}")
 
 
 def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> str:
@@ -151,6 +151,18 @@ def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, An
         f"{figure}; with glibc's defaults {units.significant(gain)} times as long as with the heap kept. To keep it in your own program:\n"
         "  export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864"
     )
+
+
+def as_arguments(problem: Problem) -> str:
+    """A problem as the arguments of `explain` and `measure` that state it; what is default is left out."""
+    usual = Problem(problem.kind, in_channels=64, size=56, groups=problem.groups if problem.kind == "grouped" else None)
+    flags = {"kernel_size": "--kernel", "stride": "--stride", "padding": "--padding", "dilation": "--dilation", "batch": "--batch"}
+    stated = [f"{flag} {written(getattr(problem, name))}" for name, flag in flags.items() if getattr(problem, name) != getattr(usual, name)]
+    if problem.kind == "grouped":
+        stated.append(f"--groups {problem.groups}")
+    if (problem.height, problem.width) != (56, 56):
+        stated.append(f"--height {problem.height} --width {problem.width}")
+    return " ".join([problem.kind, f"--in {problem.in_channels} --out {problem.out_channels}", *stated, *["--bias"] * problem.bias])
 
 
 def _visits(row: Mapping[Any, Any]) -> str:

@@ -189,6 +189,27 @@ def test_something_that_is_no_worker_is_named(convscope: Convscope, suite: Path)
     assert "/bin/false" in ended.err
 
 
+def test_the_next_command_measures_the_problem_that_was_explained(convscope: Convscope) -> None:
+    more = ["--in", "8", "--groups", "4", "--stride", "2", "--kernel", "3x5", "--height", "9", "--width", "7", "--bias"]
+    following = convscope("explain", "grouped", *more).out.strip().splitlines()[-1].split()[3:]
+    assert convscope("explain", *following, "--json").json == convscope("explain", "grouped", *more, "--json").json
+
+
+def test_a_page_does_not_replace_what_is_no_file(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    convscope("run", suite, "--python", stub(), "--quick")
+    (tmp_path / "folder").mkdir()
+    ended = convscope("report", "last", "--out", "folder")
+    assert ended.code == 2
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_a_run_of_one_case_has_a_report(convscope: Convscope, stub: Stub) -> None:
+    """All of its figures lie within a few per cent."""
+    case = ["-a", "kind=depthwise", "-a", "in_channels=8", "-a", "size=8"]
+    assert convscope("run", *case, "--python", stub()).code == 0
+    assert convscope("report", "last").code == 0
+
+
 def test_a_results_folder_that_cannot_be_written_loses_nothing(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file", encoding="utf-8")
     ended = convscope("run", suite, "--python", stub(), "--results", "taken")

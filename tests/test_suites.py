@@ -426,7 +426,7 @@ def test_all_faults_are_told_at_once_with_file_sweep_key_and_the_nearest_name(tm
     assert sorted(raised.value.faults) == sorted(
         [
             "unknown key 'titl'. Did you mean title?",
-            "[policy], rounds: 0 is not a whole number above 0",
+            "[policy], rounds: 0 is not a whole number above 0 and at most 32,767",
             "[policy], min_samples: 2 is too few for an interval. Use 3 or more.",
             "[policy], unknown key 'max_round'. Did you mean max_rounds or rounds?",
             "[problem], unknown key 'strid'. Did you mean stride?",
@@ -487,7 +487,7 @@ def test_a_key_of_rows_alone_is_refused_in_a_sweep() -> None:
     [
         ({"rounds": 20}, ["[policy], max_rounds: 12 is below rounds = 20. Raise max_rounds."]),
         ({"rounds": 5, "max_rounds": 4}, ["[policy], max_rounds: 4 is below rounds = 5. Raise max_rounds."]),
-        ({"warm_up_s": "1"}, ["[policy], warm_up_s: '1' is not a number above 0"]),
+        ({"warm_up_s": "1"}, ["[policy], warm_up_s: '1' is not a number above 0 and at most 32,767"]),
     ],
 )
 def test_a_policy_that_cannot_be_is_told_each_value_once(policy: dict[str, object], faults: list[str]) -> None:

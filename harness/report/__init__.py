@@ -32,6 +32,9 @@ def write_report(results: Results, path: Path) -> Path:
     """
     if not results.runs:
         raise UsageError("there is no run to report", hint="Make one: convscope run quickstart")
+    path = path.resolve()  # a link stays, and what it points to is written
+    if not path.name or (path.exists() and not path.is_file()):
+        raise StorageError("cannot be written: it is no plain file", where=str(path), hint="Name another file with --out.")
     from harness.report.page import render
 
     text = render(results)

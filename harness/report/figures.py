@@ -190,6 +190,8 @@ def log_ticks(low: float, high: float) -> list[float]:
         ticks = [float(f"{step * 10.0**d:.6g}") for d in decades for step in steps if low <= step * 10.0**d <= high]
         if len(ticks) <= 7:
             break
+    if not ticks:  # a range of a few per cent may hold no round step
+        return linear_ticks(low, high)
     return ticks[:: ceil(len(ticks) / 7)]
 
 
