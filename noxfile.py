@@ -96,10 +96,18 @@ def load(session: nox.Session) -> None:
 
 @nox.session
 def agreement(session: nox.Session) -> None:
-    """Compare our blocks with torch.utils.benchmark's on the same tensors, and the fixed cost of a visit with its bound."""
+    """Compare our blocks with torch.utils.benchmark's on the same tensors; samples of many calls with one; and what a visit costs with its bound."""
     install(session, ".")
     session.run("python", "benchmarks/agreement.py", *session.posargs)
-    session.run("python", "benchmarks/fixed_cost.py", *session.posargs)
+    session.run("python", "benchmarks/linearity.py")
+    session.run("python", "benchmarks/fixed_cost.py")
+
+
+@nox.session
+def calibrate(session: nox.Session) -> None:
+    """How far a figure may be believed on this machine, ours and others': `nox -s calibrate -- --processes 5` (20 take an hour)."""
+    install(session, ".", groups=("calibrate",))
+    session.run("python", "benchmarks/calibrate.py", *session.posargs)
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:

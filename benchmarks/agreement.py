@@ -14,6 +14,7 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from torch.utils.benchmark import Timer
@@ -53,12 +54,12 @@ def ratios(case: Case, block_s: float) -> list[float]:
     return found
 
 
-def in_child(case: Case, block_s: float) -> list[float]:
-    """The same in a forked process, so that no heap is inherited."""
+def in_child(work: Callable[..., list[float]], *arguments: object) -> list[float]:
+    """What `work` finds in a forked process, so that no heap is inherited."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(write, json.dumps(ratios(case, block_s)).encode())
+        os.write(write, json.dumps(work(*arguments)).encode())
         os._exit(0)
     os.close(write)
     with os.fdopen(read) as pipe:
@@ -76,7 +77,7 @@ def main() -> int:
     worst = 0.0
     for case in cases:
         time.sleep(0.1)  # the last child's threads are gone by then
-        middle = statistics.median(in_child(case, block_s))
+        middle = statistics.median(in_child(ratios, case, block_s))
         worst = max(worst, abs(middle - 1))
         print(f"{case.label:75} {middle:.4f}{'' if abs(middle - 1) <= BOUND else '  out of bounds'}", flush=True)
     print(f"{len(cases)} cases, the farthest from 1: {100 * worst:.2f} % (bound {100 * BOUND:.0f} %)")

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness import __version__, locks, runner, units
+from harness import __version__, locks, machine, runner, units
 from harness.case import Case, Setting
+from harness.correction import read_probes
 from harness.errors import CasesFailed, Stopped, UsageError
 from harness.points import distinct_cases, expand, prepare, without_devices
 from harness.policy import Policy
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from harness.problem import Problem
     from harness.suite import Suite
 
-MEASURE_POLICY = Policy(rounds=3, max_rounds=3)
+MEASURE_POLICY = Policy(rounds=3, max_rounds=6)
 SILENT = runner.Watcher()
 
 
@@ -102,9 +103,11 @@ def measure(
     rows: list[dict[str, Any]] = []
     device = runner.device_name(setting.device, order.placement)
     with locks.hold([device], wait=wait, on_wait=watcher.waiting), runner.greet(order.python) as greeted:
+        order = replace(order, quiet=machine.quiet(greeted.environment_id))
         runner.require_devices(greeted.hello, [setting.device], order.placement)
         runner.Run(order, cases, greeted, rows.append, watcher).go()
-    summary = {row["case_id"]: as_json_values(row) for row in summarize(pd.DataFrame(rows)).to_dict("records")}
+    visits = read_probes(pd.DataFrame(rows), {order.run_id: order.quiet})
+    summary = {row["case_id"]: as_json_values(row) for row in summarize(visits).to_dict("records")}
     own = summary.pop(case.case_id)
     return Measurement(case, own, next(iter(summary.values()), None))
 
@@ -135,6 +138,7 @@ def sweep(
     )
     devices = {runner.device_name(case.setting.device, order.placement) for case in distinct_cases(expand(asked))}
     with locks.hold(devices, wait=wait, on_wait=watcher.waiting), runner.greet(order.python) as greeted:
+        order = replace(order, quiet=machine.quiet(greeted.environment_id))
         points = _present(asked, greeted.hello, named="device" in (axes or {}))
         cases = distinct_cases(points)
         folder = RunFolder(Path(results), _header(asked, order, greeted, quick), points)
@@ -147,13 +151,15 @@ def sweep(
             state = "interrupted"
         finally:
             folder.close(state=state, wall_s=time.monotonic() - began, timed_s=run.timed_s, rounds=run.rounds)
+    found = load_results(folder.path)
+    machine.learn(found.visits)
     if state == "interrupted":
         raise Stopped(f"stopped; {run.visits} visits are kept", where=str(folder.path), hint=f"convscope report {folder.path}")
     if run.failed:
         raise CasesFailed(
             f"finished; {len(run.failed)} of {len(cases)} cases have no figure", where=str(folder.path), hint=f"convscope report {folder.path}"
         )
-    return load_results(folder.path)
+    return found
 
 
 def _present(suite: Suite, hello: Hello, *, named: bool) -> list[Point]:
@@ -180,6 +186,7 @@ def _header(suite: Suite, order: runner.Order, greeted: runner.Greeted, quick: b
         "arms": {"main": {"python": order.python, "environment_id": greeted.environment_id}},
         "environments": {greeted.environment_id: greeted.hello.environment},
         "devices": greeted.hello.devices,
+        "quiet": order.quiet,
         "ceilings": None,
         "seed": order.seed,
         "git": _git_facts(),

@@ -119,6 +119,8 @@ class Problem:
     ) -> None:
         if kind not in KINDS:
             raise ProblemError("kind", f"{kind!r} is not a kind of convolution", hint=nearest(str(kind), KINDS))
+        if not isinstance(bias, bool):
+            raise ProblemError("bias", f"{bias!r} is neither True nor False")
         kernel = parse_pair("kernel_size", (1 if kind == "pointwise" else 3) if kernel_size is None else kernel_size)
         spread = parse_pair("dilation", dilation)
         values = {
@@ -133,7 +135,7 @@ class Problem:
             "padding": same_padding(kernel, spread) if padding == "same" else parse_pair("padding", padding),
             "dilation": spread,
             "groups": _default_groups(kind, in_channels) if groups is None else groups,
-            "bias": bool(bias),
+            "bias": bias,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)

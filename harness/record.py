@@ -21,7 +21,7 @@ SCHEMA = 1
 
 STATUSES = ("ok", "skipped", "error", "out_of_memory", "timeout", "crashed", "incorrect")
 TRUST = ("ok", "noisy", "invalid", "unknown")  # from best to worst, but for unknown
-TRUST_REASONS = ("load", "neighbours", "drift", "correlated", "throttled", "resolution", "outliers", "page_faults", "few_samples")
+TRUST_REASONS = ("load", "neighbours", "modes", "drift", "correlated", "throttled", "resolution", "outliers", "page_faults", "few_samples")
 STOP_REASONS = ("time", "samples", "limit", "turns")
 
 
@@ -118,11 +118,11 @@ COLUMNS: tuple[Column, ...] = (
         calls_per_sample        | int32?           | calls |
         block_ends              | list<int32>?     |       | cumulative numbers of samples
         turns                   | int16?           |       | blocks that were taken in turns with the other arm; 0 outside a pair
-        latency_s               | double?          | s     | THE figure of the visit: the median of its samples, a call in a back-to-back loop
+        latency_s               | double?          | s     | THE figure of the visit: the 10th percentile of its samples, calls in a back-to-back loop
         latency_low_s           | double?          | s     | lower end of the 95 % interval within the visit
         latency_high_s          | double?          | s     | upper end
         latency_min_s           | double?          | s     |
-        latency_p10_s           | double?          | s     | 10th percentile
+        latency_p10_s           | double?          | s     | 10th percentile, the same as latency_s
         latency_median_s        | double?          | s     |
         latency_mad_s           | double?          | s     | median absolute deviation, unscaled
         lag1                    | double?          |       | autocorrelation of the samples
@@ -140,7 +140,7 @@ COLUMNS: tuple[Column, ...] = (
         resident_bytes          | int64?           | bytes | inputs and weights
         trust                   | dictionary       |       | ok, noisy, invalid, unknown
         trust_reasons           | list<string>?    |       | why: see TRUST_REASONS
-        run_queue_share         | double?          |       | time that the process's threads waited for a processor, over the timed wall
+        run_queue_share         | double?          |       | longest that one of the process's threads waited for a processor, over the timed wall
         system_share            | double?          |       | kernel time over the timed wall
         steal_share             | double?          |       | time taken by the hypervisor, over the timed wall
         context_switches        | int32?           |       | involuntary, while timed

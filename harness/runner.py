@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from harness.bridge import Hello, WorkerGone, WorkerProcess, WorkerTimeout
 from harness.errors import DeviceError
 from harness.policy import guess_call_s
+from harness.probes import PROBES, beside_neighbours, quiet_level
 from harness.record import BY_NAME, MEASURED, SCHEMA, SURVEYED, case_columns
 from harness.stats import FEWEST_VISITS, interval_between
 
@@ -54,13 +55,14 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a run is asked to do. `placement`: device type to index."""
+    """What a run is asked to do. `placement`: device type to index; `quiet`: what probes take on this machine when it is quiet, by threads."""
 
     run_id: str
     python: str
     policy: Policy
     seed: int
     placement: dict[str, int] = field(default_factory=dict)
+    quiet: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,29 @@ def _guess_s(case: Case) -> float:
     return guess_call_s(case.problem.macs, case.problem.minimum_bytes(case.setting.element_bytes))
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A valid visit as the rounds look at it: its process, its latency in seconds, and whether its reference probes were slow."""
+
+    process: str
+    latency_s: float
+    slow: bool = False
+
+
+def wants_another(policy: Policy, rounds: int, visits: Sequence[Seen]) -> bool:
+    """Whether a case is visited again after so many rounds.
+
+    Always until `rounds`, never beyond `max_rounds`; between them while fewer than three processes on a quiet machine stand behind the
+    figure, or while half of the interval between these is wider than `target_width`.
+    """
+    if not policy.rounds <= rounds < policy.max_rounds:
+        return rounds < policy.rounds
+    quiet = [visit for visit in visits if not visit.slow]
+    if len({visit.process for visit in quiet}) < FEWEST_VISITS:
+        return True
+    return interval_between([visit.latency_s for visit in quiet]).half_width > policy.target_width
+
+
 class Run:
     """The state of one run: what each case has come to so far."""
 
@@ -112,8 +137,8 @@ class Run:
         self.keep, self.watcher = keep, watcher
         self.policy = order.policy
         self.facts: dict[str, Row] = {}
-        self.figures: dict[str, list[float]] = defaultdict(list)
-        self.processes: dict[str, set[str]] = defaultdict(set)
+        self.valid: dict[str, list[Row]] = defaultdict(list)  # the visits that count
+        self.probed: dict[int, list[tuple[float, ...]]] = defaultdict(list)  # by threads, what the probes beside them took
         self.over: set[str] = set()  # cases that failed or cannot be done here: they are not visited again
         self.skipped: set[str] = set()  # of these, the ones that this interpreter or device does not support
         self.call_s = {case.case_id: _guess_s(case) for case in self.cases}
@@ -137,20 +162,18 @@ class Run:
     @property
     def failed(self) -> list[Case]:
         """The cases that should have a figure and have none."""
-        return [case for case in self.cases if not self.figures[case.case_id] and case.case_id not in self.skipped]
+        return [case for case in self.cases if not self.valid[case.case_id] and case.case_id not in self.skipped]
 
     def _due(self) -> list[Case]:
-        """The cases of the next round: all of them at first, then those whose interval is still too wide."""
+        """The cases of the next round."""
         live = [case for case in self.cases if case.case_id not in self.over]
-        if self.rounds < self.policy.rounds:
-            return live
-        if self.rounds >= self.policy.max_rounds:
-            return []
-        return [case for case in live if self._wide(case)]
+        return [case for case in live if wants_another(self.policy, self.rounds, [self._seen(row) for row in self.valid[case.case_id]])]
 
-    def _wide(self, case: Case) -> bool:
-        figures = self.figures[case.case_id]
-        return len(self.processes[case.case_id]) < FEWEST_VISITS or interval_between(figures).half_width > self.policy.target_width
+    def _seen(self, row: Row) -> Seen:
+        """A visit as the rounds look at it; by what is known of the probes by now."""
+        probes, threads = tuple(row[probe] for probe in PROBES), row["threads_used"]
+        level = quiet_level(self.order.quiet.get(str(threads)), self.probed[threads])
+        return Seen(row["process"], row["latency_s"], slow=level is not None and None not in probes and beside_neighbours(probes, level))
 
     def _survey(self) -> None:
         """The facts of every case, before any timing, in the worker that was greeted; it ends here. Without facts a case is measured all the same."""
@@ -225,8 +248,9 @@ class Run:
             self.call_s[case.case_id] = row["latency_s"]
             self.timed_s += sum(row["samples_s"]) * row["calls_per_sample"]
             if row["trust"] != "invalid":
-                self.figures[case.case_id].append(row["latency_s"])
-                self.processes[case.case_id].add(row["process"])
+                self.valid[case.case_id].append(row)
+                if all(row[probe] is not None for probe in PROBES):
+                    self.probed[row["threads_used"]].append(tuple(row[probe] for probe in PROBES))
         self.watcher.visited(case, row)
         return row
 

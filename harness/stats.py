@@ -5,7 +5,7 @@
 
 In: seconds. Out: an `Estimate`, or plain numbers. Pure: no device, no clock, no file, no torch; both sides of the pipe use it.
 Why blocks: back-to-back samples of one process remember each other. With an autocorrelation of 0.9 an interval from order
-statistics of the samples covers the truth in 31 % of simulations instead of 95 %; medians of blocks forget far more.
+statistics of the samples covers the truth in 31 % of simulations instead of 95 %; blocks forget far more.
 Why visits: processes differ by more than their samples tell (address layout, page colour, neighbours), so what is shown is the
 centre of several processes, with the interval between them.
 """
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE = 0.95
+# A visit's figure is this quantile of its samples. Of all that were compared (docs/method.md) it errs least but for the minimum, which falls as
+# samples are added.
+FIGURE_SHARE = 0.1
 FEWEST_VISITS = 3  # below this the spread between visits says too little; the interval within a visit is shown instead
+MODES_APART = 0.05  # two modes closer than this move a figure by less than an interval of usual width
+MODES_SPREADS = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,19 +116,19 @@ def blocks(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequence
 
 
 def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> Estimate:
-    """The median of one visit's samples, with the t interval over the logarithms of its block medians.
+    """The figure of one visit, the 10th percentile of its samples, with the t interval over the logarithms of its blocks' 10th percentiles.
 
     No interval is narrower than the clock: each side is at least half of `resolution_s` (seconds a call) away. One block alone
     says nothing about spread; then the interval reaches from the smallest to the largest sample.
     """
-    value = median(samples)
-    medians = [median(block) for block in blocks(samples, block_ends) if block]
-    if len(medians) < 2:
+    value = quantile(samples, FIGURE_SHARE)
+    figures = [quantile(block, FIGURE_SHARE) for block in blocks(samples, block_ends) if block]
+    if len(figures) < 2:
         low, high = min(samples), max(samples)
     else:
-        low, high = _around(value, medians)
+        low, high = _around(value, figures)
     floor = min(resolution_s / 2, value / 2)
-    return Estimate(value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), units=len(medians), between=False)
+    return Estimate(value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), units=len(figures), between=False)
 
 
 def interval_between(visits: Sequence[float]) -> Estimate:
@@ -136,6 +141,20 @@ def interval_between(visits: Sequence[float]) -> Estimate:
 def spread_between(visits: Sequence[float]) -> float | None:
     """Standard deviation of the visits' logarithms: their coefficient of variation while it is small. None below two."""
     return stdev(map(log, visits)) if len(visits) > 1 else None
+
+
+def two_modes(figures: Sequence[float]) -> bool:
+    """Whether figures of visits lie in two groups of two or more, so that their centre is no visit's figure. Needs at least five.
+
+    The widest gap between neighbours, on logarithms, must be above `MODES_APART` and `MODES_SPREADS` times the spread within the groups:
+    of simulated visits of one mode under 1 % are so.
+    """
+    logs = sorted(map(log, figures))
+    if len(logs) < 5:
+        return False
+    gap, cut = max((logs[i] - logs[i - 1], i) for i in range(2, len(logs) - 1))
+    within = sqrt(sum((x - fmean(group)) ** 2 for group in (logs[:cut], logs[cut:]) for x in group) / (len(logs) - 2))
+    return gap > max(MODES_APART, MODES_SPREADS * within)
 
 
 def _around(value: float, figures: Sequence[float]) -> tuple[float, float]:
@@ -152,8 +171,8 @@ def describe(samples: Sequence[float], block_ends: Sequence[int], resolution_s: 
         "latency_low_s": within.low_s,
         "latency_high_s": within.high_s,
         "latency_min_s": min(samples),
-        "latency_p10_s": quantile(samples, 0.1),
-        "latency_median_s": within.value_s,
+        "latency_p10_s": within.value_s,
+        "latency_median_s": median(samples),
         "latency_mad_s": median_deviation(samples),
         "lag1": lag1(samples),
         "drift": drift(samples),

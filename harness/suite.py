@@ -80,7 +80,7 @@ def find_suite(name: str) -> Path:
 def read_suite(path: Path) -> Suite:
     """Read and check a suite file. Raises SuiteError with every fault found."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin a file with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not text in UTF-8"
         raise SuiteError(str(path), [f"cannot be read: {reason}"], hint="`convscope suites` lists those that come along.") from None

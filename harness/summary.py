@@ -6,12 +6,14 @@ them, how far they can be trusted, and the facts that do not vary. Invalid visit
 
 from __future__ import annotations
 
+from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.probes import PROBES
 from harness.record import COLUMNS
-from harness.stats import FEWEST_VISITS, Estimate, interval_between, spread_between
+from harness.stats import FEWEST_VISITS, Estimate, interval_between, spread_between, two_modes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -23,10 +25,7 @@ FACTS = [c.name for c in COLUMNS if c.part in ("case", "survey") and c.name != "
     "device_name",
     "resident_bytes",
 ]
-MEDIANS = ["minor_faults_per_call", "system_share", "run_queue_share", "device_s", "dispatch_s", "reference_copy_s", "reference_compute_s"]
-PROBES = ["reference_copy_s", "reference_compute_s"]
-QUIET_VISITS = 20  # fewer do not tell what quiet is
-SLOW = 0.1  # whole machines were seen to slow by 8 %, cases that live in the last-level cache by 20 to 40 %
+MEDIANS = ["minor_faults_per_call", "system_share", "run_queue_share", "device_s", "dispatch_s", *PROBES]
 WORST_FIRST = ("invalid", "noisy", "unknown", "ok")
 
 
@@ -38,23 +37,6 @@ def summarize(visits: pd.DataFrame) -> pd.DataFrame:
     facts = visits.groupby(KEYS, sort=False)[FACTS].first()
     medians = visits[is_valid(visits)].groupby(KEYS, sort=False)[MEDIANS].median()
     return pd.DataFrame(rows).join(medians, on=KEYS).join(facts, on=KEYS)
-
-
-def mark_neighbours(visits: pd.DataFrame) -> pd.DataFrame:
-    """The visits, with those noisy whose reference probes were slow: reason `neighbours`.
-
-    Slow is more than a tenth above quiet; quiet is the 10th percentile over the run's visits on the same device with as many threads. With
-    fewer than 20 of them nothing is said. No counter shows such neighbours: a whole shared machine slows for minutes.
-    """
-    marked = visits.copy()
-    for _, group in visits[visits["status"] == "ok"].groupby(["run_id", "device", "threads_used"]):
-        probes = group[PROBES].dropna()
-        if len(probes) < QUIET_VISITS:
-            continue
-        slow = probes.index[(probes > (1 + SLOW) * probes.quantile(0.1)).any(axis=1)]
-        marked.loc[slow, "trust_reasons"] = marked.loc[slow, "trust_reasons"].map(lambda reasons: [*reasons, "neighbours"])
-        marked.loc[slow, "trust"] = marked.loc[slow, "trust"].replace("ok", "noisy")
-    return marked
 
 
 def is_valid(visits: pd.DataFrame) -> pd.Series[bool]:
@@ -69,24 +51,42 @@ def _groups(visits: pd.DataFrame) -> list[tuple[tuple[Hashable, ...], pd.DataFra
 def _case_row(group: pd.DataFrame) -> dict[str, Any]:
     valid = group[is_valid(group)]
     failed = group[~group["status"].isin(["ok"])]
+    used = _quiet(valid)
+    modes = two_modes(used["latency_s"].tolist())
+    trust = next((word for word in WORST_FIRST if (used["trust"] == word).any()), "invalid")
     row: dict[str, Any] = {
-        "visits": len(valid),
-        "processes": valid["process"].nunique(),
+        "visits": len(used),
+        "processes": used["process"].nunique(),
+        "set_aside": len(valid) - len(used),
         "invalid": int(((group["status"] == "ok") & (group["trust"] == "invalid")).sum()),
         "status": _status(valid, failed),
         "message": _message(group, valid, failed),
-        "trust": next((word for word in WORST_FIRST if (valid["trust"] == word).any()), "invalid"),
-        "trust_reasons": sorted({reason for reasons in group["trust_reasons"] if reasons is not None for reason in reasons}),
+        "trust": "noisy" if modes and trust == "ok" else trust,
+        "trust_reasons": sorted(_reasons(group) | ({"modes"} if modes else set())),
     }
-    estimate = _estimate(valid)
+    corrected = len(used) == len(valid) > 0 and bool(valid["corrected_s"].notna().all())
+    figures = used["corrected_s"] if corrected else used["latency_s"]
+    estimate = _estimate(used, figures.tolist())
     row |= {
         "latency_s": estimate.value_s if estimate else float("nan"),
         "latency_low_s": estimate.low_s if estimate else float("nan"),
         "latency_high_s": estimate.high_s if estimate else float("nan"),
         "interval": ("between" if estimate.between else "within") if estimate else None,
-        "between_cv": spread_between(valid["latency_s"].tolist()),
+        "between_cv": spread_between(figures.tolist()),
+        "corrected": corrected,
+        "uncorrected_s": geometric_mean(valid["latency_s"]) if len(valid) else float("nan"),
     }
     return row
+
+
+def _quiet(valid: pd.DataFrame) -> pd.DataFrame:
+    """The visits that make the figure: those beside quiet probes where three processes or more had them, else all."""
+    quiet = valid[~valid["trust_reasons"].map(lambda reasons: reasons is not None and "neighbours" in reasons).astype(bool)]
+    return quiet if quiet["process"].nunique() >= FEWEST_VISITS else valid
+
+
+def _reasons(group: pd.DataFrame) -> set[str]:
+    return {reason for reasons in group["trust_reasons"] if reasons is not None for reason in reasons}
 
 
 def _status(valid: pd.DataFrame, failed: pd.DataFrame) -> str:
@@ -102,17 +102,18 @@ def _message(group: pd.DataFrame, valid: pd.DataFrame, failed: pd.DataFrame) -> 
     return None if len(valid) else f"all {len(group)} visits were disturbed: something else used the processors"
 
 
-def _estimate(valid: pd.DataFrame) -> Estimate | None:
+def _estimate(valid: pd.DataFrame, figures: list[float]) -> Estimate | None:
     """Between visits where three processes or more stand behind it; with fewer, from the lowest to the highest end of the intervals within them."""
     if valid.empty:
         return None
-    between = interval_between(valid["latency_s"].tolist()) if len(valid) > 1 else None
+    between = interval_between(figures) if len(valid) > 1 else None
     if between and valid["process"].nunique() >= FEWEST_VISITS:
         return between
+    value_s = between.value_s if between else figures[0]
     return Estimate(
-        value_s=between.value_s if between else float(valid["latency_s"].iloc[0]),
-        low_s=valid["latency_low_s"].min(),
-        high_s=valid["latency_high_s"].max(),
+        value_s=value_s,
+        low_s=min(value_s, valid["latency_low_s"].min()),
+        high_s=max(value_s, valid["latency_high_s"].max()),
         units=int(valid["block_ends"].map(len).sum()),
         between=False,
     )

@@ -33,6 +33,7 @@ class Ended:
 
 
 Convscope = Callable[..., Ended]
+Stub = Callable[..., Path]
 
 
 @pytest.fixture
@@ -46,11 +47,11 @@ def stub(tmp_path: Path) -> Callable[..., Path]:
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
-    """The variables of a command under test: its own folder for locks, none of the user's settings."""
+    """The variables of a command under test: its own folders for locks and for what is learned of the machine, none of the user's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CONVSCOPE")}
     locks = tmp_path / "tmp"
     locks.mkdir(exist_ok=True)
-    return kept | {"TMPDIR": str(locks), "NO_COLOR": "1", "COLUMNS": "200"}
+    return kept | {"TMPDIR": str(locks), "XDG_CACHE_HOME": str(tmp_path / "cache"), "NO_COLOR": "1", "COLUMNS": "200"}
 
 
 @pytest.fixture

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import harness
-from tests.conftest import Convscope
+from tests.conftest import Convscope, Stub
 
-Stub = Callable[..., Path]
 COMMANDS = ("doctor", "explain", "measure", "plan", "report", "results", "run", "suites")
 
 

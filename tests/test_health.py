@@ -9,6 +9,7 @@ import pytest
 
 from harness.record import TRUST_REASONS
 from harness.worker.health import LIMITS, Meter, judge
+from harness.worker.throttle import GpuReading
 
 QUIET: dict[str, Any] = {"run_queue_share": 0.003, "steal_share": 0.0, "drift": 0.001, "lag1": 0.1, "minor_faults_per_call": 0.01}
 SAMPLES = [1e-3] * 40
@@ -72,8 +73,27 @@ def test_a_meter_counts_only_while_it_is_open() -> None:
         inside = touch(256)
     outside = touch(1024)
     seen = meter.columns(1)["minor_faults_per_call"]
-    meter.close()
     assert seen is not None
     assert 256 <= seen < 1024
     inside.close()
     outside.close()
+
+
+@pytest.mark.parametrize(
+    ("share", "reasons", "spoils"),
+    [
+        (1.0, set(), False),
+        (0.7, {"power_cap"}, False),
+        (0.7, set(), True),
+        (0.7, {"power_cap", "applications_clocks"}, True),
+        (0.9, {"software_thermal"}, True),
+        (0.9, {"power_cap"}, False),
+    ],
+)
+def test_a_block_is_thrown_away_for_heat_or_a_low_clock_and_never_for_a_power_cap_alone(share: float, reasons: set[str], spoils: bool) -> None:
+    assert GpuReading(share * 2e9, share, frozenset(reasons)).spoils == spoils
+
+
+def test_a_device_that_throttled_for_heat_gives_no_figure() -> None:
+    assert judged(throttle_reasons=["hardware_thermal", "power_cap"]) == ("invalid", ["throttled"])
+    assert judged(throttle_reasons=["power_cap"]) == ("ok", [])

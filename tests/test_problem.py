@@ -117,6 +117,7 @@ def test_torch_default_padding_must_be_asked_for() -> None:
         ("padding", {"padding": -1}),
         ("stride", {"stride": 0}),
         ("dilation", {"dilation": (1, 2, 3)}),
+        ("bias", {"bias": "no"}),
         ("height", {"in_channels": 2**30, "out_channels": 2**30, "size": 2**20}),
     ],
 )

@@ -231,7 +231,7 @@ def test_the_page_says_what_was_measured_on_what_and_whether_to_trust_it(tmp_pat
 
 
 def test_first_sentences_state_figures_and_lead_to_their_charts(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path, latency=lambda case: 1e-3 if case.problem.kind == "depthwise" else 2.5e-3, spread=1e-9), tmp_path=tmp_path)
+    page = report(make_run(tmp_path, latency=lambda case: 1.001e-3 if case.problem.kind == "depthwise" else 2.5e-3, spread=1e-9), tmp_path=tmp_path)
     assert "Fastest kind. At 256 input channels, contiguous, retained allocator, depthwise (1.00 ms) is fastest" in page.text
     assert "takes 2.5 times as long" in page.text
     assert {"#latency-channels", "#work"} <= set(page.links)
@@ -251,6 +251,29 @@ def test_the_other_allocator_of_the_survey_stands_in_for_a_case_that_was_not_ask
     assert "One short loop a case, without an interval" in page.text
     assert "1,234" in page.text
     assert "past their intervals" not in page.text.partition("One short loop")[2][:300]
+
+
+@pytest.mark.parametrize(
+    ("precision", "backend", "warned"), [("tf32", "CudaDepthwise2d", True), ("tf32", "Cudnn", False), ("ieee", "CudaDepthwise2d", False)]
+)
+def test_kinds_that_multiply_in_different_precision_are_not_compared_in_silence(tmp_path: Path, precision: str, backend: str, warned: bool) -> None:
+    text = KINDS_SUITE.replace("[setting]", f'[setting]\nfp32_precision = "{precision}"')
+
+    def chosen(case: Case) -> Values:
+        return {"backend": backend if case.problem.kind == "depthwise" else "Cudnn+Cudnn" if case.problem.kind == "depthwise_separable" else "Cudnn"}
+
+    page = report(make_run(tmp_path, text, change=chosen), tmp_path=tmp_path)
+    assert ("depthwise ones in full float32 (CudaDepthwise2d): measure with fp32_precision = ieee" in page.text) == warned
+
+
+def test_a_case_whose_visits_lie_in_two_groups_says_so(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    folder = make_run(
+        tmp_path, KINDS_SUITE.replace("[16, 64, 256]", "[16]"), visits=8, change=lambda _: {"latency_s": 1e-3 * chance.choice([1, 1.5])}
+    )
+    summary = load_results(folder).summary
+    assert summary["trust_reasons"].map(lambda reasons: reasons == ["modes"]).mean() > 0.8
+    assert "modes" in report(folder, tmp_path=tmp_path).text
 
 
 def test_a_run_without_page_faults_has_no_sentence_on_them(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,9 +12,7 @@ from harness import load_results
 from harness.errors import StorageError, UsageError
 from harness.record import COLUMNS
 from harness.results import as_json_values
-from tests.conftest import Convscope
-
-Stub = Callable[..., Path]
+from tests.conftest import Convscope, Stub
 
 
 @pytest.fixture

@@ -7,16 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from harness import load_results
-from tests.conftest import Convscope, Ended, environment
-
-Stub = Callable[..., Path]
+from tests.conftest import Convscope, Ended, Stub, environment
 
 
 def run(convscope: Convscope, suite: Path, python: Path, *more: str) -> Ended:

@@ -112,6 +112,12 @@ def test_a_suite_that_is_not_there_is_told_so() -> None:
         read_suite(SHIPPED / "no_such_suite.toml")
 
 
+def test_a_suite_saved_with_a_byte_order_mark_reads(tmp_path: Path) -> None:
+    path = tmp_path / "marked.toml"
+    path.write_text(FILES[0].read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert expand(read_suite(path)) == expand(read_suite(FILES[0]))
+
+
 def test_the_channels_suite_has_every_kind_at_every_power_of_two() -> None:
     points = [point for point in expand(read_suite(SHIPPED / "channels.toml")) if point.sweep == "square"]
     assert len(points) == 5 * 7 * 2 * 2

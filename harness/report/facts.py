@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 REASONS = {
     "load": "other processes wanted the processors",
     "neighbours": "the machine was slower than when quiet",
+    "modes": "visits fall into two groups, and their centre is none of them",
     "drift": "the second half of a visit differs from the first",
     "correlated": "samples remember each other",
     "throttled": "the device was too hot",
@@ -38,6 +39,7 @@ STATES = {
     "interrupted": "Interrupted: what was measured until then is whole",
     "running": "Not finished: still running, or killed",
 }
+OBEDIENT = ("Cudnn", "Mkldnn")  # back ends by torch's names that follow fp32_precision
 FACT_NAMES = {
     "cpu": "CPU",
     "cuda": "CUDA",
@@ -145,6 +147,9 @@ def _trust(summary: pd.DataFrame) -> str:
     halves = (measured["latency_high_s"] - measured["latency_low_s"]) / (2 * measured["latency_s"])
     said = f"Half of the cases have a 95 % interval of ±{units.percent(halves.median())} or less, the widest is ±{units.percent(halves.max())}."
     within = int((measured["interval"] == "within").sum())
+    aside, corrected = int(measured["set_aside"].sum()), int(measured["corrected"].sum())
+    said += f" {aside} visits beside neighbours are set aside." if aside else ""
+    said += f" {corrected} cases are corrected by their reference probes." if corrected else ""
     return said + (f" {_cases(within)} on fewer than three processes: the interval is that within a visit, and too narrow." if within else "")
 
 
@@ -175,8 +180,28 @@ def _problems(summary: pd.DataFrame, points: pd.DataFrame) -> tuple[str, ...]:
     why = Counter(f"{in_words(row['status'])}: {row['message'] or 'no message'}" for row in broken.to_dict("records"))
     why += Counter(f"skipped: {reason}" for reason in points["skip_reason"].dropna())
     differ = disagreements(summary)
+    mixed = arithmetics(summary)
     counted = [f"fvcore counts other MACs than we do in {len(differ)} of {len(summary)} cases; the table of cases has both."] if len(differ) else []
-    return (*counted, *(f"{n} × {text}" for text, n in why.most_common(8)), *([f"and {len(why) - 8} other reasons"] if len(why) > 8 else []))
+    return (*mixed, *counted, *(f"{n} × {text}" for text, n in why.most_common(8)), *([f"and {len(why) - 8} other reasons"] if len(why) > 8 else []))
+
+
+def arithmetics(summary: pd.DataFrame) -> list[str]:
+    """A warning for each device and precision under which some back ends reduce float32 products and others do not: kinds are not alike there.
+
+    cuDNN and oneDNN obey fp32_precision; torch's own kernels (depthwise on CUDA above all) always compute in full float32.
+    """
+    asked = summary[(summary["dtype"] == "float32") & (summary["fp32_precision"] != "ieee") & summary["backend"].notna()]
+    said = []
+    for (device, precision), group in asked.groupby(["device_name", "fp32_precision"], observed=True):
+        obeys = group["backend"].map(lambda names: all(name.startswith(OBEDIENT) for name in names.split("+")))
+        if obeys.nunique() > 1:
+            full, reduced = group.loc[~obeys, "kind"], group.loc[obeys, "kind"]
+            own = ", ".join(sorted(set(group.loc[~obeys, "backend"])))
+            said.append(
+                f"On {device} {listed(in_words(kind) for kind in reduced.unique())} convolutions multiply in {precision}, "
+                f"{listed(in_words(kind) for kind in full.unique())} ones in full float32 ({own}): measure with fp32_precision = ieee to compare them"
+            )
+    return said
 
 
 def disagreements(summary: pd.DataFrame) -> pd.DataFrame:

