@@ -18,13 +18,12 @@ import pandas as pd
 
 from harness import __version__, locks, machine, runner, units
 from harness.case import Case, Setting
-from harness.correction import read_probes
 from harness.errors import CasesFailed, Stopped, UsageError
 from harness.points import distinct_cases, expand, prepare, without_devices
 from harness.policy import Policy
 from harness.record import SCHEMA
 from harness.results import Results, RunFolder, as_json_values, load_results, new_run_id
-from harness.summary import summarize
+from harness.summary import mark_neighbours, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +105,7 @@ def measure(
         order = replace(order, quiet=machine.quiet(greeted.environment_id))
         runner.require_devices(greeted.hello, [setting.device], order.placement)
         runner.Run(order, cases, greeted, rows.append, watcher).go()
-    visits = read_probes(pd.DataFrame(rows), {order.run_id: order.quiet})
+    visits = mark_neighbours(pd.DataFrame(rows), {order.run_id: order.quiet})
     summary = {row["case_id"]: as_json_values(row) for row in summarize(visits).to_dict("records")}
     own = summary.pop(case.case_id)
     return Measurement(case, own, next(iter(summary.values()), None))

@@ -25,11 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.case import DEFAULTS
-from harness.correction import read_probes
 from harness.errors import StorageError, UsageError, nearest
 from harness.problem import FIELDS
 from harness.record import BY_NAME, COLUMNS, SCHEMA, STRUCTS
-from harness.summary import summarize
+from harness.summary import mark_neighbours, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -160,7 +159,9 @@ def load_results(*runs: str | Path, results: str | Path = "results") -> Results:
     tables = [_read_visits(path) for path in paths]
     points = [_read_points(path, header["run_id"]) for path, header in zip(paths, headers, strict=True)]
     quiet = {header["run_id"]: header.get("quiet") or {} for header in headers}
-    return Results(headers, read_probes(_frame(tables, VISITS_SCHEMA), quiet), _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string()))))
+    return Results(
+        headers, mark_neighbours(_frame(tables, VISITS_SCHEMA), quiet), _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string())))
+    )
 
 
 def run_folders(results: Path) -> list[Path]:

@@ -38,6 +38,7 @@ GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
 SURVEY_LIMIT_S = 60.0  # beyond a visit's limit: the survey traces, profiles and checks besides
 SURVEY_S = 0.2  # of a case: what it took on two quiet cores
 MOST_REPEATS = 2  # of an invalid visit, at the end of its round
+PATIENCE = 2  # noisy minutes end: rounds for want of quiet may be so many times as many
 EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
 
@@ -118,15 +119,16 @@ class Seen:
 def wants_another(policy: Policy, rounds: int, visits: Sequence[Seen]) -> bool:
     """Whether a case is visited again after so many rounds.
 
-    Always until `rounds`, never beyond `max_rounds`; between them while fewer than three processes on a quiet machine stand behind the
-    figure, or while half of the interval between these is wider than `target_width`.
+    Always until `rounds`. After that while fewer than three processes on a quiet machine stand behind the figure, up to `PATIENCE` times
+    `max_rounds`, or while half of the interval between these is wider than `target_width`, up to `max_rounds`.
     """
-    if not policy.rounds <= rounds < policy.max_rounds:
-        return rounds < policy.rounds
+    if rounds < policy.rounds:
+        return True
     quiet = [visit for visit in visits if not visit.slow]
     if len({visit.process for visit in quiet}) < FEWEST_VISITS:
-        return True
-    return interval_between([visit.latency_s for visit in quiet]).half_width > policy.target_width
+        patient = len(quiet) < len(visits) and policy.max_rounds >= FEWEST_VISITS
+        return rounds < policy.max_rounds * (PATIENCE if patient else 1)
+    return rounds < policy.max_rounds and interval_between([visit.latency_s for visit in quiet]).half_width > policy.target_width
 
 
 class Run:

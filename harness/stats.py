@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from math import cos, exp, log, pi, sin, sqrt, tan
+from math import cos, exp, hypot, log, pi, sin, sqrt, tan
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ CONFIDENCE = 0.95
 # samples are added.
 FIGURE_SHARE = 0.1
 FEWEST_VISITS = 3  # below this the spread between visits says too little; the interval within a visit is shown instead
+RUN_SPREAD = 0.005  # standard deviation between runs minutes apart, beyond that of their visits
 MODES_APART = 0.05  # two modes closer than this move a figure by less than an interval of usual width
 MODES_SPREADS = 4.0
 
@@ -132,10 +133,15 @@ def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolut
 
 
 def interval_between(visits: Sequence[float]) -> Estimate:
-    """The geometric mean of the visits' figures, with the t interval over their logarithms. Needs at least two; each is one process."""
-    value = exp(fmean(map(log, visits)))
-    low, high = _around(value, visits)
-    return Estimate(value_s=value, low_s=min(low, value), high_s=max(high, value), units=len(visits), between=True)
+    """The geometric mean of the visits' figures, with its interval. Needs at least two visits; each is one process.
+
+    The t interval over their logarithms, and in square what runs differ by beyond it: visits of one run share its minute, and agree
+    better with each other than with the next run's.
+    """
+    logs = [log(x) for x in visits]
+    half = hypot(_half_width(logs), student_t((1 + CONFIDENCE) / 2, 1000) * RUN_SPREAD)
+    value = exp(fmean(logs))
+    return Estimate(value_s=value, low_s=value * exp(-half), high_s=value * exp(half), units=len(visits), between=True)
 
 
 def spread_between(visits: Sequence[float]) -> float | None:
@@ -158,9 +164,13 @@ def two_modes(figures: Sequence[float]) -> bool:
 
 
 def _around(value: float, figures: Sequence[float]) -> tuple[float, float]:
-    logs = [log(x) for x in figures]
-    half = student_t((1 + CONFIDENCE) / 2, len(logs) - 1) * stdev(logs) / sqrt(len(logs))
+    half = _half_width([log(x) for x in figures])
     return value * exp(-half), value * exp(half)
+
+
+def _half_width(logs: Sequence[float]) -> float:
+    """Of the t interval of their mean."""
+    return student_t((1 + CONFIDENCE) / 2, len(logs) - 1) * stdev(logs) / sqrt(len(logs))
 
 
 def describe(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> dict[str, float | None]:

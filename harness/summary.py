@@ -6,17 +6,18 @@ them, how far they can be trusted, and the facts that do not vary. Invalid visit
 
 from __future__ import annotations
 
-from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.probes import PROBES
+from harness.probes import PROBES, beside_neighbours, quiet_level
 from harness.record import COLUMNS
 from harness.stats import FEWEST_VISITS, Estimate, interval_between, spread_between, two_modes
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
+
+    from harness.probes import Probes, Quiet
 
 KEYS = ["run_id", "arm", "case_id"]
 FACTS = [c.name for c in COLUMNS if c.part in ("case", "survey") and c.name != "case_id"] + [
@@ -37,6 +38,23 @@ def summarize(visits: pd.DataFrame) -> pd.DataFrame:
     facts = visits.groupby(KEYS, sort=False)[FACTS].first()
     medians = visits[is_valid(visits)].groupby(KEYS, sort=False)[MEDIANS].median()
     return pd.DataFrame(rows).join(medians, on=KEYS).join(facts, on=KEYS)
+
+
+def mark_neighbours(visits: pd.DataFrame, quiet: Mapping[str, Quiet]) -> pd.DataFrame:
+    """The visits, those beside slow reference probes noisy with the reason `neighbours`.
+
+    `quiet`: by run, what was known of its machine when it began; where nothing was, the run's own visits tell.
+    """
+    marked = visits.copy()
+    for (run_id, _, threads), group in visits[visits["status"] == "ok"].groupby(["run_id", "device", "threads_used"]):
+        seen = group.dropna(subset=PROBES)
+        figures: list[Probes] = list(seen[PROBES].itertuples(index=False, name=None))
+        level = quiet_level(quiet.get(str(run_id), {}).get(f"{threads:.0f}"), figures)
+        if level is not None:
+            slow = seen.index[[beside_neighbours(probes, level) for probes in figures]]
+            marked.loc[slow, "trust_reasons"] = marked.loc[slow, "trust_reasons"].map(lambda reasons: [*reasons, "neighbours"])
+            marked.loc[slow, "trust"] = marked.loc[slow, "trust"].replace("ok", "noisy")
+    return marked
 
 
 def is_valid(visits: pd.DataFrame) -> pd.Series[bool]:
@@ -64,17 +82,13 @@ def _case_row(group: pd.DataFrame) -> dict[str, Any]:
         "trust": "noisy" if modes and trust == "ok" else trust,
         "trust_reasons": sorted(_reasons(group) | ({"modes"} if modes else set())),
     }
-    corrected = len(used) == len(valid) > 0 and bool(valid["corrected_s"].notna().all())
-    figures = used["corrected_s"] if corrected else used["latency_s"]
-    estimate = _estimate(used, figures.tolist())
+    estimate = _estimate(used)
     row |= {
         "latency_s": estimate.value_s if estimate else float("nan"),
         "latency_low_s": estimate.low_s if estimate else float("nan"),
         "latency_high_s": estimate.high_s if estimate else float("nan"),
         "interval": ("between" if estimate.between else "within") if estimate else None,
-        "between_cv": spread_between(figures.tolist()),
-        "corrected": corrected,
-        "uncorrected_s": geometric_mean(valid["latency_s"]) if len(valid) else float("nan"),
+        "between_cv": spread_between(used["latency_s"].tolist()),
     }
     return row
 
@@ -102,18 +116,17 @@ def _message(group: pd.DataFrame, valid: pd.DataFrame, failed: pd.DataFrame) -> 
     return None if len(valid) else f"all {len(group)} visits were disturbed: something else used the processors"
 
 
-def _estimate(valid: pd.DataFrame, figures: list[float]) -> Estimate | None:
+def _estimate(valid: pd.DataFrame) -> Estimate | None:
     """Between visits where three processes or more stand behind it; with fewer, from the lowest to the highest end of the intervals within them."""
     if valid.empty:
         return None
-    between = interval_between(figures) if len(valid) > 1 else None
+    between = interval_between(valid["latency_s"].tolist()) if len(valid) > 1 else None
     if between and valid["process"].nunique() >= FEWEST_VISITS:
         return between
-    value_s = between.value_s if between else figures[0]
     return Estimate(
-        value_s=value_s,
-        low_s=min(value_s, valid["latency_low_s"].min()),
-        high_s=max(value_s, valid["latency_high_s"].max()),
+        value_s=between.value_s if between else float(valid["latency_s"].iloc[0]),
+        low_s=valid["latency_low_s"].min(),
+        high_s=valid["latency_high_s"].max(),
         units=int(valid["block_ends"].map(len).sum()),
         between=False,
     )

@@ -83,3 +83,7 @@ def test_rounds_end_when_three_quiet_processes_agree_and_not_before() -> None:
     assert wants_another(policy, 3, visits(tight, slow="b"))
     assert not wants_another(policy, 4, visits([1.0, 1.5, 1.001, 1.002], slow="b"))
     assert not wants_another(policy, 5, visits(wide))
+    assert wants_another(policy, 9, visits(tight, slow="b"))
+    assert not wants_another(policy, 10, visits(tight, slow="b"))
+    assert not wants_another(policy, 5, visits(tight, "aaa"))
+    assert not wants_another(Policy(rounds=1, max_rounds=1), 1, visits([1.0], slow="a"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import accumulate
 
@@ -48,11 +49,13 @@ def test_an_interval_within_a_visit_holds_its_figure_and_is_never_narrower_than_
     assert not found.between
 
 
-def test_an_interval_between_visits_is_the_t_interval_of_their_logarithms() -> None:
+def test_an_interval_between_visits_is_the_t_interval_of_their_logarithms_and_what_runs_differ_by() -> None:
     found = stats.interval_between([1.0, 1.1, 1.21])
     assert found.value_s == pytest.approx(1.1)
     assert found.high_s / found.value_s == pytest.approx(found.value_s / found.low_s)
-    assert found.high_s / 1.1 == pytest.approx(1.1 ** (stats.student_t(0.975, 2) / 3**0.5))
+    between, runs = math.log(1.1) * stats.student_t(0.975, 2) / 3**0.5, 1.96 * stats.RUN_SPREAD
+    assert math.log(found.high_s / 1.1) == pytest.approx(math.hypot(between, runs), rel=1e-3)
+    assert stats.interval_between([1.0, 1.0, 1.0]).half_width == pytest.approx(runs, rel=1e-2)
 
 
 def test_an_estimate_that_is_no_interval_is_refused() -> None:
@@ -76,6 +79,7 @@ def test_visits_cover_the_truth() -> None:
     draw = random.Random(6)
     held = 0
     for _ in range(1000):
-        found = stats.interval_between([draw.lognormvariate(0, 0.02) for _ in range(3)])
+        minute = draw.gauss(0, stats.RUN_SPREAD)
+        found = stats.interval_between([draw.lognormvariate(minute, 0.02) for _ in range(3)])
         held += found.low_s <= 1 <= found.high_s
-    assert 930 <= held <= 970
+    assert 930 <= held <= 980

@@ -147,9 +147,8 @@ def _trust(summary: pd.DataFrame) -> str:
     halves = (measured["latency_high_s"] - measured["latency_low_s"]) / (2 * measured["latency_s"])
     said = f"Half of the cases have a 95 % interval of ±{units.percent(halves.median())} or less, the widest is ±{units.percent(halves.max())}."
     within = int((measured["interval"] == "within").sum())
-    aside, corrected = int(measured["set_aside"].sum()), int(measured["corrected"].sum())
+    aside = int(measured["set_aside"].sum())
     said += f" {aside} visits beside neighbours are set aside." if aside else ""
-    said += f" {corrected} cases are corrected by their reference probes." if corrected else ""
     return said + (f" {_cases(within)} on fewer than three processes: the interval is that within a visit, and too narrow." if within else "")
 
 
