@@ -179,12 +179,12 @@ def _problems(summary: pd.DataFrame, points: pd.DataFrame) -> tuple[str, ...]:
     why = Counter(f"{in_words(row['status'])}: {row['message'] or 'no message'}" for row in broken.to_dict("records"))
     why += Counter(f"skipped: {reason}" for reason in points["skip_reason"].dropna())
     differ = disagreements(summary)
-    mixed = arithmetics(summary)
+    mixed = mixed_arithmetic(summary)
     counted = [f"fvcore counts other MACs than we do in {len(differ)} of {len(summary)} cases; the table of cases has both."] if len(differ) else []
     return (*mixed, *counted, *(f"{n} × {text}" for text, n in why.most_common(8)), *([f"and {len(why) - 8} other reasons"] if len(why) > 8 else []))
 
 
-def arithmetics(summary: pd.DataFrame) -> list[str]:
+def mixed_arithmetic(summary: pd.DataFrame) -> list[str]:
     """A warning for each device and precision under which some back ends reduce float32 products and others do not: kinds are not alike there.
 
     cuDNN and oneDNN obey fp32_precision; torch's own kernels (depthwise on CUDA above all) always compute in full float32.
