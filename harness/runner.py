@@ -25,7 +25,7 @@ from harness.record import BY_NAME, MEASURED, SCHEMA, SURVEYED, case_columns
 from harness.stats import FEWEST_VISITS, interval_between
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from harness.case import Case
@@ -169,13 +169,8 @@ class Run:
     def _due(self) -> list[Case]:
         """The cases of the next round."""
         live = [case for case in self.cases if case.case_id not in self.over]
-        return [case for case in live if wants_another(self.policy, self.rounds, [self._seen(row) for row in self.valid[case.case_id]])]
-
-    def _seen(self, row: Row) -> Seen:
-        """A visit as the rounds look at it; by what is known of the probes by now."""
-        probes, threads = tuple(row[probe] for probe in PROBES), row["threads_used"]
-        level = quiet_level(self.order.quiet.get(str(threads)), self.probed[threads])
-        return Seen(row["process"], row["latency_s"], slow=level is not None and None not in probes and beside_neighbours(probes, level))
+        levels = {threads: quiet_level(self.order.quiet.get(str(threads)), probed) for threads, probed in self.probed.items()}
+        return [case for case in live if wants_another(self.policy, self.rounds, [_seen(row, levels) for row in self.valid[case.case_id]])]
 
     def _survey(self) -> None:
         """The facts of every case, before any timing, in the worker that was greeted; it ends here. Without facts a case is measured all the same."""
@@ -279,6 +274,12 @@ class Run:
     def _next(self) -> int:
         self._request += 1
         return self._request
+
+
+def _seen(row: Row, levels: Mapping[int, tuple[float, ...] | None]) -> Seen:
+    """A visit as the rounds look at it, by what the probes take on the quiet machine, by threads, as far as that is known by now."""
+    probes, level = tuple(row[probe] for probe in PROBES), levels.get(row["threads_used"])
+    return Seen(row["process"], row["latency_s"], slow=level is not None and None not in probes and beside_neighbours(probes, level))
 
 
 def device_name(kind: str, placement: dict[str, int]) -> str:

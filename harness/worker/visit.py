@@ -126,7 +126,7 @@ class Visit:
         told = time.perf_counter()
         while len(self.counts) < self.plan.blocks and not self._late():
             self._take_block()
-            if time.perf_counter() - told > PROGRESS_S:
+            if self.samples and time.perf_counter() - told > PROGRESS_S:
                 told = time.perf_counter()
                 self._tell("sampling", self.samples[-1])
         if len(self.samples) < FEWEST_SAMPLES:
