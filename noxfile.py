@@ -7,6 +7,7 @@ may bring gigabytes of CUDA packages. Measuring sessions must not run beside any
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -53,12 +54,15 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, format, spelling, and who may import whom."""
+    """Style, format, spelling, who may import whom, and the workflows."""
     install(session, groups=("lint",))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("codespell")
     session.run("lint-imports")
+    workflows = sorted(map(str, Path(".github", "workflows").glob("*.yml")))
+    session.run("zizmor", "--offline", *workflows)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
 @nox.session
@@ -77,14 +81,50 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def ab(session: nox.Session) -> None:
+    """Two environments side by side, from two requirement strings: `nox -s ab -- torch==2.12.0 torch==2.13.0 regression`."""
+    if len(session.posargs) < 2:
+        session.error("give two requirements, of the base and of the head: nox -s ab -- torch==2.12.0 torch==2.13.0 [SUITE] [FLAGS]")
+    install(session, ".")
+    pythons = [environment_of(session, requirement) for requirement in session.posargs[:2]]
+    names, flags = split(session.posargs[2:])
+    sides = ["--base-python", pythons[0], "--head-python", pythons[1]]
+    session.run("convscope", "ab", *(names or ["regression"]), *sides, *flags, success_codes=[0, 1, 3, 4])
+    session.run("convscope", "report", "last")
+    session.run("convscope", "compare", "last", "--only", "regressed")
+
+
+@nox.session
+def regression(session: nox.Session) -> None:
+    """The gate: suite regression against the baseline NAME (default: main), made where none fits; every output into reports/."""
+    install(session, ".")
+    names, flags = split(session.posargs)
+    name = (names or ["main"])[0]
+    session.run("convscope", "run", "regression", *flags, success_codes=[0, 4])
+    session.run("convscope", "report", "last")
+    Path("reports").mkdir(exist_ok=True)
+    compared = ["convscope", "compare", name, "last"]
+    for form, file in (("--md", "regression.md"), ("--junit", "regression.xml"), ("--json", "regression.json")):
+        with (Path("reports") / file).open("w", encoding="utf-8") as out:
+            session.run(*compared, "--create", form, stdout=out, success_codes=[0, 1, 3, 4])
+    for form in ("pytest-benchmark", "smaller-is-better"):
+        session.run("convscope", "export", "last", "--to", form, "--out", f"reports/{form}.json")
+    session.run(*compared)
+
+
+@nox.session
+def gate(session: nox.Session) -> None:
+    """What the gate promises, on this machine: real A/Bs with and without a planted slowdown, quiet and beside a busy loop (an hour)."""
+    install(session, ".")
+    session.run("python", "benchmarks/planted.py", "--runs", "3")
+    session.run("python", "benchmarks/planted.py", "--runs", "5", "--busy")
+
+
+@nox.session
 def bare(session: nox.Session) -> None:
     """The worker in an environment that holds torch and nothing else."""
-    python = Path(session.create_tmp()) / "torch-alone"
-    if not python.exists():
-        session.run("python", "-m", "venv", str(python))
-        session.run(str(python / "bin" / "pip"), "install", "-q", "-c", str(CONSTRAINTS), "torch", external=True)
     install(session, ".")
-    session.run("convscope", "measure", "depthwise", "--in", "128", "--python", str(python / "bin" / "python"))
+    session.run("convscope", "measure", "depthwise", "--in", "128", "--python", environment_of(session, "torch"))
 
 
 @nox.session
@@ -108,6 +148,18 @@ def calibrate(session: nox.Session) -> None:
     """How far a figure may be believed on this machine, ours and others': `nox -s calibrate -- --processes 5` (20 take an hour)."""
     install(session, ".", groups=("calibrate",))
     session.run("python", "benchmarks/calibrate.py", *session.posargs)
+
+
+def environment_of(session: nox.Session, requirement: str) -> str:
+    """The interpreter of an environment that holds one requirement and nothing of ours; made once."""
+    folder = Path(session.create_tmp()).resolve() / re.sub(r"[^\w.]+", "-", requirement)
+    made = folder / "made"
+    if not made.exists():
+        session.run("python", "-m", "venv", "--clear", str(folder))
+        constraints = () if "==" in requirement else ("-c", str(CONSTRAINTS))  # a version that is asked for may be another than ours
+        session.run(str(folder / "bin" / "pip"), "install", "-q", *constraints, requirement, external=True)
+        made.touch()
+    return str(folder / "bin" / "python")
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -158,7 +158,7 @@ def markdown(methods: pd.DataFrame) -> str:
         f"| {row.wall_s:.2f} s | {row.bias:+.1%} ({row.bias_farthest:+.1%}) |"
         for method, row in methods.iterrows()
     ]
-    return "\n".join([head, *lines])
+    return "\n".join([head, *lines]).replace("+nan%", "-").replace("nan%", "-")  # of one process there is no spread
 
 
 def main() -> int:

@@ -14,8 +14,8 @@ from statistics import median
 import pandas as pd
 
 from harness import sweep
+from harness.arm import Watcher
 from harness.case import Case
-from harness.runner import Watcher
 
 VISIT_BOUND_S = 0.04
 SURVEY_BOUND_S = 0.5

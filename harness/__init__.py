@@ -4,6 +4,7 @@
 
     measure(Problem("depthwise", in_channels=128, size=56))
     sweep("quickstart", axes={"in_channels": (64, 128)}).summary
+    ab("regression", head_implementation="mykernels:depthwise"); compare("last").verdicts
 
 The names are loaded when they are first used: the measured interpreter imports this package too, and has neither pandas nor pyarrow.
 """
@@ -14,14 +15,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.api import Measurement, measure, sweep
+    from harness.api import Measurement, ab, compare, measure, sweep
     from harness.case import Case, Setting
     from harness.errors import ConvscopeError
+    from harness.judging import Comparison
     from harness.problem import KINDS, Problem
     from harness.results import Results, load_results
 
 __version__ = "0.1.0"
-__all__ = ["KINDS", "Case", "ConvscopeError", "Measurement", "Problem", "Results", "Setting", "load_results", "measure", "sweep"]
+__all__ = [
+    "KINDS",
+    "Case",
+    "Comparison",
+    "ConvscopeError",
+    "Measurement",
+    "Problem",
+    "Results",
+    "Setting",
+    "ab",
+    "compare",
+    "load_results",
+    "measure",
+    "sweep",
+]
 
 _HOMES = {
     "KINDS": "problem",
@@ -30,6 +46,9 @@ _HOMES = {
     "Setting": "case",
     "ConvscopeError": "errors",
     "Measurement": "api",
+    "Comparison": "judging",
+    "ab": "api",
+    "compare": "api",
     "measure": "api",
     "sweep": "api",
     "Results": "results",

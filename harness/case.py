@@ -153,7 +153,7 @@ class Case:
         return {"problem": {name: getattr(self.problem, name) for name in ("kind", *FIELDS)}, "setting": asdict(self.setting)}
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Case:
+    def from_row(cls, row: Mapping[Any, Any]) -> Case:
         """The case of a row of the record, from its columns."""
         values: dict[str, Any] = {name: (int(row[f"{short}_height"]), int(row[f"{short}_width"])) for name, short in PAIR_COLUMNS.items()}
         values |= {name: int(row[name]) for name in FIELDS if name not in PAIR_COLUMNS and name != "bias"}

@@ -8,26 +8,27 @@ but some cases failed, 130 after Ctrl-C.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness import __version__
+from harness import __version__, cli_compare
 from harness.errors import CasesFailed, ConvscopeError, Stopped, StorageError, UsageError, nearest
 from harness.options import (
     axes_option,
     complete_runs,
     json_option,
     kind_argument,
+    politely_stopped,
     problem_options,
     python_option,
     quick_option,
     results_option,
     setting_options,
     suite_argument,
+    time_limit_option,
     wait_option,
 )
 from harness.problem import DEFINITIONS, FIELDS, Problem
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from harness.axes import Value
 
-EPILOG = "Exit codes: 0 fine, 2 usage, 4 finished but some cases failed, 130 after Ctrl-C. Kept for comparisons: 1 regressed, 3 not comparable."
+EPILOG = "Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished but some cases failed, 130 after Ctrl-C."
 
 
 class Door(click.Group):
@@ -103,7 +104,12 @@ def main() -> None:
     convscope report last                 the page with charts
     convscope measure depthwise --in 128  one case now
     convscope explain pointwise           what a kind is, in numbers
+    convscope ab regression --head-python PATH    did it regress?
     """
+
+
+for command in (cli_compare.ab, cli_compare.compare, cli_compare.baseline, cli_compare.floor, cli_compare.export):
+    main.add_command(command)
 
 
 def _problem(kind: str, arguments: Mapping[str, Any]) -> Problem:
@@ -190,7 +196,7 @@ def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: boo
 @results_option
 @quick_option
 @wait_option
-@click.option("--time-limit", "time_limit_s", type=float, metavar="SECONDS", help="End after so long, between visits, complete and honest.")
+@time_limit_option
 @json_option
 def run(
     suite: str,
@@ -211,13 +217,11 @@ def run(
                convscope run -a kind=depthwise,standard -a in_channels=32:512:x2 -a size=56
     """
     from harness import api, terminal
-    from harness.doctor import examine, in_short
     from harness.results import load_results
 
-    for politely in (signal.SIGINT, signal.SIGTERM):  # also where a shell in the background left SIGINT ignored
-        signal.signal(politely, signal.default_int_handler)
+    politely_stopped()
     progress = terminal.RunProgress()
-    progress.say(f"This machine: {in_short(examine())}. `convscope doctor` tells more.")
+    progress.say_machine()
     try:
         with progress:
             done = api.sweep(

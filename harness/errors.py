@@ -8,7 +8,8 @@
         DeviceError               a device that is not there
         InterpreterError          an interpreter that cannot measure
         StorageError              a folder or file that cannot be read or written
-        BusyError                 another measurement holds the device
+        NoBaseline                a name under which nothing is kept
+      BusyError                 another measurement holds the device
       NotComparable        3      two sets of results that do not match
       CasesFailed          4      the run finished, some cases did not
       Stopped              130    Ctrl-C, with everything measured so far kept
@@ -80,6 +81,10 @@ class InterpreterError(UsageError):
 
 class StorageError(UsageError):
     """A file or folder that cannot be read or written."""
+
+
+class NoBaseline(UsageError):
+    """A name that is neither a baseline's nor a run's."""
 
 
 class BusyError(UsageError):

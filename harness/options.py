@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,6 +44,12 @@ def complete_runs(ctx: click.Context, _param: click.Parameter, text: str) -> lis
     return [path.parent.name for path in folder.glob("*/run.json") if path.parent.name.startswith(text)]
 
 
+def politely_stopped() -> None:
+    """SIGTERM and SIGINT both end a run as Ctrl-C does, also where a shell in the background left SIGINT ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 suite_argument = click.argument("suite", required=False, default="", shell_complete=complete_suites)
 axes_option = click.option(
     "-a", "--axis", "axes", multiple=True, type=AxisOption(), help="Replace or narrow an axis: kind=depthwise,standard or in_channels=32:512:x2."
@@ -56,6 +63,9 @@ results_option = click.option(
 )
 wait_option = click.option(
     "--wait/--no-wait", default=True, help="Wait while another measurement holds the device, or fail at once.  [default: wait]"
+)
+time_limit_option = click.option(
+    "--time-limit", "time_limit_s", type=float, metavar="SECONDS", help="End after so long, between visits, complete and honest."
 )
 quick_option = click.option("--quick", is_flag=True, help="One round only: a first look, marked in every output.")
 kind_argument = click.argument("kind", metavar="KIND", shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from math import ceil
 from typing import Any
 
 from harness.errors import ProblemError
 
 MOST = 32_767  # rounds are stored as int16, and a run of nine hours is long enough
 PROBES_S = 0.05  # two reference probes of 12 ms, before and after a visit
+TURN_S = 0.03  # one block of an arm that takes turns ...
+TURN_SETTLE_S = 0.006  # ... after calls that are not counted: the other arm's OpenMP threads still spin
+TURN_SAMPLES = 3  # ... of at least so many samples; `min_samples` does not hold in turns
+FEWEST_TURNS = 6
 FIXED_S = 0.05  # what a visit costs beside its warm-up and its samples: a fork, tensors, ten placements
 
 
@@ -42,6 +47,16 @@ class Policy:
     def visit_estimate_s(self, call_s: float) -> float:
         """What a visit of a case with calls of `call_s` seconds will take, start of its process included."""
         return FIXED_S + PROBES_S + max(self.warm_up_s, 3 * call_s) + max(self.visit_time_s, (self.min_samples + 10) * call_s)
+
+    @property
+    def turns(self) -> int:
+        """How many blocks each arm of a pair measures."""
+        return max(FEWEST_TURNS, ceil(self.visit_time_s / TURN_S))
+
+    def pair_estimate_s(self, call_s: float) -> float:
+        """What a pair that takes turns will take, starts of its processes included."""
+        settled_s, counted_s = max(TURN_SETTLE_S, call_s), max(TURN_S, TURN_SAMPLES * call_s)
+        return 2 * (FIXED_S + PROBES_S + max(self.warm_up_s, 3 * call_s) + self.turns * (settled_s + counted_s))
 
     def as_message(self) -> dict[str, Any]:
         """As it crosses the pipe and stands in run.json."""

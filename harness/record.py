@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
+WRONG = 1e9  # in `error`, what is no number (JSON has neither NaN nor infinity), or an output that does not last
 STATUSES = ("ok", "skipped", "error", "out_of_memory", "timeout", "crashed", "incorrect")
 TRUST = ("ok", "noisy", "invalid", "unknown")  # from best to worst, but for unknown
 TRUST_REASONS = ("load", "neighbours", "modes", "drift", "correlated", "throttled", "resolution", "outliers", "page_faults", "few_samples")

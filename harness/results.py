@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 RUN_FILE, POINTS_FILE, JOURNAL_FILE, MEASUREMENTS_FILE = "run.json", "points.parquet", "journal.jsonl", "measurements.parquet"
 FOLD_EVERY = 1000
-VISIT_KEY = ("started_at", "case_id", "position")
+VISIT_KEY = ("arm", "started_at", "case_id", "position")
 
 _ARROW = {
     "int16": pa.int16(),
@@ -145,18 +145,26 @@ class Results:
         """One row a run, arm and case, computed from the visits."""
         return summarize(self.visits)
 
+    @property
+    def arms(self) -> set[str]:
+        """Of the first run: `main`, or `base` and `head`."""
+        return set(self.runs[0]["arms"])
+
     def __repr__(self) -> str:
         names = ", ".join(run["run_id"] for run in self.runs)
         return f"Results({names}: {self.visits['case_id'].nunique()} cases, {len(self.visits)} visits, {len(self.points)} points)"
 
 
-def load_results(*runs: str | Path, results: str | Path = "results") -> Results:
-    """Load runs, each a path, an id, a unique prefix of one, or `last`; without any, every run in `results`. Raises StorageError."""
+def load_results(*runs: str | Path, results: str | Path = "results", samples: bool = True) -> Results:
+    """Load runs, each a path, an id, a unique prefix of one, or `last`; without any, every run in `results`. Raises StorageError.
+
+    Without `samples` their column is null: it is most of what a run weighs, and few questions need it.
+    """
     paths = [find_run(str(run), Path(results)) for run in runs] if runs else run_folders(Path(results))
     headers = [read_header(path) for path in paths]
     if len({header["run_id"] for header in headers}) < len(headers):
         raise UsageError("the same run is given twice", where=" ".join(map(str, runs)), hint="Give each run once.")
-    tables = [_read_visits(path) for path in paths]
+    tables = [_read_visits(path, samples=samples) for path in paths]
     points = [_read_points(path, header["run_id"]) for path, header in zip(paths, headers, strict=True)]
     quiet = {header["run_id"]: header.get("quiet") or {} for header in headers}
     return Results(
@@ -165,8 +173,9 @@ def load_results(*runs: str | Path, results: str | Path = "results") -> Results:
 
 
 def run_folders(results: Path) -> list[Path]:
-    """The runs in a folder, oldest first; empty where there is none."""
-    return sorted(path.parent for path in results.glob(f"*/{RUN_FILE}"))
+    """The runs in a folder, oldest first; empty where there is none. Of those that began in one second the last to be written is the latest."""
+    files = sorted(results.glob(f"*/{RUN_FILE}"), key=lambda path: (path.parent.name.partition("-")[0], path.stat().st_mtime_ns))
+    return [path.parent for path in files]
 
 
 def find_run(name: str, results: Path) -> Path:
@@ -191,7 +200,7 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
         schema = int(header["schema"])
-        _ = header["run_id"], header["suite"]["name"], header["state"], header["quick"]
+        _ = header["run_id"], header["suite"]["name"], header["state"], header["quick"], header["arms"], header["environments"], header["devices"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"is no run that can be read: {error}", where=str(path / RUN_FILE)) from None
     if schema > SCHEMA:
@@ -199,8 +208,8 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def _read_visits(path: Path) -> pa.Table:
-    """Everything kept of a run: its parquet, and after it the whole lines of its journal."""
+def _read_visits(path: Path, *, samples: bool = True) -> pa.Table:
+    """Everything kept of a run: its parquet, and after it the whole lines of its journal. Without `samples` these are null."""
     rows = []
     journal = path / JOURNAL_FILE
     if journal.is_file():
@@ -209,11 +218,14 @@ def _read_visits(path: Path) -> pa.Table:
             rows = [_row_from_journal(json.loads(line)) for line in lines[:-1]]  # what follows the last line's end is torn, or nothing
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(f"cannot be read: {error}", where=str(journal)) from None
+    if not samples:
+        rows = [row | {"samples_s": None} for row in rows]
     folded = path / MEASUREMENTS_FILE
     if not folded.is_file():
         return pa.Table.from_pylist(rows, VISITS_SCHEMA)
     try:
-        kept = pq.read_table(folded)
+        wanted = None if samples else [name for name in pq.read_schema(folded).names if name != "samples_s"]
+        kept = pa.concat_tables([pq.read_table(folded, columns=wanted), VISITS_SCHEMA.empty_table()], promote_options="permissive")
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"cannot be read: {error}", where=str(folded)) from None
     known = set(zip(*(kept.column(name).to_pylist() for name in VISIT_KEY), strict=True)) if rows else set()

@@ -20,7 +20,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from harness.axes import AXES, PROBLEM_AXES, Value, merge, read_axis, take_placement
 from harness.case import DEFAULTS
-from harness.errors import ProblemError, SuiteError, nearest
+from harness.errors import ProblemError, SuiteError, UsageError, nearest
+from harness.gate import Gate
 from harness.policy import Policy
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Suite:
     sweeps: tuple[Sweep, ...]
     text: str = ""
     source: str = ""
-    gate: dict[str, Any] = field(default_factory=dict)
+    gate: Gate = field(default_factory=Gate)
     placement: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -107,10 +108,19 @@ def parse_suite(content: Mapping[str, Any], *, text: str = "", source: str = "su
     names = Counter(sweep.name for sweep in checked.sweep)
     faults += [f'sweep "{name}": {count} sweeps have this name; give each its own' for name, count in names.items() if count > 1]
     sweeps = [_sweep(checked, sweep, folder, faults, placement) for sweep in checked.sweep]
+    gate = _gate(checked.gate, faults)
     if faults:
         raise SuiteError(source, faults)
-    gate = checked.gate.model_dump(exclude_none=True) if checked.gate else {}
     return Suite(checked.name, checked.title or checked.name, policy, tuple(sweeps), text, source, gate, placement)
+
+
+def _gate(table: _Gate | None, faults: list[str]) -> Gate:
+    """The gate that a table states; what is wrong with it is added to `faults`."""
+    try:
+        return Gate.from_json(table.model_dump(exclude_unset=True)) if table else Gate()
+    except UsageError as error:
+        faults.append("[gate], " + str(error).replace("\n", ". "))
+        return Gate()
 
 
 def _axis(name: str, *, single: bool = False) -> Any:
@@ -173,8 +183,8 @@ class _Override(_Table):
 
 
 class _Gate(_Table):
-    confirm_pairs: tuple[int, int] = (6, 20)
-    inconclusive: Literal["pass", "fail"] = "pass"
+    confirm_pairs: tuple[int, int] = (0, 0)  # what is not stated is left to `Gate`
+    inconclusive: str = ""
     tolerance: dict[str, float] = Field(default_factory=dict)
     override: list[_Override] = Field(default_factory=list)
 

@@ -26,6 +26,10 @@ FACTS = [c.name for c in COLUMNS if c.part in ("case", "survey") and c.name != "
     "device_name",
     "resident_bytes",
 ]
+COMPUTED = [
+    *("visits", "processes", "set_aside", "invalid", "status", "message", "trust", "trust_reasons"),
+    *("latency_s", "latency_low_s", "latency_high_s", "interval", "between_cv"),
+]
 MEDIANS = ["minor_faults_per_call", "system_share", "run_queue_share", "device_s", "dispatch_s", *PROBES]
 WORST_FIRST = ("invalid", "noisy", "unknown", "ok")
 
@@ -34,7 +38,7 @@ def summarize(visits: pd.DataFrame) -> pd.DataFrame:
     """The summary of a frame of visits: `KEYS`, latency with interval, trust, counts, medians of what was seen, facts; as they first appear."""
     rows = [dict(zip(KEYS, keys, strict=True)) | _case_row(group) for keys, group in _groups(visits)]
     if not rows:
-        return pd.DataFrame(columns=[*KEYS, "latency_s", *FACTS])
+        return pd.DataFrame(columns=[*KEYS, *COMPUTED, *MEDIANS, *FACTS])
     facts = visits.groupby(KEYS, sort=False)[FACTS].first()
     medians = visits[is_valid(visits)].groupby(KEYS, sort=False)[MEDIANS].median()
     return pd.DataFrame(rows).join(medians, on=KEYS).join(facts, on=KEYS)

@@ -13,15 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from harness import units
+from harness import units, verdicts
+from harness.arm import Watcher
 from harness.case import Case, written
 from harness.problem import Problem
-from harness.runner import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from harness.judging import Comparison
     from harness.results import Results
 
 MOST_ROWS = 60
@@ -31,13 +32,16 @@ TRUST_SIGNS = {"ok": "ok", "noisy": "~ noisy", "invalid": "! invalid", "unknown"
 
 
 class RunProgress(Watcher):
-    """A watcher that draws: a bar with the case, its latest figure and the time left, or a line a visit."""
+    """A watcher that draws: a bar with the case, its latest figure and the time left, or a line a visit.
+
+    It draws when it is told something and never by itself: between two tidings someone measures.
+    """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._drawn = self._console.is_terminal and not self._console.is_dumb_terminal
         columns = (TextColumn("{task.fields[stage]:<9}"), BarColumn(24), TextColumn("{task.fields[case]}"), TextColumn("{task.fields[figure]}"))
-        self._progress = Progress(*columns, TextColumn("{task.fields[left]}", style="dim"), console=self._console, transient=True)
+        self._progress = Progress(*columns, TextColumn("{task.fields[left]}", style="dim"), console=self._console, transient=True, auto_refresh=False)
         self._task = self._progress.add_task("run", total=1, stage="survey", case="", figure="", left="")
         self._estimated_s = 1.0
         self.run: Path | None = None
@@ -58,21 +62,19 @@ class RunProgress(Watcher):
         """The run's folder is there."""
         self.run = run
 
-    def begin(self, cases: int, estimated_s: float) -> None:
+    def begin(self, cases: int, estimated_s: float, then: str) -> None:
         """Say how long it will take before it starts."""
         self._estimated_s = estimated_s
-        self.say(f"{cases} cases, about {units.clock(estimated_s)}; cases that are not tight by then are visited again. Ctrl-C keeps what is done.")
+        self.say(f"{cases} cases, about {units.clock(estimated_s)}; {then}. Ctrl-C keeps what is done.")
 
     def surveying(self, case: Case, number: int, of: int) -> None:
         """A case is looked at before any timing."""
         self._show(stage="survey", case=case.label, figure=f"{number} of {of}", left="")
 
-    def visiting(self, case: Case, round_number: int, left_s: float) -> None:
+    def visiting(self, case: Case, stage: str, left_s: float) -> None:
         """A visit begins."""
         done = max(self._estimated_s - left_s, 0)
-        self._show(
-            stage=f"round {round_number}", case=case.label, figure="", left=f"{units.clock(left_s)} left", completed=done, total=self._estimated_s
-        )
+        self._show(stage=stage, case=case.label, figure="", left=f"{units.clock(left_s)} left", completed=done, total=self._estimated_s)
 
     def progress(self, case: Case, latency_s: float) -> None:
         """The latest figure of the visit that is going on."""
@@ -80,10 +82,17 @@ class RunProgress(Watcher):
 
     def visited(self, case: Case, row: dict[str, Any]) -> None:
         """A visit is over."""
+        arm = "" if row["arm"] == "main" else f"{row['arm']}  "
         if row["status"] != "ok":
-            self.say(f"{case.label}: {row['status']}, {row['message']}")
+            self.say(f"{arm}{case.label}: {row['status']}, {row['message']}")
         elif not self._drawn:
-            self.say(f"round {row['round']}  {case.label}: {units.seconds(row['latency_s'])}  {row['trust']}")
+            self.say(f"round {row['round']}  {arm}{case.label}: {units.seconds(row['latency_s'])}  {row['trust']}")
+
+    def say_machine(self) -> None:
+        """One line on whether this machine is fit to measure on."""
+        from harness.doctor import examine, in_short
+
+        self.say(f"This machine: {in_short(examine())}. `convscope doctor` tells more.")
 
     def say(self, text: str) -> None:
         """A line of talk, above the bar."""
@@ -91,7 +100,7 @@ class RunProgress(Watcher):
 
     def _show(self, **fields: Any) -> None:
         if self._drawn:
-            self._progress.update(self._task, **fields)
+            self._progress.update(self._task, **fields, refresh=True)
 
 
 def run_summary(results: Results, folder: Path) -> None:
@@ -112,6 +121,41 @@ def run_summary(results: Results, folder: Path) -> None:
     ended = ENDINGS.get(run["state"], "")
     print(f"\n{len(summary)} cases, {len(visits)} visits in {units.clock(run['wall_s'])}{ended}{marks}; {ok}.")
     print(f"Next: convscope report {folder}")
+
+
+def comparison(found: Comparison) -> None:
+    """The answer of `compare` and `ab`: sentences, then the rows, worst first, then what the exit code says."""
+    for sentence in verdicts.sentences(found):
+        print(sentence)
+    rows = verdicts.told(found)
+    cells = (
+        [
+            *(
+                f"{verdicts.SIGNS[row['verdict']]} {row['verdict']}",
+                verdicts.subject(row),
+                verdicts.amount(row, "base"),
+                verdicts.amount(row, "head"),
+            ),
+            *(verdicts.change(row), verdicts.counted(row), row["reason"] or ""),
+        ]
+        for row in rows[:MOST_ROWS]
+    )
+    print()
+    table(["verdict", "case", "base ", "head ", "change (90 % interval)", "pairs ", "why"], cells)
+    if len(rows) > MOST_ROWS:
+        print(f"... the first {MOST_ROWS} of {len(rows)} rows; --json has all of them")
+    print(f"\n{_conclusion(found)}")
+
+
+def _conclusion(found: Comparison) -> str:
+    """One line, the last: what the exit code says."""
+    names = {0: "Nothing regressed", 1: "Regressed", 3: "Not all of it can be compared", 4: "Some cases failed"}
+    slower = found.verdicts[found.verdicts["verdict"] == "regressed"].to_dict("records")
+    if found.code == 1 and not slower:
+        return "Inconclusive, and the gate says fail."
+    worst = f": {verdicts.subject(slower[0])}, {verdicts.change(slower[0])}" if slower else ""
+    undecided = found.counts.get("inconclusive", 0)
+    return f"{names[found.code]}{worst}." + (f" Warning: {undecided} inconclusive." if undecided and found.code != 1 else "")
 
 
 def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> None:

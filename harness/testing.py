@@ -6,7 +6,8 @@ The stub is a real process on a real pipe that starts in some 50 ms. What it ans
      "cases": [{"match": {"kind": "depthwise"}, "latency_s": 1e-3, "spread": 0.01, "fault": "crash", "survey_fault": "die", "values": {...}}]}
 
 The first entry whose `match` agrees with the case's problem and setting counts; `spread` is the relative standard deviation
-between visits; `fault` is one of `FAULTS`, and holds once a worker has done `after` visits; `values` are columns to answer with.
+between visits; `fault` is one of `FAULTS`, and holds once a worker has done `after` visits; `turns_fault` holds in turns alone; `values` are
+columns to answer with.
 `log` gets a line for every request, with its span.
 `interpreter(folder, script)` makes an executable that stands in for a Python: give it to `--python`.
 """
@@ -30,8 +31,9 @@ from harness.protocol import Channel, ChannelClosed, Message
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAULTS = ("crash", "die", "hang", "garbage", "error", "out_of_memory", "invalid", "noisy", "incorrect")
+FAULTS = ("crash", "die", "hang", "garbage", "error", "out_of_memory", "unsupported", "invalid", "noisy", "incorrect")
 BLOCKS, BLOCK_SAMPLES = 10, 3
+TURN_S = 0.0005
 ENVIRONMENT = {"python": "3.11.0", "torch": "0.0-stub", "cpu": "stub", "instruction_set": "NONE", "cores": 2, "threads_available": 2}
 DEVICES = [{"type": "cpu", "index": None, "name": "stub"}]
 
@@ -76,7 +78,8 @@ class StubWorker:
         """Until told to quit."""
         answers = {"hello": self.hello, "configure": self.configure, "survey": self.survey, "visit": self.visit}
         while (message := self.planner.receive())["do"] != "quit":
-            answers[message["do"]](message)
+            if message["do"] in answers:  # as the real one: a turn or a drop for a visit that is over needs no answer
+                answers[message["do"]](message)
 
     def hello(self, _: Message) -> None:
         """The scripted environment and devices, or why there is no torch."""
@@ -115,11 +118,15 @@ class StubWorker:
         self.visits += 1
         if self.visits <= entry.get("after", 0):
             entry.pop("fault", None)
+        if message.get("turns") and "turns_fault" in entry:
+            entry["fault"] = entry["turns_fault"]
         answer = _faulty(entry, self.planner) or {"status": "ok", "values": self._values(entry, message)}
-        for left in reversed(range(message.get("turns", 0))):
+        for left in reversed(range(message.get("turns", 0) if answer["status"] == "ok" else 0)):
             self._say({"is": "ready" if left == message["turns"] - 1 else "turned", "id": message["id"], "left": left + 1})
-            turn = self.planner.receive()
-            self._log(turn, time.monotonic())
+            turn, began_turn = self.planner.receive(), time.monotonic()
+            while turn["do"] == "turn" and time.monotonic() - began_turn < TURN_S:
+                pass  # a turn is work
+            self._log(turn, began_turn)
             if turn["do"] == "drop":
                 answer = {"status": "skipped", "message": f"partner {turn.get('why', 'gone')}"}
                 break
@@ -184,6 +191,8 @@ def _faulty(entry: Message, planner: Channel) -> Message | None:
     if fault == "garbage":
         os.write(planner.write_fd, b"this is no message\n")
         _wait_for_the_end(planner)
+    if fault == "unsupported":
+        return {"status": "skipped", "message": "not supported, as scripted"}
     if fault in ("error", "out_of_memory"):
         return {"status": fault, "error_type": "RuntimeError", "message": entry.get("message", "as scripted")}
     return {"status": "crashed", "message": "the process was killed by SIGSEGV"} if fault == "crash" else None

@@ -74,6 +74,16 @@ def convscope(tmp_path: Path) -> Convscope:
     return run
 
 
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as the current one, and the variables of a command under test: for calls of `harness.api` in this process."""
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tempfile.tempdir", None)  # looked up anew
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 SUITE = """
 schema = 1
 name = "small"

@@ -64,3 +64,76 @@ class Greedy(nn.Conv2d):
 def greedy(problem: Any, setting: Any) -> nn.Module:
     """A layer that runs out of memory."""
     return Greedy(problem.in_channels, problem.out_channels, problem.kernel_size, bias=False)
+
+
+class Remembering(nn.Conv2d):
+    """Right for the first input that it sees, and after that as fast as can be."""
+
+    answer: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The convolution of the first input."""
+        if self.answer is None:
+            self.answer = super().forward(x)
+        return self.answer
+
+
+class Sharing(nn.Conv2d):
+    """Hands out the same buffer every time."""
+
+    buffer: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The convolution, where the last one was."""
+        y = super().forward(x)
+        if self.buffer is None:
+            self.buffer = y
+        return self.buffer.copy_(y)
+
+
+class Tiring(nn.Conv2d):
+    """Right while it is looked at, and remembers its answer once it has been called often."""
+
+    calls = 0
+    answer: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The convolution, at first."""
+        self.calls += 1
+        if self.calls < 50 or self.answer is None:
+            self.answer = super().forward(x)
+        return self.answer
+
+
+def remembering(problem: Any, setting: Any) -> nn.Module:
+    """A layer that remembers its answer."""
+    return Remembering(problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False)
+
+
+def sharing(problem: Any, setting: Any) -> nn.Module:
+    """A layer that hands out one buffer."""
+    return Sharing(problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False)
+
+
+def tiring(problem: Any, setting: Any) -> nn.Module:
+    """A layer that cheats once it is timed."""
+    return Tiring(problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False)
+
+
+class OwnWeights(nn.Module):
+    """A kernel of one's own: a parameter of the convolution's shape, and no layer of torch's."""
+
+    def __init__(self, problem: Any) -> None:
+        super().__init__()
+        self.problem = problem
+        self.weight = nn.Parameter(torch.empty(problem.weight_shapes[0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """By the function."""
+        problem = self.problem
+        return torch.nn.functional.conv2d(x, self.weight, None, problem.stride, problem.padding, problem.dilation, problem.groups)
+
+
+def own_weights(problem: Any, setting: Any) -> nn.Module:
+    """A layer that keeps its weights itself."""
+    return OwnWeights(problem)

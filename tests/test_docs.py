@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomllib
 
-from harness import record
+from harness import load_results, record
 from harness.case import ALLOWED, DEFAULTS, Case, Setting
 from harness.points import expand
 from harness.policy import Policy
 from harness.problem import KINDS, Problem
 from harness.suite import parse_suite
+from tests.conftest import Convscope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,3 +233,19 @@ def test_the_counts_that_the_design_promises_come_out() -> None:
     ]
     (sentence,) = re.findall(r"These must come out: (.*?)MobileNetV1", PAGES["design"], re.DOTALL)
     assert [int(number.replace(",", "")) for number in re.findall(r"\d+(?:,\d{3})+", sentence)] == counts
+
+
+# own_kernel.md
+
+
+@pytest.mark.torch
+def test_the_kernel_in_the_docs_is_right_and_can_be_measured(convscope: Convscope, tmp_path: Path) -> None:
+    (code,) = blocks("own_kernel", "python")
+    (tmp_path / "mykernels.py").write_text(code, encoding="utf-8")
+    chosen = ("-a", "kind=depthwise", "-a", "in_channels=8", "-a", "size=14", "-a", "implementation=mykernels:depthwise", "-a", "stride=1,2")
+    ended = convscope("run", *chosen, "--quick", "--json")
+    assert ended.code == 4, "its factory refuses a stride"
+    summary = load_results(tmp_path / ended.json["path"]).summary.set_index("stride_height")
+    assert summary["status"].to_dict() == {1: "ok", 2: "error"}
+    assert "only depthwise, stride 1" in summary.loc[2, "message"]
+    assert 0 < summary.loc[1, "error"] <= summary.loc[1, "error_bound"]

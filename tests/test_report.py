@@ -124,6 +124,7 @@ def make_run(
     told = {"schema": 1, "run_id": run_id, "suite": {"name": suite.name, "title": suite.title, "text": text}, "policy": suite.policy.as_message()}
     told |= {"environments": {"e1": {"torch": "2.0-made", "cpu": "made", "instruction_set": "NONE", "threads_available": 2, "memory_bytes": 2**34}}}
     told |= {"quick": False, "state": "complete", "wall_s": 80.0, "timed_s": 31.0, "version": "0", "git": None}
+    told |= {"arms": {arm: {"python": "made", "environment_id": "e1", "implementation": None} for arm in arms}, "devices": []}
     folder = RunFolder(results, told | header, points)
     for number, case in enumerate(filter(reached, distinct_cases(points))):
         for arm in arms:

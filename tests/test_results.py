@@ -11,7 +11,7 @@ import pytest
 from harness import load_results
 from harness.errors import StorageError, UsageError
 from harness.record import COLUMNS
-from harness.results import as_json_values
+from harness.results import RunFolder, as_json_values, find_run
 from tests.conftest import Convscope, Stub
 
 
@@ -85,6 +85,12 @@ def test_a_fold_that_was_cut_off_doubles_no_visit(folder: Path) -> None:
     visits = pq.read_table(folder / "measurements.parquet").to_pylist()
     (folder / "journal.jsonl").write_text("".join(json.dumps(row, default=str) + "\n" for row in visits), encoding="utf-8")
     assert len(load_results(folder).visits) == 18
+
+
+def test_the_last_of_two_runs_that_began_in_one_second_is_the_later(tmp_path: Path) -> None:
+    for identity in ("20261124T090000-made-ffff", "20261124T090000-made-0000"):
+        RunFolder(tmp_path, {"run_id": identity}, []).close()
+    assert find_run("last", tmp_path).name.endswith("0000")
 
 
 def test_several_runs_load_together(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:

@@ -131,6 +131,26 @@ def test_an_implementation_is_checked_like_torch(worker: WorkerProcess) -> None:
     assert wrong["error"] > wrong["error_bound"]
 
 
+@pytest.mark.parametrize("name", ["remembering", "sharing"])
+def test_a_kernel_that_remembers_its_answer_or_hands_out_one_buffer_is_wrong(worker: WorkerProcess, name: str) -> None:
+    values = ask(worker, "survey", small("standard", implementation=f"kernels:{name}"))["values"]
+    assert values["error"] > values["error_bound"]
+
+
+def test_a_kernel_that_cheats_once_it_is_timed_is_found_after_its_timing(worker: WorkerProcess) -> None:
+    case = small("standard", implementation="kernels:tiring")
+    surveyed = ask(worker, "survey", case)["values"]
+    assert surveyed["error"] <= surveyed["error_bound"]
+    done = ask(worker, "visit", case)
+    assert done["status"] == "incorrect"
+    assert "after it was timed" in done["message"]
+
+
+def test_a_kernel_that_keeps_its_weights_itself_is_checked_too(worker: WorkerProcess) -> None:
+    values = ask(worker, "survey", small("standard", implementation="kernels:own_weights"))["values"]
+    assert 0 < values["error"] <= values["error_bound"]
+
+
 @pytest.mark.parametrize(("name", "status"), [("fatal", "crashed"), ("greedy", "out_of_memory"), ("nowhere", "error")])
 def test_a_child_that_fails_is_a_status_and_the_worker_lives_on(worker: WorkerProcess, name: str, status: str) -> None:
     for what in ("survey", "visit"):

@@ -7,6 +7,7 @@ In: `Results`. Out: a file that needs nothing else: no network, no JavaScript to
     sweeps.py    which points make a chart          figures.py   how charts are drawn
     tables.py    points joined with the summary     facts.py     runs, trust, environments
     leads.py     the first sentences                shapes.py    the five kinds
+    judged.py    verdicts of an A/B
 
 The modules that draw are imported when a report is written: seaborn takes a second.
 """

@@ -18,6 +18,7 @@ from harness.report.chart import axis_title
 from harness.report.charts import all_charts
 from harness.report.facts import disagreements, environment_table, policy_table, run_cards
 from harness.report.figures import STYLES
+from harness.report.judged import judged_runs
 from harness.report.leads import leads
 from harness.report.shapes import EXAMPLE_GROUPS, EXAMPLE_SIZE, kind_rows
 from harness.report.tables import SETTINGS, Cell, Table, in_words, joined, kind_name, number, summary_of, table, words
@@ -43,6 +44,7 @@ def render(results: Results) -> str:
     environment.filters["kind_name"] = kind_name
     return environment.get_template("page.html.j2").render(
         cards=run_cards(results, summary),
+        judged=judged_runs(results),
         leads=leads(points, summary, charts),
         kinds=kind_rows(),
         example={"size": EXAMPLE_SIZE, "groups": EXAMPLE_GROUPS},

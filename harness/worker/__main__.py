@@ -96,9 +96,13 @@ class Worker:
         ).measure()
 
     def _do(self, work: Work) -> Message:
-        from harness.worker import fork
+        from harness.worker import environment, fork
 
-        return fork.in_child(work, self.planner) if self._forks() else {"is": "done", **fork.attempt(work, self.planner)}
+        if self._forks():
+            return fork.in_child(work, self.planner)
+        answer = fork.attempt(work, self.planner)
+        environment.release(self.device)
+        return {"is": "done", **answer}
 
     def _forks(self) -> bool:
         return self.device == "cpu" and hasattr(os, "fork")

@@ -2,7 +2,9 @@
 
 At 1,024 seeded output positions, corners and borders among them, the output is compared with a sum in float64 over the same
 input and weights. The error of a position is |computed - exact| / sum |x||w|: the sum of magnitudes is what rounding errors are
-proportional to, so cancellation cannot make a good kernel look bad nor a bad one good.
+proportional to, so cancellation cannot make a good kernel look bad nor a bad one good. What is not torch's own is called twice with
+different inputs, and the first output must outlive the second call: a kernel that remembers its answer, or hands out one buffer for all
+of them, is wrong.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from harness.record import WRONG
+from harness.worker.layers import weights_of
+
 if TYPE_CHECKING:
     from harness.case import Setting
     from harness.problem import Problem
+    from harness.worker.workload import Workload
 
 POSITIONS = 1024
-WRONG = 1e9  # stands for an error that is no number: JSON has neither NaN nor infinity
 CHUNK_ELEMENTS = 1 << 22  # float64 values gathered at a time: 32 MB
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 REDUCED_INPUTS = {"tf32": 2.0**-11, "bf16": 2.0**-8}
@@ -28,6 +33,24 @@ DEVIATIONS = 8.0  # of a rounding error: more happen once in 10^14
 WINOGRAD_A = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 WINOGRAD_B = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))
 WINOGRAD_G = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
+
+
+def check(workload: Workload, seed: int) -> dict[str, float | None]:
+    """`error` and `error_bound` of a case made ready; null for an implementation whose weights cannot be told. Its input is drawn anew."""
+    problem = workload.case.problem
+    weights = weights_of(workload.module, problem)
+    if weights is None:
+        return {"error": None, "error_bound": None}
+    with torch.inference_mode():
+        first = workload.forward()
+        error = largest_error(problem, workload.input.detach().cpu(), weights, first, seed)
+        if workload.case.setting.implementation != "torch" and error < WRONG:
+            seen = first.flatten()[:: max(1, first.numel() // POSITIONS)].clone()
+            workload.redraw(seed + 1)
+            error = max(error, largest_error(problem, workload.input.detach().cpu(), weights, workload.forward(), seed))
+            if not torch.equal(first.flatten()[:: max(1, first.numel() // POSITIONS)], seen):
+                error = WRONG
+    return {"error": error, "error_bound": error_bound(problem, workload.case.setting)}
 
 
 def error_bound(problem: Problem, setting: Setting) -> float:

@@ -7,6 +7,7 @@ in a child, since asking for CUDA devices starts what does not survive a fork.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import platform
 import sys
@@ -86,6 +87,14 @@ def apply(setting: Setting, index: int | None) -> dict[str, Any]:
         torch.cuda.set_device(index or 0)
         return {"device_index": index or 0, "threads_used": threads, "device_name": torch.cuda.get_device_name(index or 0)}
     return {"device_index": None, "threads_used": threads, "device_name": cpu_name()}
+
+
+def release(device: str) -> None:
+    """Give back what a device's allocator keeps for later: the next case, and another arm, need the room."""
+    if device == "cuda":
+        gc.collect()
+        with contextlib.suppress(RuntimeError):  # an error of the context stays; the planner ends this worker
+            torch.cuda.empty_cache()
 
 
 @lru_cache

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from harness.protocol import Channel, ChannelClosed, Message
 from harness.worker.environment import NotSupported
-from harness.worker.visit import Dropped, OutOfTime
+from harness.worker.visit import Dropped, Incorrect, OutOfTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,8 @@ def attempt(work: Work, link: Channel) -> Message:
         return {"status": "skipped", "message": str(error)}
     except Dropped as error:
         return {"status": "skipped", "message": f"partner {error}"}
+    except Incorrect as error:
+        return {"status": "incorrect", "message": str(error)}
     except OutOfTime as error:
         return {"status": "timeout", "message": str(error)}
     except Exception as error:  # whatever a case raises is a result

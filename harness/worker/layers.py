@@ -53,6 +53,17 @@ def convolutions(module: nn.Module) -> list[nn.Conv2d]:
     return [child for child in module.modules() if isinstance(child, nn.Conv2d)]
 
 
+def weights_of(module: nn.Module, problem: Problem) -> list[tuple[torch.Tensor, torch.Tensor | None]] | None:
+    """(weight, bias) of each of the problem's convolutions, on the CPU: the module's parameters in their order, where they have just these
+    shapes. None for an implementation that packs its numbers otherwise."""
+    found = [parameter.detach().cpu() for parameter in module.parameters()]
+    shapes = [shape for weight in problem.weight_shapes for shape in (weight, *[weight[:1]] * problem.bias)]
+    if [tuple(tensor.shape) for tensor in found] != [tuple(shape) for shape in shapes]:
+        return None
+    step = 1 + problem.bias
+    return [(found[i], found[i + 1] if problem.bias else None) for i in range(0, len(found), step)]
+
+
 def prepare() -> None:
     """Make a layer without storage once, before children are forked: it imports what each child would import for itself (8 ms)."""
     nn.Conv2d(1, 1, 1, device="meta")

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
+from harness.policy import TURN_S, TURN_SAMPLES, TURN_SETTLE_S
+
 if TYPE_CHECKING:
     from harness.policy import Policy
     from harness.worker.clocks import Call, Clock
 
 BLOCKS = 10  # fewer give a t interval with too few degrees of freedom; more make a block too short to forget its placement
-TURN_S = 0.03  # one block of an arm in an A/B
-TURN_SETTLE_S = 0.006  # not counted: the other arm's OpenMP threads still spin
-TURN_SAMPLES = 3
 STEADY_WITHIN = 0.03  # two windows in a row this close are steady
 WARM_UP_CAP = 5  # a case that never gets steady is measured all the same after so many floors; drift will tell
 

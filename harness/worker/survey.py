@@ -54,8 +54,7 @@ def survey(case: Case, seed: int, device_index: int | None) -> dict[str, Any]:
         output_bytes = case.setting.element_bytes * prod(case.problem.output_shape)
         values["workspace_bytes"] = max(peak - output_bytes, 0)
         values["backend"] = backend(workload.module, workload.input)
-    with torch.inference_mode():
-        values |= _correctness(case, workload, seed)
+    values |= correctness.check(workload, seed)
     values["macs_fvcore"] = macs_fvcore(case.problem)
     return values
 
@@ -107,14 +106,3 @@ def backend(module: nn.Module, x: torch.Tensor) -> str | None:
         chosen.append(picked.name)
         x = layer(x)
     return "+".join(chosen)
-
-
-def _correctness(case: Case, workload: Workload, seed: int) -> dict[str, float | None]:
-    """`error` and `error_bound`; null for an implementation that hides its weights."""
-    layers = convolutions(workload.module)
-    if len(layers) != len(case.problem.parts):
-        return {"error": None, "error_bound": None}
-    weights = [(layer.weight.detach().cpu(), None if layer.bias is None else layer.bias.detach().cpu()) for layer in layers]
-    output = workload.forward()
-    error = correctness.largest_error(case.problem, workload.input.detach().cpu(), weights, output, seed)
-    return {"error": error, "error_bound": correctness.error_bound(case.problem, case.setting)}

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from harness import stats
-from harness.worker import allocator, environment, health, sampling, throttle
+from harness.worker import allocator, correctness, environment, health, sampling, throttle
 from harness.worker.clocks import EventClock, clock_of
 from harness.worker.workload import Workload, guard
 
@@ -31,6 +31,10 @@ class OutOfTime(Exception):
 
 class Dropped(Exception):
     """The partner of a pair is gone; the message says why."""
+
+
+class Incorrect(Exception):
+    """After its timing, an implementation computed something else."""
 
 
 _BORN: dict[int, int] = {}
@@ -68,6 +72,7 @@ class Visit:
                 self._take_blocks()
             self._probe()
             self._device_figures()
+        self._check()
         self._describe()
         return self.values
 
@@ -152,6 +157,15 @@ class Visit:
             pairs = [self.clock.device_and_dispatch(self.workload.call, self.plan.calls, call_s) for _ in range(sampling.BLOCKS)]
             self.values["device_s"] = stats.quantile([device for device, _ in pairs], 0.5)
             self.values["dispatch_s"] = stats.quantile([dispatch for _, dispatch in pairs], 0.5)
+
+    def _check(self) -> None:
+        """An implementation that is not torch's own again, now that it has been timed: it may have remembered an answer since the survey."""
+        if self.case.setting.implementation == "torch":
+            return
+        checked = correctness.check(self.workload, self.seed + 2)
+        error, bound = checked["error"], checked["error_bound"]
+        if error is not None and bound is not None and error > bound:
+            raise Incorrect(f"after it was timed: error {error:.2g} of the sum of magnitudes, rounding explains {bound:.2g}")
 
     def _describe(self) -> None:
         """The columns that follow from what was seen."""

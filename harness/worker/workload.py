@@ -63,6 +63,10 @@ class Workload:
         """Bytes of inputs and weights, of all rotating copies."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors)
 
+    def redraw(self, seed: int) -> None:
+        """Other numbers into the same input, where it lies."""
+        self.input.data.normal_(0, 1, generator=torch.Generator(self.device).manual_seed(seed))
+
     def place(self) -> None:
         """Move inputs and weights into fresh allocations at random offsets; values, shapes and strides stay.
 

@@ -1,0 +1,139 @@
+"""One side of a run: a greeted interpreter, what its survey found of each case, and the rows that its answers become.
+
+In: cases, answers. Out: rows in the record's names, one a visit, whatever became of it. A run has one arm, `main`; an A/B has two,
+`base` and `head`, which may also differ in the implementation of their cases.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from harness.record import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns
+from harness.station import Greeted, Station, device_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from harness.case import Case
+    from harness.policy import Policy
+    from harness.protocol import Message
+
+    Row = dict[str, Any]
+
+SURVEY_LIMIT_S = 60.0  # beyond a visit's limit: the survey traces, profiles and checks besides
+EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a run is asked to do. `placement`: device type to index; `quiet`: what probes take on this machine when it is quiet, by threads."""
+
+    run_id: str
+    policy: Policy
+    seed: int
+    placement: dict[str, int] = field(default_factory=dict)
+    quiet: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+class Watcher:
+    """What a run tells while it goes on; one that draws overrides these. `waiting` for a lock and `started` come before `begin`."""
+
+    def waiting(self, device: str) -> None: ...
+    def started(self, run: Path) -> None: ...
+    def begin(self, cases: int, estimated_s: float, then: str) -> None: ...
+    def surveying(self, case: Case, number: int, of: int) -> None: ...
+    def visiting(self, case: Case, stage: str, left_s: float) -> None: ...
+    def progress(self, case: Case, latency_s: float) -> None: ...
+    def visited(self, case: Case, row: Row) -> None: ...
+
+
+class Arm:
+    """An interpreter's part in a run. `over` are cases that failed or cannot be done here; `skipped`, of these, what it does not support."""
+
+    def __init__(self, name: str, order: Order, greeted: Greeted, keep: Callable[[Row], None], watcher: Watcher, implementation: str | None = None):
+        self.name, self.order, self.greeted, self.watcher, self.implementation = name, order, greeted, watcher, implementation
+        self.over: set[str] = set()
+        self.skipped: set[str] = set()
+        self.kept = 0  # rows
+        self._keep = keep
+        self._facts: dict[str, Row] = {}
+        self._requests = 0
+
+    def own(self, case: Case) -> Case:
+        """The case as this arm executes it."""
+        return replace(case, setting=replace(case.setting, implementation=self.implementation)) if self.implementation else case
+
+    def station(self, device: str, borrowed: Any = None) -> Station:
+        """A worker of this arm for a device."""
+        return Station(self.greeted.python, device, self.order.seed, self.order.policy, borrowed)
+
+    def request(self, what: str, case: Case, **more: Any) -> Message:
+        """A request for a case, with a number of its own."""
+        self._requests += 1
+        return {"do": what, "id": self._requests, "case": self.own(case).as_message(), **more}
+
+    def survey(self, cases: Sequence[Case], may_go_on: Callable[[Case], bool]) -> None:
+        """The facts of every case, before any timing, in the worker that was greeted; it ends here. Without facts a case is measured all the same."""
+        number = 0
+        for device, mine in by_device(cases, self.order.placement):
+            # a CUDA context does not survive a fork, so what was greeted serves the CPU alone
+            with self.station(device, self.greeted.worker if device == "cpu" else None) as station:
+                for case in mine:
+                    if not may_go_on(case):
+                        break
+                    number += 1
+                    self.watcher.surveying(self.own(case), number, len(cases))
+                    answer = station.ask(self.request("survey", case), self.order.policy.visit_limit_s + SURVEY_LIMIT_S)
+                    self._facts[case.case_id] = facts = _filled(answer, SURVEYED)
+                    if facts.get("error") is not None and facts["error"] > facts["error_bound"]:
+                        self._refuse(case, facts)
+        self.greeted.worker.quit()
+
+    def _refuse(self, case: Case, facts: Row) -> None:
+        """A case that computes something else gets a row that says so, and no timing."""
+        message = f"error {facts['error']:.2g} of the sum of magnitudes, rounding explains {facts['error_bound']:.2g}"
+        if facts["error"] >= WRONG:
+            message = "its output has another shape, holds what is no number, or changes when it is called again"
+        self.record(case, {"status": "incorrect", "message": message}, position=0)
+
+    def record(self, case: Case, answer: Message, *, position: int, started: datetime | None = None, **more: Any) -> Row:
+        """Make the row of an answer, keep it, and remember a case that is over. `more`: its round; pair and stage in an A/B."""
+        row = EMPTY_ROW | {
+            "schema": SCHEMA,
+            "run_id": self.order.run_id,
+            "arm": self.name,
+            "environment_id": self.greeted.environment_id,
+            "round": 1,
+            "position": position,
+            "started_at": started or datetime.now(timezone.utc),
+            "process": f"none-{self.name}-{self._requests}",
+            "turns": 0,
+            "trust": "unknown",
+        }
+        row |= more | {"wall_s": answer.get("wall_s")} | case_columns(self.own(case)) | self._facts.get(case.case_id, {}) | _filled(answer, MEASURED)
+        row |= {"status": answer["status"], "error_type": answer.get("error_type"), "message": answer.get("message")}
+        self._keep(row)
+        self.kept += 1
+        if row["status"] != "ok":
+            self.over.add(case.case_id)
+            if row["status"] == "skipped":
+                self.skipped.add(case.case_id)
+        self.watcher.visited(self.own(case), row)
+        return row
+
+
+def by_device(cases: Iterable[Case], placement: dict[str, int]) -> list[tuple[str, list[Case]]]:
+    """The cases of each device."""
+    grouped: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        grouped[device_name(case.setting.device, placement)].append(case)
+    return list(grouped.items())
+
+
+def _filled(answer: Message, allowed: frozenset[str]) -> Row:
+    """The columns that a worker may fill, of what it sent."""
+    return {name: value for name, value in answer.get("values", {}).items() if name in allowed}

@@ -1,0 +1,159 @@
+"""Runs with a name, to compare later ones with, and how far identical code differs between runs on a machine.
+
+    results/baselines/<name>/<run_id>/     a run's folder, copied; one an environment is enough, several may lie side by side
+    <user's cache>/convscope/floors.json   {likeness: log ratio}
+
+In: results. Out: the baseline that fits a run, or an error that names the fields that do not and says how to make one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from platformdirs import user_cache_path
+
+from harness.environments import differing, facts, in_words, informative, likeness
+from harness.errors import NoBaseline, NotComparable, StorageError, UsageError, nearest
+from harness.results import RUN_FILE, Results, load_results, read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+FOLDER = "baselines"
+FLOOR_SHARE = 0.95  # of the cases' log ratios between runs of identical code
+NOISY_SHARE = 0.5  # of the cases: above it a run is no measure for others
+
+
+def save(name: str, run: Results, folder: Path, results: Path) -> Path:
+    """Keep a run, whose folder is given, as a baseline. Raises UsageError for one that is not to be trusted, StorageError."""
+    if not is_name(name):
+        raise UsageError(f"{name!r} cannot name a baseline", where="NAME", hint="Use letters, digits, _, - and .")
+    faults = unfit(run)
+    if faults:
+        raise UsageError(f"cannot be a baseline: {'; '.join(faults)}", where=run.runs[0]["run_id"], hint="Measure it anew on a quiet machine.")
+    target = results / FOLDER / name / folder.resolve().name
+    try:
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror or error}", where=str(target), hint="Name another folder with --results.") from None
+    return target
+
+
+def is_name(text: str) -> bool:
+    """Whether it can name a baseline, which is a folder."""
+    return bool(re.fullmatch(r"\w[\w.-]*", text))
+
+
+def unfit(run: Results) -> list[str]:
+    """Why a run cannot be a baseline; empty for one that can."""
+    header, summary = run.runs[0], run.summary
+    found = []
+    if run.arms != {"main"}:
+        found.append("it is an A/B")
+    if header["quick"]:
+        found.append("it is a quick run")
+    if header["state"] != "complete":
+        found.append(f"it is not complete ({header['state']})")
+    asked = summary[summary["status"] != "skipped"]
+    few = asked["interval"] != "between"
+    if few.any() or asked.empty:
+        found.append(f"{few.sum()} of {len(asked)} cases have no figure from three processes")
+    if len(asked) and (noisy := (asked["trust"] == "noisy").mean()) > NOISY_SHARE:
+        found.append(f"{noisy:.0%} of its cases are noisy")
+    return found
+
+
+def saved(results: Path) -> list[dict[str, Any]]:
+    """Every baseline that can be read, by name: name, run_id, suite, path, cpu, torch."""
+    rows = []
+    for path in _kept(results, "*"):
+        with contextlib.suppress(StorageError):  # one broken folder must not hide the others
+            header = read_header(path)
+            known = facts(header, "main")
+            about = {"name": path.parent.name, "run_id": header["run_id"], "suite": header["suite"]["name"], "path": str(path)}
+            rows.append(about | {name: known.get(name) for name in ("cpu", "torch")})
+    return rows
+
+
+def exists(name: str, results: Path) -> bool:
+    """Whether something is kept under this name."""
+    return is_name(name) and bool(_kept(results, name))
+
+
+def fitting(name: str, head: Results, results: Path) -> Results:
+    """The baseline of a name whose environment is like the run's; of several, one of the same suite that differs least in what informs, the latest.
+
+    Raises NoBaseline where there is no such name, NotComparable where none fits.
+    """
+    header = head.runs[0]
+    make = f"convscope baseline save {name} {header['run_id']}"
+    paths = _kept(results, name) if is_name(name) else []
+    if not paths:
+        names = sorted({row["name"] for row in saved(results)})
+        known = nearest(name, names) if names else "There is none yet."
+        raise NoBaseline("there is no such baseline and no such run", where=name, hint=f"{known} To make it: {make}")
+    headers = {path: read_header(path) for path in paths}
+    apart = {path: differing(likeness(known, "main"), likeness(header, "main")) for path, known in headers.items()}
+    fit = [path for path in paths if not apart[path]]
+    if not fit:
+        closest = min(paths, key=lambda path: len(apart[path]))
+        hint = f"To make one that does: {make}, or compare with --create."
+        raise NotComparable(f"no baseline fits this machine: {in_words(apart[closest])}", where=name, hint=hint)
+
+    def distance(path: Path) -> tuple[bool, int]:
+        other = headers[path]["suite"]["name"] != header["suite"]["name"]
+        return other, len(informative(facts(headers[path], "main"), facts(header, "main")))
+
+    return load_results(min(reversed(fit), key=distance), samples=False)
+
+
+def _kept(results: Path, name: str) -> list[Path]:
+    """The folders under a name, oldest first."""
+    return sorted(path.parent for path in (results / FOLDER).glob(f"{name}/*/{RUN_FILE}"))
+
+
+def floor_between(summaries: Sequence[pd.DataFrame]) -> float:
+    """The 95th percentile of |log ratio| of cases, over all pairs of runs of identical code."""
+    logs = [np.log(summary.set_index("case_id")["latency_s"].dropna()) for summary in summaries]
+    apart = [(one - other).abs().dropna() for one, other in combinations(logs, 2)]
+    return float(pd.concat(apart).quantile(FLOOR_SHARE))
+
+
+def keep_floor(run: Results, floor: float) -> None:
+    """Remember the floor of a run's machine; where the cache cannot be written it is not remembered."""
+    known = _floors() | {_key(run): floor}
+    with contextlib.suppress(OSError):
+        _floors_path().parent.mkdir(parents=True, exist_ok=True)
+        partial = _floors_path().with_suffix(".partial")
+        partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        partial.replace(_floors_path())
+
+
+def known_floor(run: Results) -> float | None:
+    """The log ratio by which identical code differs between runs on a run's machine; None where it was not measured."""
+    return _floors().get(_key(run))
+
+
+def _key(run: Results) -> str:
+    header = run.runs[0]
+    devices = sorted(map(str, run.visits["device_name"].dropna().unique()))
+    return " ".join([*map(str, likeness(header, next(iter(header["arms"]))).values()), *devices])
+
+
+def _floors_path() -> Path:
+    return user_cache_path("convscope", appauthor=False) / "floors.json"
+
+
+def _floors() -> dict[str, float]:
+    try:
+        return {str(key): float(value) for key, value in json.loads(_floors_path().read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}

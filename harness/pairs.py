@@ -1,0 +1,265 @@
+"""Drives an A/B: two arms measured as pairs in one run, a screening of all cases, then fresh pairs for those that it did not clear.
+
+In: two arms, cases, a gate, an order of measuring. Out: rows, two a pair. The unit is the pair: two fresh processes (on a CPU) under two
+workers that each round starts anew. Three orders, so that they can be compared:
+
+    turns           both processes are ready, then each measures a block while the other waits: what disturbs one disturbs the other
+    back-to-back    one whole visit, then the other
+    rounds          every case of one arm, then every case of the other
+
+While a turn runs the planner waits at a pipe and does nothing else. Stops fall between pairs.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from math import log1p
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness import judging
+from harness.arm import by_device
+from harness.runner import GRACE_S, MOST_REPEATS, SURVEY_S, guess_s, timed_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from harness.arm import Arm, Row
+    from harness.case import Case
+    from harness.gate import Gate
+    from harness.policy import Policy
+    from harness.protocol import Message
+    from harness.station import Station
+
+SCREENING_PAIRS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Confirming:
+    """Fixed before the first confirming pair: how many each case gets, by case_id; those cut short for their spread; those left for want of time."""
+
+    pairs: dict[str, int]
+    short: list[str]
+    left: list[str]
+
+
+def screening_pairs(policy: Policy, *, quick: bool) -> int:
+    """How many pairs each case gets at first."""
+    return 1 if quick else max(SCREENING_PAIRS, policy.rounds)
+
+
+def estimate_s(policy: Policy, cases: Sequence[Case], *, quick: bool) -> float:
+    """Surveys and screening, in seconds, from guesses of each call; confirming comes on top."""
+    pairs = screening_pairs(policy, quick=quick)
+    return sum(2 * SURVEY_S + pairs * policy.pair_estimate_s(guess_s(case)) for case in cases)
+
+
+def plan_confirming(visits: pd.DataFrame, gate: Gate, pair_s: Callable[[str], float], left_s: float | None) -> Confirming:
+    """Who gets how many fresh pairs, from the screening: worst first, until `left_s` seconds are spoken for (None: no limit).
+
+    `pair_s`: what a pair of a case_id takes, in seconds.
+    """
+    found = judging.judge_pairs(visits, gate).verdicts
+    undecided = found[(found["metric"] == "latency_s") & (found["verdict"] == "inconclusive") & (found["stage"] == "screen")]
+    undecided = undecided.sort_values("p_slower").set_index("match_id")
+    effects = judging.paired_effects(judging.pair_ratios(visits.assign(match_id=judging.match_ids(visits))))
+    wanted = judging.planned(effects.loc[undecided.index], undecided["tolerance"].map(log1p), gate)
+    pairs: dict[str, int] = {}
+    short, left = [], []
+    for identity, count, cut in zip(undecided["case_id"], wanted["pairs"], wanted["short"], strict=True):
+        takes_s = count * pair_s(identity)
+        if left_s is not None and takes_s > left_s:
+            left.append(identity)
+            continue
+        left_s = left_s if left_s is None else left_s - takes_s
+        pairs[identity] = int(count)
+        short += [identity] * bool(cut)
+    return Confirming(pairs, short, left)
+
+
+class PairedRun:
+    """The state of one A/B. `tell` takes the plan before the first confirming pair."""
+
+    def __init__(self, base: Arm, head: Arm, cases: Sequence[Case], gate: Gate, how: str, *, quick: bool, tell: Callable[[Confirming], None]) -> None:
+        self.arms = {"base": base, "head": head}
+        self.cases, self.gate, self.how, self.quick, self.tell = list(cases), gate, how, quick, tell
+        self.order, self.watcher = base.order, base.watcher
+        self.policy = self.order.policy
+        self.rows: list[Row] = []
+        self.pair_s = {case.case_id: self.policy.pair_estimate_s(guess_s(case)) for case in self.cases}
+        self._timed: set[str] = set()  # cases whose pair_s was seen
+        self.apart: set[str] = set()  # cases whose two arms do not fit the device together
+        self.confirming = Confirming({}, [], [])
+        self.stage = "screen"
+        self.rounds = 0
+        self.timed_s = 0.0
+        self._pair = 0
+        self._random = random.Random(self.order.seed)
+        self._began = time.monotonic()
+
+    @property
+    def visits(self) -> int:
+        """How many rows there are."""
+        return sum(arm.kept for arm in self.arms.values())
+
+    @property
+    def failed(self) -> list[Case]:
+        """The cases that an arm could not measure."""
+        return [case for case in self.cases if any(case.case_id in arm.over - arm.skipped for arm in self.arms.values())]
+
+    def go(self) -> str:
+        """Do all of it; why it ended: `complete` or `time_limit`."""
+        pairs = screening_pairs(self.policy, quick=self.quick)
+        then = "what one pair shows is no verdict" if self.quick else "cases that this does not clear get fresh pairs"
+        self.watcher.begin(len(self.cases), estimate_s(self.policy, self.cases, quick=self.quick), then)
+        for arm in self.arms.values():  # both end before anything is timed
+            arm.survey(self.cases, self._may_go_on)
+        if not self._rounds(dict.fromkeys(self.pair_s, pairs)):
+            return "time_limit"
+        if self.quick or not self._live():
+            return "complete"
+        self.confirming = self._plan()
+        self.tell(self.confirming)
+        self.stage = "confirm"
+        complete = self._rounds(self.confirming.pairs)
+        return "complete" if complete and not self.confirming.left else "time_limit"
+
+    def _plan(self) -> Confirming:
+        """The plan, by the case_ids of the cases as asked: an arm's own may differ by its implementation."""
+        asked = {arm.own(case).case_id: case.case_id for arm in self.arms.values() for case in self.cases}
+        plan = plan_confirming(pd.DataFrame(self.rows), self.gate, lambda identity: self.pair_s[asked[identity]], self._left_s())
+        pairs = {asked[identity]: count for identity, count in plan.pairs.items()}
+        return Confirming(pairs, [asked[identity] for identity in plan.short], [asked[identity] for identity in plan.left])
+
+    def _live(self) -> list[Case]:
+        return [case for case in self.cases if not any(case.case_id in arm.over for arm in self.arms.values())]
+
+    def _rounds(self, wanted: dict[str, int]) -> bool:
+        """Rounds, until each case has had as many as wanted. False when the time is up."""
+        for done in range(max(wanted.values(), default=0)):
+            self.rounds += 1
+            for device, mine in by_device([case for case in self._live() if done < wanted.get(case.case_id, 0)], self.order.placement):
+                if not self._round(device, mine):
+                    return False
+        return True
+
+    def _round(self, device: str, cases: list[Case]) -> bool:
+        """A pair a case under two fresh workers, in random order; what was disturbed again at its end. False when the time is up."""
+        with self.arms["base"].station(device) as base, self.arms["head"].station(device) as head:
+            base.open()  # before any pair, whose time is noted
+            head.open()
+            stations, live = {"base": base, "head": head}, cases
+            for _ in range(1 + MOST_REPEATS):
+                shuffled = self._random.sample(live, len(live))
+                if self.how == "rounds":
+                    disturbed, complete = self._one_after_the_other(stations, shuffled)
+                else:
+                    disturbed, complete = self._side_by_side(stations, shuffled)
+                if not complete:
+                    return False
+                live = [case for case in disturbed if case in self._live()]
+        return True
+
+    def _side_by_side(self, stations: dict[str, Station], cases: list[Case]) -> tuple[list[Case], bool]:
+        """Pair by pair; the cases whose pair was disturbed, and whether there was time for all."""
+        disturbed: list[Case] = []
+        for position, case in enumerate(cases):
+            if not self._may_go_on(case):
+                return disturbed, False
+            self.watcher.visiting(case, f"{self.stage} {self.rounds}", self._planned_s(cases[position:]))
+            began, self._pair = time.monotonic(), self._pair + 1
+            if self.how == "turns" and case.case_id not in self.apart:
+                rows = self._take_turns(stations, case, position)
+            else:
+                rows = [self._visit(stations[name], name, case, position, self._pair) for name in self._tossed()]
+            self._note(case, time.monotonic() - began)
+            if any(row["trust"] == "invalid" for row in rows):
+                disturbed.append(case)
+        return disturbed, True
+
+    def _one_after_the_other(self, stations: dict[str, Station], cases: list[Case]) -> tuple[list[Case], bool]:
+        """All cases of one arm, then all of the other."""
+        pairs = {case.case_id: self._pair + number for number, case in enumerate(cases, 1)}
+        self._pair += len(cases)
+        disturbed: dict[str, Case] = {}
+        for name in self._tossed():
+            for position, case in enumerate(cases):
+                if not self._may_go_on(case):
+                    return [], False
+                self.watcher.visiting(case, f"{self.stage} {self.rounds}", self._planned_s(cases[position:]))
+                row = self._visit(stations[name], name, case, position, pairs[case.case_id])
+                self._note(case, 2 * (row["wall_s"] or 0.0))
+                if row["trust"] == "invalid":
+                    disturbed[case.case_id] = case
+        return list(disturbed.values()), True
+
+    def _note(self, case: Case, took_s: float) -> None:
+        """What a pair of a case takes: the least that was seen, since what disturbs adds."""
+        known = self.pair_s[case.case_id]
+        self.pair_s[case.case_id] = min(known, took_s) if case.case_id in self._timed else took_s
+        self._timed.add(case.case_id)
+
+    def _tossed(self) -> list[str]:
+        """The arms, in the order that a coin gives."""
+        return self._random.sample(list(self.arms), 2)
+
+    def _visit(self, station: Station, name: str, case: Case, position: int, pair: int) -> Row:
+        """A visit that has the device to itself."""
+        started = datetime.now(timezone.utc)
+        answer = station.ask(self.arms[name].request("visit", case), self.policy.visit_limit_s + GRACE_S)
+        return self._record(name, case, answer, position, pair, started)
+
+    def _take_turns(self, stations: dict[str, Station], case: Case, position: int) -> list[Row]:
+        """One pair in turns. Where the device's memory is too small for both arms, they are measured apart, from now on."""
+        started = datetime.now(timezone.utc)
+        answers = self._alternate(stations, case)
+        if case.setting.device != "cpu" and any(answer["status"] == "out_of_memory" for answer in answers.values()):
+            self.apart.add(case.case_id)
+            for station in stations.values():
+                station.end()  # what its allocator keeps would be in the other's way
+            return [self._visit(stations[name], name, case, position, self._pair) for name in self._tossed()]
+        return [self._record(name, case, answer, position, self._pair, started) for name, answer in answers.items()]
+
+    def _alternate(self, stations: dict[str, Station], case: Case) -> dict[str, Message]:
+        """Both answers: one arm sets up, then the other, then a block each until both are done. Who fails takes a waiting partner along."""
+        tossed, turns = self._tossed(), self.policy.turns
+        limit_s = self.policy.visit_limit_s + GRACE_S
+        visits = {name: self.arms[name].request("visit", case, turns=turns) for name in tossed}
+        answers: dict[str, Message] = {}
+        for step in range(turns + 1):
+            for name, partner in (tossed, tossed[::-1]):
+                answer = stations[name].ask(visits[name] if step == 0 else {"do": "turn", "id": visits[name]["id"]}, limit_s)
+                if answer["is"] != "done":
+                    continue
+                answers[name] = answer
+                if answer["status"] == "ok" or partner in answers:
+                    continue
+                why, set_up = answer["status"], step > 0 or partner == tossed[0]
+                left = {"status": "skipped", "message": f"partner {why}"}
+                answers[partner] = stations[partner].ask({"do": "drop", "id": visits[partner]["id"], "why": why}, GRACE_S) if set_up else left
+                return answers
+        return answers
+
+    def _record(self, name: str, case: Case, answer: Message, position: int, pair: int, started: datetime) -> Row:
+        row = self.arms[name].record(case, answer, round=self.rounds, position=position, started=started, pair=pair, stage=self.stage)
+        self.rows.append(row)
+        if row["status"] == "ok":
+            self.timed_s += timed_s(row)
+        return row
+
+    def _planned_s(self, waiting: Iterable[Case]) -> float:
+        """What is left of the stage's certain rounds."""
+        certain = screening_pairs(self.policy, quick=self.quick) - self.rounds if self.stage == "screen" else 0
+        return max(certain, 0) * sum(self.pair_s.values()) + sum(self.pair_s[case.case_id] for case in waiting)
+
+    def _left_s(self) -> float | None:
+        limit = self.policy.time_limit_s
+        return None if limit is None else limit - (time.monotonic() - self._began)
+
+    def _may_go_on(self, case: Case) -> bool:
+        left_s = self._left_s()
+        return left_s is None or self.pair_s[case.case_id] <= left_s

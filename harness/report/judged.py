@@ -1,0 +1,48 @@
+"""What an A/B run came to, for the page: its sentences and its verdicts, worst first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness import verdicts
+from harness.api import judge
+from harness.judging import SIDES
+from harness.report.tables import Cell, table
+
+if TYPE_CHECKING:
+    from harness.report.tables import Column, Table
+    from harness.results import Results
+
+COLUMNS: list[Column] = [
+    ("Verdict", lambda r: Cell(f"{verdicts.SIGNS[r['verdict']]} {r['verdict']}")),
+    ("Case", lambda r: Cell(verdicts.subject(r))),
+    ("Base", lambda r: Cell(verdicts.amount(r, "base"), r["base"])),
+    ("Head", lambda r: Cell(verdicts.amount(r, "head"), r["head"])),
+    ("Change (90 % interval)", lambda r: Cell(verdicts.change(r), r["ratio"])),
+    ("Pairs", lambda r: Cell(verdicts.counted(r), r["pairs"])),
+    ("Why", lambda r: Cell(r["reason"] or "")),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One A/B run: its id, what is said of it, its verdicts."""
+
+    run_id: str
+    sentences: list[str]
+    table: Table
+
+
+def judged_runs(results: Results) -> list[Judged]:
+    """One for each A/B among the runs."""
+    found = []
+    for run in results.runs:
+        visits = results.visits[results.visits["run_id"] == run["run_id"]]
+        one = replace(results, runs=[run], visits=visits)
+        if one.arms != set(SIDES):
+            continue
+        comparison = judge(one)
+        rows = verdicts.told(comparison)
+        found.append(Judged(run["run_id"], verdicts.sentences(comparison), table(rows, COLUMNS, {"Base", "Head", "Pairs"})))
+    return found

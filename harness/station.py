@@ -1,0 +1,108 @@
+"""Interpreters made ready to measure: greeted once for what they are, then a worker a device, and another after one was lost.
+
+In: the path of an interpreter, a device, a seed, a policy. Out: answers; a worker that hangs or dies is an answer too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.bridge import Hello, WorkerGone, WorkerProcess, WorkerTimeout
+from harness.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from harness.policy import Policy
+    from harness.protocol import Message
+
+
+@dataclass(frozen=True)
+class Greeted:
+    """A worker that has said what it is; it serves for the survey and no longer."""
+
+    python: str
+    worker: WorkerProcess
+    hello: Hello
+
+    @property
+    def environment_id(self) -> str:
+        """First 12 hex digits of SHA-256 over the environment's facts."""
+        return hashlib.sha256(json.dumps(self.hello.environment, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def greet(python: str) -> Iterator[Greeted]:
+    """Start an interpreter and ask what it is and which devices it has. Raises InterpreterError."""
+    worker = WorkerProcess(python)
+    try:
+        yield Greeted(python, worker, worker.hello())
+    finally:
+        worker.kill()
+
+
+def require_devices(hello: Hello, asked: Iterable[str], placement: dict[str, int]) -> None:
+    """Raises DeviceError for a type or an index that is not there."""
+    have = [device["type"] if device["index"] is None else f"{device['type']}:{device['index']}" for device in hello.devices]
+    for kind in asked:
+        wanted = f"{kind}:{placement[kind]}" if kind in placement else kind
+        if wanted not in have and wanted not in hello.device_types:
+            raise DeviceError(f"{wanted} is not there", where="device", hint=f"This interpreter's torch sees {', '.join(have)}.")
+
+
+def device_name(kind: str, placement: dict[str, int]) -> str:
+    """A device as torch and our locks name it: `cpu`, `cuda:0`."""
+    return "cpu" if kind == "cpu" else f"{kind}:{placement.get(kind, 0)}"
+
+
+class Station:
+    """A worker for one device: a borrowed one, or one started when it is first needed; and another after it was lost. A context manager."""
+
+    def __init__(self, python: str, device: str, seed: int, policy: Policy, borrowed: WorkerProcess | None = None) -> None:
+        self._python, self._device, self._seed, self._policy, self._borrowed = python, device, seed, policy, borrowed
+        self._worker: WorkerProcess | None = None
+        if borrowed and borrowed.alive:
+            borrowed.configure(device, seed, policy)
+            self._worker = borrowed
+
+    def __enter__(self) -> Station:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._worker and self._worker is not self._borrowed:
+            self._worker.__exit__(kind)
+
+    def ask(self, request: Message, limit_s: float, on_progress: Callable[[Message], None] = lambda _: None) -> Message:
+        """The answer to a request; from a worker that is lost, a `done` that says so. A visit or a survey may start a worker, a turn may not."""
+        began = time.monotonic()
+        try:
+            if request["do"] in ("visit", "survey"):
+                self.open()
+            if self._worker is None or not self._worker.alive:
+                raise WorkerGone("the worker ended while it waited")
+            answer = self._worker.ask(request, limit_s, on_progress)
+        except WorkerTimeout as error:
+            answer = {"is": "done", "status": "timeout", "message": str(error)}
+        except WorkerGone as error:
+            answer = {"is": "done", "status": "crashed", "message": str(error)}
+        if self._device != "cpu" and self._worker and answer["is"] == "done" and answer["status"] not in ("ok", "skipped"):
+            self._worker.kill()  # an error of a CUDA context stays: every later call would raise it again
+        return {**answer, "wall_s": time.monotonic() - began}
+
+    def open(self) -> None:
+        """Start a worker where none runs. Raises InterpreterError."""
+        if self._worker is None or not self._worker.alive:
+            self.end()  # its pipes are still open
+            self._worker = WorkerProcess(self._python)
+            self._worker.hello()
+            self._worker.configure(self._device, self._seed, self._policy)
+
+    def end(self) -> None:
+        """End the worker now, with whatever its device's allocator holds."""
+        if self._worker:
+            self._worker.kill()

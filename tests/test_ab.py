@@ -1,0 +1,226 @@
+"""A/B runs, end to end against stub workers: pairs, stages, orders, faults, and what `compare` makes of them. Some through the command."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness import api, load_results
+from harness.errors import CasesFailed, UsageError
+from harness.verdicts import as_json
+from tests.conftest import Convscope, Stub
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+
+DEPTHWISE = {"match": {"kind": "depthwise"}}
+STEADY = {"spread": 0.001}
+
+
+@pytest.fixture
+def arms(stub: Stub) -> Any:
+    """Makes a base and a head, the head with these entries before the usual one."""
+
+    def make(*head: dict[str, Any], base: tuple[dict[str, Any], ...] = (), **script: Any) -> tuple[Path, Path]:
+        return stub(*base, STEADY, name="base", **script), stub(*head, STEADY, name="head", **script)
+
+    return make
+
+
+def ab(suite: Path, arms: tuple[Path, Path], **more: Any) -> dict[str, Any]:
+    """Runs one and judges it: the comparison as JSON."""
+    try:
+        run = api.ab(suite, base_python=str(arms[0]), head_python=str(arms[1]), **more).runs[0]["run_id"]
+    except CasesFailed as error:
+        run = error.where
+    return as_json(api.compare(run))
+
+
+def visits(tmp_path: Path) -> pd.DataFrame:
+    return load_results("last", results=tmp_path / "results").visits
+
+
+def header(tmp_path: Path) -> dict[str, Any]:
+    return load_results("last", results=tmp_path / "results").runs[0]
+
+
+def verdict_by_kind(found: dict[str, Any]) -> dict[str, set[str]]:
+    verdicts: dict[str, set[str]] = {}
+    for row in found["cases"]:
+        if row["metric"] == "latency_s":
+            verdicts.setdefault(row["kind"], set()).add(row["verdict"])
+    return verdicts
+
+
+def test_equal_arms_are_the_same_after_five_pairs_a_case(suite: Path, arms: Any, tmp_path: Path) -> None:
+    ended = ab(suite, arms())
+    assert ended["code"] == 0
+    assert ended["counts"] == {"same": 12}, "latency and memory of six cases"
+    rows = visits(tmp_path)
+    assert rows.groupby(["case_id", "arm"]).size().eq(5).all()
+    assert rows.groupby("pair")["arm"].agg(lambda names: " ".join(sorted(names))).eq("base head").all()
+    assert rows.groupby("pair")["case_id"].nunique().eq(1).all()
+    assert (rows["turns"] == 7).all()
+    assert (rows["stop_reason"] == "turns").all()
+    assert (rows["stage"] == "screen").all()
+    assert rows.groupby(["round", "arm"])["process"].agg(lambda names: len({name.split("-")[1] for name in names})).eq(1).all(), "fresh each round"
+
+
+def test_arms_take_turns_block_by_block(suite: Path, stub: Stub, tmp_path: Path) -> None:
+    """What one does never lies within what the other does, and each has as many blocks."""
+    log = tmp_path / "log"
+    base, head = (stub(STEADY, name=name, log=str(log)) for name in ("base", "head"))
+    assert ab(suite, (base, head), axes={"kind": ("depthwise",), "in_channels": (8,)}, quick=True)["code"] == 0
+    turns = [entry for line in log.read_text(encoding="utf-8").splitlines() if (entry := json.loads(line))["do"] == "turn"]
+    assert len(turns) == 14
+    assert all(one["ended"] <= other["began"] and one["pid"] != other["pid"] for one, other in pairwise(turns))
+
+
+def test_a_slower_kind_is_confirmed_by_fresh_pairs_named_and_ends_with_1(suite: Path, arms: Any, tmp_path: Path) -> None:
+    ended = ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 1.1e-3}))
+    assert ended["code"] == 1
+    assert verdict_by_kind(ended) == {"depthwise": {"regressed"}, "standard": {"same"}, "pointwise": {"same"}}
+    worst = ended["cases"][0]
+    assert worst["ratio"] == pytest.approx(1.1, rel=0.01)
+    assert worst["stage"] == "confirm"
+    planned = header(tmp_path)["confirming"]
+    assert len(planned["pairs"]) == 2
+    confirmed = visits(tmp_path).query("stage == 'confirm'")
+    assert (confirmed["kind"] == "depthwise").all()
+    assert (confirmed.groupby(["case_id", "arm"]).size().unstack()["head"].to_dict()) == planned["pairs"]
+
+
+def test_the_answer_for_people_names_it_and_says_what_could_be_found(convscope: Convscope, suite: Path, arms: Any) -> None:
+    base, head = arms(DEPTHWISE | STEADY | {"latency_s": 1.1e-3})
+    ended = convscope("ab", suite, "--base-python", base, "--head-python", head)
+    assert ended.code == 1
+    assert "✗ regressed" in ended.out
+    assert "+10" in ended.out
+    assert "smallest slowdown" in ended.out
+    assert ended.out.strip().splitlines()[-1].startswith("Regressed: depthwise")
+    assert "fresh pairs" in ended.err
+    assert "This machine:" in ended.err
+
+
+@pytest.mark.parametrize("order", ["back-to-back", "rounds"])
+def test_the_other_orders_make_pairs_too_and_say_so(suite: Path, arms: Any, tmp_path: Path, order: str) -> None:
+    ended = ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 1.2e-3}), how=order)
+    assert verdict_by_kind(ended) == {"depthwise": {"regressed"}, "standard": {"same"}, "pointwise": {"same"}}
+    rows = visits(tmp_path)
+    assert (rows["turns"] == 0).all()
+    assert rows.groupby("pair").size().eq(2).all()
+    assert any(order in note for note in ended["notes"])
+    if order == "rounds":
+        arms_of_round = rows.sort_values("started_at").groupby(["round", "stage"])["arm"].agg(list)
+        assert all(len({*names[: len(names) // 2]}) == 1 for names in arms_of_round)
+
+
+def test_an_arm_that_crashes_takes_its_partner_along_and_no_other_case(suite: Path, arms: Any, tmp_path: Path) -> None:
+    for fault in ("crash", "die", "garbage"):
+        ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": fault}))
+        assert ended["code"] == 4, fault
+        assert verdict_by_kind(ended) == {"depthwise": {"not comparable"}, "standard": {"same"}, "pointwise": {"same"}}
+        rows = visits(tmp_path).query("kind == 'depthwise'")
+        assert rows.groupby("arm")["status"].agg(set).to_dict() == {"head": {"crashed"}, "base": {"skipped"}}
+        assert len(rows) == 4, "it is not visited again"
+
+
+def test_an_arm_that_computes_something_else_gets_no_pairs(suite: Path, arms: Any, tmp_path: Path) -> None:
+    ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": "incorrect"}))
+    assert ended["code"] == 4
+    assert verdict_by_kind(ended)["depthwise"] == {"not comparable"}
+    assert visits(tmp_path).query("kind == 'depthwise'")["status"].tolist() == ["incorrect"] * 2
+
+
+def test_disturbed_pairs_are_repeated_twice_at_most_and_end_inconclusive(suite: Path, arms: Any, tmp_path: Path) -> None:
+    ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": "invalid", "latency_s": 2e-3}))
+    assert ended["code"] == 0
+    assert verdict_by_kind(ended)["depthwise"] == {"inconclusive"}
+    assert {row["reason"].partition(":")[0] for row in ended["cases"] if row["verdict"] == "inconclusive"} == {"load"}
+    assert visits(tmp_path).query("kind == 'depthwise' and arm == 'base'").groupby(["case_id", "round"]).size().eq(3).all()
+
+
+def test_a_quick_run_gives_no_verdict(suite: Path, arms: Any, tmp_path: Path) -> None:
+    ended = ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 2e-3}), quick=True)
+    assert ended["code"] == 0
+    assert verdict_by_kind(ended) == {kind: {"inconclusive"} for kind in ("depthwise", "standard", "pointwise")}
+    assert visits(tmp_path)["pair"].nunique() == 6
+
+
+def test_where_no_time_is_left_nothing_is_claimed(suite: Path, arms: Any) -> None:
+    ended = ab(suite, arms(), time_limit_s=0.01)
+    assert ended["code"] == 3
+    assert ended["cases"] == []
+
+
+def test_arms_that_do_not_fit_the_device_together_are_measured_apart(suite: Path, arms: Any, tmp_path: Path) -> None:
+    devices = [{"type": "cuda", "index": 0, "name": "stub"}]
+    both = arms(DEPTHWISE | STEADY | {"turns_fault": "out_of_memory"}, devices=devices)
+    ended = ab(suite, both, axes={"device": ("cuda",)})
+    assert ended["code"] == 0
+    rows = visits(tmp_path)
+    assert rows.groupby("kind")["turns"].agg(set).to_dict() == {"depthwise": {0}, "standard": {7}, "pointwise": {7}}
+
+
+def test_two_implementations_in_one_interpreter(suite: Path, stub: Stub, tmp_path: Path) -> None:
+    python = stub({"match": {"implementation": "mine:layer", "kind": "pointwise"}, "latency_s": 0.5e-3, **STEADY}, STEADY)
+    ended = ab(suite, (python, python), head_implementation="mine:layer")
+    assert verdict_by_kind(ended) == {"depthwise": {"same"}, "standard": {"same"}, "pointwise": {"improved"}}
+    assert visits(tmp_path).groupby("arm")["implementation"].agg(set).to_dict() == {"base": {"torch"}, "head": {"mine:layer"}}
+    assert ended["head"] == "head (mine:layer)"
+
+
+def test_what_torch_differs_in_is_told_before_any_figure(convscope: Convscope, suite: Path, stub: Stub) -> None:
+    base, head = (stub(STEADY, name=f"torch{version}", environment={"torch": version}) for version in ("2.12", "2.13"))
+    ended = convscope("ab", suite, "--base-python", base, "--head-python", head)
+    assert ended.out.startswith("Between the two: torch 2.12 -> 2.13.")
+
+
+def test_the_same_on_both_sides_is_no_question(convscope: Convscope, suite: Path, stub: Stub) -> None:
+    python = str(stub(STEADY))
+    for sides, variables in (
+        ((), {}),
+        (("--base-python", python, "--head-python", python), {}),
+        (("--head-python", python), {"CONVSCOPE_PYTHON": python}),
+    ):
+        ended = convscope("ab", suite, *sides, **variables)
+        assert ended.code == 2
+        assert "--head-python" in ended.err
+
+
+def test_an_order_or_an_implementation_that_cannot_be_meant_is_refused(suite: Path, arms: Any) -> None:
+    with pytest.raises(UsageError, match="no order"):
+        ab(suite, arms(), how="turn")
+    with pytest.raises(UsageError, match="given twice"):
+        ab(suite, arms(), head_implementation="mine:layer", axes={"implementation": ("mine:other",)})
+
+
+def test_a_run_is_judged_again_with_another_tolerance(convscope: Convscope, suite: Path, arms: Any) -> None:
+    assert ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 1.1e-3}))["code"] == 1
+    allowed = convscope("compare", "last", "--tolerance", "20%", "--json")
+    assert allowed.code == 0
+    assert allowed.json["counts"] == {"same": 12}
+    assert as_json(api.compare("last", metric="peak_bytes"))["code"] == 0
+    shown = convscope("compare", "last", "--only", "regressed", "--json")
+    assert (shown.code, {row["verdict"] for row in shown.json["cases"]}) == (1, {"regressed"})
+    assert shown.json["counts"] == {"regressed": 2, "same": 10}, "what is concluded does not change"
+
+
+@pytest.mark.parametrize("text", ["150%", "-1", "much"])
+def test_a_tolerance_that_is_none_is_refused(convscope: Convscope, text: str) -> None:
+    ended = convscope("compare", "last", "--tolerance", text)
+    assert ended.code == 2
+    assert "0.03" in ended.err
+
+
+def test_the_gate_of_the_suite_stands_in_the_run(suite: Path, arms: Any, tmp_path: Path) -> None:
+    with suite.open("a", encoding="utf-8") as file:
+        file.write('[gate]\ntolerance = { latency_s = 0.3 }\n[[gate.override]]\nmatch = { kind = "pointwise" }\ntolerance = { latency_s = 0.01 }\n')
+    slower = (DEPTHWISE | STEADY | {"latency_s": 1.1e-3}, {"match": {"kind": "pointwise"}, "latency_s": 1.1e-3} | STEADY)
+    ended = ab(suite, arms(*slower))
+    assert verdict_by_kind(ended) == {"depthwise": {"same"}, "standard": {"same"}, "pointwise": {"regressed"}}
+    assert header(tmp_path)["gate"]["tolerance"]["latency_s"] == 0.3

@@ -1,0 +1,170 @@
+"""Baselines and comparisons of runs, against stub workers: through Python, and once each through the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import api, baselines
+from harness.errors import CasesFailed, NoBaseline, NotComparable, StorageError, UsageError
+from harness.results import Results
+from harness.verdicts import as_json
+from tests.conftest import Convscope, Stub
+
+STEADY = {"spread": 0.001}
+Measured = Callable[..., str]
+
+
+@pytest.fixture
+def measured(suite: Path, stub: Stub, own_folder: Path) -> Measured:
+    """Runs the suite against a stub, which is the machine: the run's id."""
+
+    def run(*cases: dict[str, Any], name: str = "machine", quick: bool = False, **script: Any) -> str:
+        found: Results = api.sweep(suite, python=str(stub(*cases, STEADY, name=name, **script)), quick=quick)
+        return str(found.runs[0]["run_id"])
+
+    return run
+
+
+def save(name: str, run: str) -> Path:
+    return baselines.save(name, api.load_results(run), Path("results") / run, Path("results"))
+
+
+def compared(base: str, head: str, **more: Any) -> dict[str, Any]:
+    return as_json(api.compare(base, head, **more))
+
+
+def test_a_run_becomes_a_baseline_and_later_ones_are_held_against_it(convscope: Convscope, measured: Measured) -> None:
+    measured()
+    assert convscope("baseline", "save", "main").code == 0
+    assert [row["name"] for row in convscope("baseline", "list", "--json").json] == ["main"]
+    assert "6 cases of small" in convscope("baseline", "show", "main").out
+    assert compared("main", measured())["code"] == 0
+    measured({"match": {"kind": "depthwise"}, "latency_s": 1.2e-3} | STEADY)
+    ended = convscope("compare", "main", "last", "--json")
+    assert ended.code == 1
+    assert {row["kind"] for row in ended.json["cases"] if row["verdict"] == "regressed"} == {"depthwise"}
+    assert any("apart" in note for note in ended.json["notes"])
+
+
+def test_a_quick_run_never_becomes_one(measured: Measured) -> None:
+    with pytest.raises(UsageError, match="quick"):
+        save("main", measured(quick=True))
+
+
+def test_nor_does_one_that_is_not_to_be_trusted(measured: Measured) -> None:
+    with pytest.raises(UsageError, match="noisy"):
+        save("main", measured({"fault": "noisy"} | STEADY))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden"])
+def test_a_name_that_is_no_folder_is_refused(measured: Measured, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a baseline"):
+        save(name, measured())
+
+
+@pytest.mark.parametrize(
+    ("field", "one", "other"),
+    [("instruction_set", "AVX2", "AVX512"), ("threads_available", 2, 4), ("cpu", "Xeon", "EPYC"), ("machine", "x86_64", "aarch64")],
+)
+def test_another_machine_is_refused_by_the_fields_name(measured: Measured, field: str, one: Any, other: Any) -> None:
+    first = measured(name="one", environment={field: one})
+    second = measured(name="other", environment={field: other})
+    with pytest.raises(NotComparable, match=f"{field} {one} -> {other}"):
+        compared(first, second)
+    save("main", first)
+    with pytest.raises(NotComparable, match=f"{field} {one} -> {other}") as refused:
+        compared("main", second)
+    assert f"convscope baseline save main {second}" in refused.value.hint
+    assert refused.value.code == 3
+
+
+@pytest.mark.parametrize(("name", "one", "other"), [("threads_used", 2, 4), ("device_name", "one", "two")])
+def test_cases_on_other_threads_or_devices_are_refused(measured: Measured, name: str, one: Any, other: Any) -> None:
+    first = measured({"values": {name: one}} | STEADY, name="one")
+    second = measured({"values": {name: other}} | STEADY, name="other")
+    with pytest.raises(NotComparable, match=f"{name} {one} -> {other}"):
+        compared(first, second)
+
+
+def test_of_several_baselines_the_one_of_this_machine_is_taken(measured: Measured) -> None:
+    for cpu in ("Xeon", "EPYC"):
+        save("main", measured(name=cpu, environment={"cpu": cpu}))
+    found = compared("main", measured(name="again", environment={"cpu": "Xeon", "kernel": "9"}))
+    assert found["code"] == 0
+    assert list(found["differences"]) == ["kernel"]
+
+
+def test_a_first_run_can_make_its_baseline_and_pass(convscope: Convscope, measured: Measured) -> None:
+    measured()
+    ended = convscope("compare", "main", "last")
+    assert ended.code == 2
+    assert "convscope baseline save main" in ended.err
+    assert convscope("compare", "main", "last", "--create").code == 0
+    assert [row["name"] for row in baselines.saved(Path("results"))] == ["main"]
+
+
+def test_a_renamed_case_is_missing_and_new_and_does_not_pass(measured: Measured, suite: Path) -> None:
+    save("main", measured())
+    suite.write_text(suite.read_text(encoding="utf-8").replace("[8, 16]", "[8, 24]"), encoding="utf-8")
+    found = compared("main", measured())
+    assert (found["code"], found["counts"]) == (3, {"missing": 3, "new": 3, "same": 6})
+
+
+def test_what_this_machine_does_not_support_is_no_fault(measured: Measured) -> None:
+    refusing = {"match": {"kind": "pointwise"}, "fault": "unsupported"} | STEADY
+    save("main", measured(refusing))
+    assert compared("main", measured(refusing))["counts"] == {"same": 8}
+
+
+def test_one_broken_baseline_hides_no_other(measured: Measured) -> None:
+    kept = save("main", measured())
+    broken = kept.parents[1] / "other" / "run"
+    broken.mkdir(parents=True)
+    (broken / "run.json").write_text("{", encoding="utf-8")
+    assert [row["name"] for row in baselines.saved(Path("results"))] == ["main"]
+    with pytest.raises(NoBaseline, match="no such baseline"):
+        compared("unknown", measured())
+
+
+def test_a_baseline_that_cannot_be_read_is_not_replaced(measured: Measured) -> None:
+    kept = save("main", measured())
+    (kept / "run.json").write_text("{", encoding="utf-8")
+    with pytest.raises(StorageError):
+        compared("main", measured(), create=True)
+
+
+def test_a_run_without_a_visit_cannot_be_a_baseline(measured: Measured, suite: Path, stub: Stub) -> None:
+    with pytest.raises(CasesFailed) as ended:
+        api.sweep(suite, python=str(stub(STEADY)), time_limit_s=0.01)
+    with pytest.raises(UsageError, match="cannot be a baseline"):
+        save("main", Path(ended.value.where).name)
+
+
+def test_a_run_is_found_by_its_path(measured: Measured) -> None:
+    first = Path("results", measured()).resolve()
+    assert compared(str(first), measured())["code"] == 0
+
+
+def test_a_floor_is_learned_and_widens_what_is_the_same(convscope: Convscope, measured: Measured, suite: Path, stub: Stub) -> None:
+    first = measured()
+    assert compared(first, measured({"latency_s": 1.05e-3} | STEADY))["code"] == 1
+    ended = convscope("floor", suite, "--python", stub({"spread": 0.2}, name="machine"), "--json")
+    assert ended.code == 0
+    assert 0.05 < ended.json["floor"] < 1
+    found = compared(first, measured({"latency_s": 1.05e-3} | STEADY))
+    assert found["counts"] == {"same": 12}
+    assert any("widened" in note for note in found["notes"])
+
+
+def test_an_ab_is_judged_alone(measured: Measured, suite: Path, stub: Stub) -> None:
+    first = measured()
+    python = str(stub(STEADY))
+    pairs = api.ab(suite, base_python=python, head_python=python, quick=True).runs[0]["run_id"]
+    with pytest.raises(UsageError, match="both of its sides"):
+        compared(first, pairs)
+    with pytest.raises(UsageError, match="nothing to compare it with"):
+        api.compare(first)
