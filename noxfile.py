@@ -145,7 +145,7 @@ def agreement(session: nox.Session) -> None:
 
 @nox.session
 def calibrate(session: nox.Session) -> None:
-    """How far a figure may be believed on this machine, ours and others': `nox -s calibrate -- --processes 5` (20 take an hour)."""
+    """How far a figure may be believed on this machine, ours and others': `nox -s calibrate -- --processes 5` (20 take 80 minutes)."""
     install(session, ".", groups=("calibrate",))
     session.run("python", "benchmarks/calibrate.py", *session.posargs)
 

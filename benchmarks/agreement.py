@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.utils.benchmark import Timer
@@ -54,7 +55,7 @@ def ratios(case: Case, block_s: float) -> list[float]:
     return found
 
 
-def in_child(work: Callable[..., list[float]], *arguments: object) -> list[float]:
+def in_child(work: Callable[..., list[Any]], *arguments: object) -> list[Any]:
     """What `work` finds in a forked process, so that no heap is inherited."""
     read, write = os.pipe()
     pid = os.fork()
@@ -63,7 +64,7 @@ def in_child(work: Callable[..., list[float]], *arguments: object) -> list[float
         os._exit(0)
     os.close(write)
     with os.fdopen(read) as pipe:
-        found: list[float] = json.load(pipe)
+        found: list[Any] = json.load(pipe)
     os.waitpid(pid, 0)
     return found
 

@@ -1,0 +1,75 @@
+"""Comparing two large runs, 100,000 visits against 100,000, takes under 10 s and 2 GiB.
+
+    python benchmarks/large.py
+
+The runs are made: 10,000 cases of ten visits each, 200 samples a visit, written as a run is. What is measured is the command, its start
+included. Exit code 1 where a bound is passed.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.arm import EMPTY_ROW
+from harness.case import Case, Setting
+from harness.problem import Problem
+from harness.record import case_columns
+from harness.results import MEASUREMENTS_FILE, VISITS_SCHEMA, RunFolder
+
+CASES, VISITS, SAMPLES = 10_000, 10, 200
+BOUND_S, BOUND_BYTES = 10.0, 2 * 2**30
+BEGAN = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def make(results: Path, run_id: str, slower: float) -> None:
+    """A run of one machine, all of it slower by a factor."""
+    random = np.random.default_rng(0)
+    header = {"run_id": run_id, "schema": 1, "suite": {"name": "large"}, "state": "complete", "quick": False, "devices": []}
+    header |= {"arms": {"main": {"environment_id": "e"}}, "environments": {"e": {"cpu": "made"}}}
+    RunFolder(results, header, []).close()
+    tables = []
+    for number in range(CASES):
+        case = Case(Problem("standard", in_channels=1 + number % 100, out_channels=1 + number // 100, size=56), Setting())
+        rows = [row(case, run_id, number, visit, slower * random.lognormal(0, 0.01, SAMPLES) * 1e-3) for visit in range(VISITS)]
+        tables.append(pa.Table.from_pylist(rows, VISITS_SCHEMA))
+    pq.write_table(pa.concat_tables(tables).unify_dictionaries(), results / run_id / MEASUREMENTS_FILE)
+
+
+def row(case: Case, run_id: str, number: int, visit: int, samples: np.ndarray) -> dict[str, Any]:
+    """One visit."""
+    ends = list(range(20, SAMPLES + 1, 20))
+    made = EMPTY_ROW | case_columns(case) | {"schema": 1, "run_id": run_id, "arm": "main", "environment_id": "e", "round": visit + 1}
+    made |= {"position": number, "started_at": BEGAN + timedelta(seconds=number), "process": f"{visit}-{number}", "status": "ok", "trust": "ok"}
+    made |= {"trust_reasons": [], "samples_s": samples.tolist(), "block_ends": ends, "calls_per_sample": 1, "turns": 0, "peak_bytes": 1000}
+    # what follows from samples takes longer than all else here, and only its figure is compared
+    return made | {"threads_used": 2, "device_name": "made", "latency_s": float(np.quantile(samples, 0.1)), "latency_low_s": 1e-3}
+
+
+def main() -> int:
+    """Make, compare, print."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder)
+        for run_id, slower in (("20260101T000000-base", 1.0), ("20260102T000000-head", 1.001)):
+            make(results, run_id, slower)
+        began = time.monotonic()
+        command = [sys.executable, "-m", "harness", "compare", "20260101T000000-base", "20260102T000000-head", "--json", "--results", folder]
+        done = subprocess.run(command, stdout=subprocess.PIPE)
+        took_s = time.monotonic() - began
+    peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    print(f"{CASES * VISITS:,} against {CASES * VISITS:,} visits: exit {done.returncode}, {took_s:.1f} s, {peak_bytes / 2**30:.2f} GiB")
+    return int(done.returncode != 0 or took_s > BOUND_S or peak_bytes > BOUND_BYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
