@@ -1,10 +1,10 @@
 """Is a sample of n calls n times a call? And what does the loop itself cost?
 
 Every case of calibration.toml with a call of over 100 us, in processes of its own: sweeps of one sample each of 1, 2, 4 ... 64 calls, in
-random order. Reference probes stand between the sweeps, each settled first; those between quiet ones count, as a visit does. Of each process's counted sweeps
-the time is regressed on the calls with weights 1 / calls (means are linear, medians of skewed samples are not). Rounds go on until every
-case has 60 counted sweeps in three processes or more, ten minutes at most. Asserted: the intercept, the median of the processes, is under
-1 % of a call, and a call that does nothing costs under 0.3 us, loop included.
+random order. Reference probes stand between the sweeps, each settled first; those between quiet ones count, as a visit does. Of each
+process's counted sweeps the time is regressed on the calls with weights 1 / calls (means are linear, medians of skewed samples are not).
+Rounds go on until every case has 60 counted sweeps in three processes or more, ten minutes at most. Asserted: the intercept, the median
+of the processes, is under 1 % of a call, and a call that does nothing costs under 0.3 us, loop included.
 """
 
 from __future__ import annotations
