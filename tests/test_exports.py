@@ -10,19 +10,21 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from harness import load_results
+from harness import api, load_results
+from harness.errors import CasesFailed
 from tests.conftest import Convscope, Stub, environment
 
 STEADY = {"spread": 0.001}
 
 
 @pytest.fixture
-def regressed(convscope: Convscope, suite: Path, stub: Stub) -> None:
+def regressed(suite: Path, stub: Stub, own_folder: Path) -> None:
     """An A/B in which one kind is slower and another crashes."""
     slow = {"match": {"kind": "depthwise"}, "latency_s": 1.1e-3} | STEADY
     fatal = {"match": {"kind": "pointwise"}, "fault": "crash"}
-    ended = convscope("ab", suite, "--base-python", stub(STEADY, name="base"), "--head-python", stub(slow, fatal, STEADY, name="head"))
-    assert ended.code == 1
+    base, head = stub(STEADY, name="base"), stub(slow, fatal, STEADY, name="head")
+    with pytest.raises(CasesFailed):
+        api.ab(suite, base_python=str(base), head_python=str(head))
 
 
 @pytest.mark.usefixtures("regressed")

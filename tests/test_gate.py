@@ -53,7 +53,7 @@ def test_one_tolerance_for_all_leaves_other_metrics_alone() -> None:
 @pytest.mark.parametrize(
     ("stated", "said"),
     [
-        ({"tolerence": {}}, "tolerance"),
+        ({"tolerances": {}}, "unknown key"),
         ({"tolerance": {"latency": 0.02}}, "latency_s"),
         ({"tolerance": {"latency_s": 2}}, "0.02 stands for 2 %"),
         ({"tolerance": {"latency_s": -0.1}}, "0.02 stands for 2 %"),

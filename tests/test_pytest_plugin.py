@@ -43,7 +43,7 @@ def test_a_suite_is_a_test_a_case_measured_in_one_run(run_pytest: Any, suite: Pa
     assert len(loaded.visits) == 18
 
 
-@pytest.mark.parametrize("chosen", [("-k", "depthwise"), ("-m", "depthwise"), ("-k", "depthwise and float32")])
+@pytest.mark.parametrize("chosen", [("-m", "depthwise"), ("-k", "depthwise and float32")])
 def test_what_is_selected_is_measured_and_nothing_else(run_pytest: Any, suite: Path, tmp_path: Path, chosen: tuple[str, ...]) -> None:
     ended = run_pytest(suite, *chosen)
     assert "2 passed, 4 deselected" in ended.out
