@@ -26,7 +26,7 @@ import pandas as pd
 from harness.case import Case
 from harness.gate import MATCHED_BY, VERDICTS, Gate
 from harness.stats import RUN_SPREAD, student_t
-from harness.summary import is_valid
+from harness.summary import is_valid, makes_figure
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -308,7 +308,7 @@ def judge_runs(
     `floor`: log ratio by which identical code differs between runs here; it widens T. `asked`: the case_ids that each side was to measure.
     """
     sides = {side: visits.assign(match_id=visits["descriptor"]) for side, visits in zip(SIDES, (base, head), strict=True)}
-    figures = {side: _figures(visits) for side, visits in sides.items()}
+    figures = {side: visits[makes_figure(visits, ["match_id"])] for side, visits in sides.items()}
     cases = _cases(sides["base"], sides["head"], asked).assign(**{f"{side}_s": _latencies(figures[side]) for side in SIDES})
     for side in SIDES:  # a run has a figure for what failed after its valid visits
         cases[f"{side}_failure"] = cases[f"{side}_failure"].where(cases[f"{side}_s"].isna(), None)
@@ -323,14 +323,6 @@ def judge_runs(
 def _each(function: np.ufunc, values: pd.Series[float]) -> pd.Series[float]:
     """A function of numpy's on each value."""
     return pd.Series(function(values.to_numpy(dtype=float)), index=values.index)
-
-
-def _figures(visits: pd.DataFrame) -> pd.DataFrame:
-    """The visits that make figures: valid, and beside quiet probes where a case has three of those."""
-    valid = visits[is_valid(visits)]
-    quiet = ~valid["trust_reasons"].map(lambda reasons: reasons is not None and "neighbours" in reasons).astype(bool)
-    enough = quiet.groupby(valid["match_id"]).transform("sum") >= FEWEST
-    return valid[quiet | ~enough]
 
 
 def _latencies(visits: pd.DataFrame) -> pd.Series[float]:

@@ -36,7 +36,8 @@ WORST_FIRST = ("invalid", "noisy", "unknown", "ok")
 
 def summarize(visits: pd.DataFrame) -> pd.DataFrame:
     """The summary of a frame of visits: `KEYS`, latency with interval, trust, counts, medians of what was seen, facts; as they first appear."""
-    rows = [dict(zip(KEYS, keys, strict=True)) | _case_row(group) for keys, group in _groups(visits)]
+    figures = makes_figure(visits, KEYS)
+    rows = [dict(zip(KEYS, keys, strict=True)) | _case_row(group, group[figures[group.index]]) for keys, group in _groups(visits)]
     if not rows:
         return pd.DataFrame(columns=[*KEYS, *COMPUTED, *MEDIANS, *FACTS])
     facts = visits.groupby(KEYS, sort=False)[FACTS].first()
@@ -66,14 +67,22 @@ def is_valid(visits: pd.DataFrame) -> pd.Series[bool]:
     return (visits["status"] == "ok") & (visits["trust"] != "invalid")
 
 
+def makes_figure(visits: pd.DataFrame, by: list[str]) -> pd.Series[bool]:
+    """Which visits make the figure of their group: valid ones beside quiet probes where three processes or more had those, else all valid ones."""
+    valid = is_valid(visits)
+    beside = visits["trust_reasons"].map(lambda reasons: reasons is not None and "neighbours" in reasons).astype(bool)
+    quiet = valid & ~beside
+    processes = visits["process"].where(quiet).groupby([visits[name] for name in by]).transform("nunique")
+    return valid & (quiet | (processes < FEWEST_VISITS))
+
+
 def _groups(visits: pd.DataFrame) -> list[tuple[tuple[Hashable, ...], pd.DataFrame]]:
     return [(keys, group) for keys, group in visits.groupby(KEYS, sort=False)]
 
 
-def _case_row(group: pd.DataFrame) -> dict[str, Any]:
+def _case_row(group: pd.DataFrame, used: pd.DataFrame) -> dict[str, Any]:
     valid = group[is_valid(group)]
     failed = group[~group["status"].isin(["ok"])]
-    used = _quiet(valid)
     modes = two_modes(used["latency_s"].tolist())
     trust = next((word for word in WORST_FIRST if (used["trust"] == word).any()), "invalid")
     row: dict[str, Any] = {
@@ -95,12 +104,6 @@ def _case_row(group: pd.DataFrame) -> dict[str, Any]:
         "between_cv": spread_between(used["latency_s"].tolist()),
     }
     return row
-
-
-def _quiet(valid: pd.DataFrame) -> pd.DataFrame:
-    """The visits that make the figure: those beside quiet probes where three processes or more had them, else all."""
-    quiet = valid[~valid["trust_reasons"].map(lambda reasons: reasons is not None and "neighbours" in reasons).astype(bool)]
-    return quiet if quiet["process"].nunique() >= FEWEST_VISITS else valid
 
 
 def _reasons(group: pd.DataFrame) -> set[str]:

@@ -229,7 +229,13 @@ def test_more_memory_is_a_regression_and_other_macs_cannot_be_compared() -> None
 def runs_of(*factors: float, kinds: tuple[str, ...] = ("depthwise",), spread: float = 0.002) -> list[pd.DataFrame]:
     random = np.random.default_rng(1)
     return [
-        pd.DataFrame([visit("main", case(kind), None, [1e-3 * factor * exp(random.normal(0, spread))] * 3) for kind in kinds for _ in range(5)])
+        pd.DataFrame(
+            [
+                visit("main", case(kind), None, [1e-3 * factor * exp(random.normal(0, spread))] * 3, process=f"p{i}")
+                for kind in kinds
+                for i in range(5)
+            ]
+        )
         for factor in factors
     ]
 
@@ -254,6 +260,7 @@ def test_the_latencies_shown_are_those_that_were_judged() -> None:
     noisy["trust_reasons"] = [["neighbours"]] * 2
     row = latency(judging.judge_runs(base, pd.concat([head, noisy]), GATE))
     assert row["head"] / row["base"] == pytest.approx(row["ratio"])
+    assert row["head"] == pytest.approx(1e-3, rel=0.01), "not the noisy ones"
 
 
 def test_a_common_change_below_the_floor_is_none() -> None:
