@@ -35,7 +35,7 @@ def sweep(session: nox.Session) -> None:
     names, flags = split(session.posargs)
     for suite in names or ["quickstart"]:
         session.run("convscope", "run", suite, *flags, success_codes=[0, 4])
-        session.run("convscope", "report", "last")
+        session.run("convscope", "report", "last", *results_of(flags))
 
 
 @nox.session
@@ -47,9 +47,13 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests, against the installed package: `nox -s tests -- -k runner`."""
+    """The tests, against the installed package: `nox -s tests -- -k runner`. Those that measure for real have the machine to themselves."""
     install(session, ".", groups=("tests",))
-    session.run("pytest", *session.posargs)
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("pytest", "-n", "auto", "-m", "not torch and not browser")
+    session.run("pytest", "-m", "torch")
 
 
 @nox.session
@@ -86,12 +90,12 @@ def ab(session: nox.Session) -> None:
     if len(session.posargs) < 2:
         session.error("give two requirements, of the base and of the head: nox -s ab -- torch==2.12.0 torch==2.13.0 [SUITE] [FLAGS]")
     install(session, ".")
-    pythons = [environment_of(session, requirement) for requirement in session.posargs[:2]]
+    pythons = [environment_of(session, side, requirement) for side, requirement in zip(("base", "head"), session.posargs, strict=False)]
     names, flags = split(session.posargs[2:])
     sides = ["--base-python", pythons[0], "--head-python", pythons[1]]
     session.run("convscope", "ab", *(names or ["regression"]), *sides, *flags, success_codes=[0, 1, 3, 4])
-    session.run("convscope", "report", "last")
-    session.run("convscope", "compare", "last", "--only", "regressed")
+    session.run("convscope", "report", "last", *results_of(flags))
+    session.run("convscope", "compare", "last", "--only", "regressed", *results_of(flags))
 
 
 @nox.session
@@ -101,14 +105,14 @@ def regression(session: nox.Session) -> None:
     names, flags = split(session.posargs)
     name = (names or ["main"])[0]
     session.run("convscope", "run", "regression", *flags, success_codes=[0, 4])
-    session.run("convscope", "report", "last")
+    session.run("convscope", "report", "last", *results_of(flags))
     Path("reports").mkdir(exist_ok=True)
-    compared = ["convscope", "compare", name, "last"]
+    compared = ["convscope", "compare", name, "last", *results_of(flags)]
     for form, file in (("--md", "regression.md"), ("--junit", "regression.xml"), ("--json", "regression.json")):
         with (Path("reports") / file).open("w", encoding="utf-8") as out:
             session.run(*compared, "--create", form, stdout=out, success_codes=[0, 1, 3, 4])
     for form in ("pytest-benchmark", "smaller-is-better"):
-        session.run("convscope", "export", "last", "--to", form, "--out", f"reports/{form}.json")
+        session.run("convscope", "export", "last", "--to", form, "--out", f"reports/{form}.json", *results_of(flags))
     session.run(*compared)
 
 
@@ -124,7 +128,7 @@ def gate(session: nox.Session) -> None:
 def bare(session: nox.Session) -> None:
     """The worker in an environment that holds torch and nothing else."""
     install(session, ".")
-    session.run("convscope", "measure", "depthwise", "--in", "128", "--python", environment_of(session, "torch"))
+    session.run("convscope", "measure", "depthwise", "--in", "128", "--python", environment_of(session, "bare", "torch"))
 
 
 @nox.session
@@ -150,9 +154,9 @@ def calibrate(session: nox.Session) -> None:
     session.run("python", "benchmarks/calibrate.py", *session.posargs)
 
 
-def environment_of(session: nox.Session, requirement: str) -> str:
-    """The interpreter of an environment that holds one requirement and nothing of ours; made once."""
-    folder = Path(session.create_tmp()).resolve() / re.sub(r"[^\w.]+", "-", requirement)
+def environment_of(session: nox.Session, name: str, requirement: str) -> str:
+    """The interpreter of an environment of its own that holds one requirement and nothing of ours; made once."""
+    folder = Path(session.create_tmp()).resolve() / re.sub(r"[^\w.]+", "-", f"{name}-{requirement}")
     made = folder / "made"
     if not made.exists():
         session.run("python", "-m", "venv", "--clear", str(folder))
@@ -166,6 +170,12 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Names of suites, and the flags after them."""
     first = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
     return arguments[:first], arguments[first:]
+
+
+def results_of(flags: list[str]) -> list[str]:
+    """The flag that names the folder of runs, for the commands after the one that measured."""
+    at = flags.index("--results") if "--results" in flags else len(flags)
+    return flags[at : at + 2]
 
 
 def axe(session: nox.Session) -> dict[str, str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness import api, judging
+from harness import api, effects
 from harness.errors import CasesFailed
 from harness.gate import Gate
 from harness.results import load_results
@@ -37,7 +37,7 @@ def campaign(suite: Suite, rounds: int, how: str, results: Path) -> pd.DataFrame
             visits = api.ab(many, how=how, results=results, watcher=progress).visits
         except CasesFailed as failed:
             visits = load_results(failed.where).visits
-    ratios = judging.pair_ratios(visits.assign(match_id=visits["descriptor"])).set_index("pair")
+    ratios = effects.pair_ratios(visits.assign(match_id=visits["descriptor"])).set_index("pair")
     facts = visits.groupby("pair")[["case_id", "kind", "round"]].first()
     medians = visits.pivot(index="pair", columns="arm", values="latency_median_s").add_suffix("_median_s")
     return ratios[["ratio"]].join(facts).join(medians).reset_index(drop=True)

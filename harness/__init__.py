@@ -4,7 +4,7 @@
 
     measure(Problem("depthwise", in_channels=128, size=56))
     sweep("quickstart", axes={"in_channels": (64, 128)}).summary
-    ab("regression", head_implementation="mykernels:depthwise"); compare("last").verdicts
+    ab("regression", head=Side(implementation="mykernels:depthwise")); compare("last").verdicts
 
 The names are loaded when they are first used: the measured interpreter imports this package too, and has neither pandas nor pyarrow.
 """
@@ -15,10 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.api import Measurement, ab, compare, measure, sweep
+    from harness.api import Measurement, Side, ab, measure, sweep
     from harness.case import Case, Setting
+    from harness.comparing import compare
+    from harness.comparison import Comparison
     from harness.errors import ConvscopeError
-    from harness.judging import Comparison
     from harness.problem import KINDS, Problem
     from harness.results import Results, load_results
 
@@ -32,6 +33,7 @@ __all__ = [
     "Problem",
     "Results",
     "Setting",
+    "Side",
     "ab",
     "compare",
     "load_results",
@@ -46,9 +48,10 @@ _HOMES = {
     "Setting": "case",
     "ConvscopeError": "errors",
     "Measurement": "api",
-    "Comparison": "judging",
+    "Comparison": "comparison",
+    "Side": "api",
     "ab": "api",
-    "compare": "api",
+    "compare": "comparing",
     "measure": "api",
     "sweep": "api",
     "Results": "results",

@@ -1,9 +1,10 @@
-"""The doors for Python: measure one case, or run a suite. The command line stands on the same functions.
+"""The doors for Python that measure: one case, a suite, two sides of a suite. The command line stands on the same functions.
 
 measure(Problem("depthwise", in_channels=128, size=56))        one case now, no file
 sweep("quickstart", axes={"in_channels": (64, 128)})           a suite, kept in results/
-ab("regression", base_python="old/bin/python")                 two interpreters or implementations, in pairs, kept in results/
-compare("last")                                                what came of it, as verdicts
+ab("regression", Side("old/bin/python"), Side())               two interpreters or implementations, in pairs, kept in results/
+
+What came of it, as verdicts: `comparing.compare`.
 """
 
 from __future__ import annotations
@@ -12,23 +13,24 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from math import expm1
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness import __version__, baselines, environments, judging, locks, machine, units
+from harness import __version__, baselines, locks, machine, units
 from harness.arm import Arm, Order, Watcher
 from harness.case import Case, Setting
-from harness.errors import CasesFailed, NoBaseline, NotComparable, Stopped, UsageError, nearest
-from harness.gate import ORDERS, Gate
+from harness.errors import CasesFailed, DeviceError, Stopped, UsageError, nearest
+from harness.gate import ORDERS
 from harness.pairs import PairedRun
 from harness.points import distinct_cases, expand, prepare, without_devices
 from harness.policy import Policy
 from harness.record import SCHEMA
-from harness.results import RUN_FILE, Results, RunFolder, as_json_values, find_run, load_results, new_run_id, run_folders
+from harness.results import Results, RunFolder, as_json_values, load_results, new_run_id
+from harness.roofline import placed
 from harness.runner import Run
 from harness.station import device_name, greet, require_devices
 from harness.summary import mark_neighbours, summarize
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
     from harness.axes import Value
     from harness.bridge import Hello
-    from harness.judging import Comparison
     from harness.pairs import Confirming
     from harness.points import Point
     from harness.problem import Problem
@@ -110,13 +111,15 @@ def measure(
     if setting.device == "cpu":
         cases.append(Case(problem, replace(setting, allocator="default" if setting.allocator == "retained" else "retained")))
     rows: list[dict[str, Any]] = []
+    ceilings: list[dict[str, Any]] = []
     device = device_name(setting.device, order.placement)
     with locks.hold([device], wait=wait, on_wait=watcher.waiting), greet(default_python() if python is None else python) as greeted:
         order = replace(order, quiet=machine.quiet(greeted.environment_id))
         require_devices(greeted.hello, [setting.device], order.placement)
-        Run(Arm("main", order, greeted, rows.append, watcher), cases).go()
+        Run(Arm("main", order, greeted, rows.append, watcher), cases, ceilings.extend).go()
+        ceilings = machine.best_ceilings(greeted.environment_id, ceilings)
     visits = mark_neighbours(pd.DataFrame(rows), {order.run_id: order.quiet})
-    summary = {row["case_id"]: as_json_values(row) for row in summarize(visits).to_dict("records")}
+    summary = {row["case_id"]: as_json_values(row) for row in placed(summarize(visits), {order.run_id: ceilings}).to_dict("records")}
     own = summary.pop(case.case_id)
     return Measurement(case, own, next(iter(summary.values()), None))
 
@@ -148,18 +151,31 @@ def sweep(
         cases = distinct_cases(points)
         folder = RunFolder(Path(results), _header(asked, order, {"main": (greeted, None)}, quick), points)
         watcher.started(folder.path)
-        run = Run(Arm("main", order, greeted, folder.add, watcher), cases)
+
+        def tell(ceilings: list[dict[str, Any]]) -> None:
+            folder.write_header(ceilings=machine.best_ceilings(greeted.environment_id, ceilings))
+
+        run = Run(Arm("main", order, greeted, folder.add, watcher), cases, tell)
         state = _driven(run, folder)
     return _ended(run, folder, state, cases)
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A side of an A/B: an interpreter (None: `default_python`), and what computes its cases there (None: as the suite says)."""
+
+    python: str | None = None
+    implementation: str | None = None
+
+
+HERE = Side()
+
+
 def ab(
     suite: str | Path | Suite = "",
+    base: Side = HERE,
+    head: Side = HERE,
     *,
-    base_python: str | None = None,
-    head_python: str | None = None,
-    base_implementation: str | None = None,
-    head_implementation: str | None = None,
     how: str = "turns",
     axes: Mapping[str, tuple[Value, ...]] | None = None,
     results: str | Path = "results",
@@ -168,36 +184,33 @@ def ab(
     wait: bool = True,
     watcher: Watcher = SILENT,
 ) -> Results:
-    """Measure a suite in two interpreters, or with two implementations, as pairs in one run; `compare` judges what came of it.
+    """Measure a suite on two sides, as pairs in one run; `comparing.compare` judges what came of it.
 
-    `how` is one of `gate.ORDERS`. Where one side's implementation is given, the other's is torch unless it is given too; where none is, both
-    have the suite's own. Raises what `sweep` raises.
+    `how` is one of `gate.ORDERS`. Where one side names an implementation, the other's is torch unless it names one too. Raises what `sweep`
+    raises.
     """
     if how not in ORDERS:
         raise UsageError(f"{how!r} is no order", where="how", hint=nearest(how, ORDERS))
-    axes = dict(axes or {})
-    implementations = base_implementation, head_implementation
-    if any(implementations):
+    axes, sides = dict(axes or {}), {"base": base, "head": head}
+    if base.implementation or head.implementation:
         if "implementation" in axes:
             raise UsageError("is given twice", where="implementation", hint="Give it for base and head, or as an axis of both.")
-        implementations = base_implementation or "torch", head_implementation or "torch"
-        axes["implementation"] = (implementations[0],)
+        sides = {name: replace(side, implementation=side.implementation or "torch") for name, side in sides.items()}
+        axes["implementation"] = (sides["base"].implementation or "torch",)
     asked = prepare(suite, axes, quick=quick, time_limit_s=time_limit_s)
     points = expand(asked)
     order = _order(asked)
-    pythons = [python or default_python() for python in (base_python, head_python)]
-    with locks.hold(_devices(points, order), wait=wait, on_wait=watcher.waiting), greet(pythons[0]) as base, greet(pythons[1]) as head:
-        order = replace(order, quiet=machine.quiet(base.environment_id))
-        for greeted in (base, head):
-            points = _present(asked, points, greeted.hello, named="device" in axes)
+    with locks.hold(_devices(points, order), wait=wait, on_wait=watcher.waiting), ExitStack() as stack:
+        greeted = {name: stack.enter_context(greet(side.python or default_python())) for name, side in sides.items()}
+        order = replace(order, quiet=machine.quiet(greeted["base"].environment_id))
+        _require_alike({name: one.hello.device_types for name, one in greeted.items()}, points)
+        for one in greeted.values():
+            points = _present(asked, points, one.hello, named="device" in axes)
         cases = distinct_cases(points)
-        header = _header(asked, order, {"base": (base, implementations[0]), "head": (head, implementations[1])}, quick)
+        header = _header(asked, order, {name: (greeted[name], side.implementation) for name, side in sides.items()}, quick)
         folder = RunFolder(Path(results), header | {"order": how, "confirming": None}, points)
         watcher.started(folder.path)
-        arms = [
-            Arm(name, order, greeted, folder.add, watcher, implementation)
-            for name, greeted, implementation in zip(("base", "head"), (base, head), implementations, strict=True)
-        ]
+        arms = [Arm(name, order, greeted[name], folder.add, watcher, side.implementation) for name, side in sides.items()]
 
         def tell(confirming: Confirming) -> None:
             folder.write_header(confirming=asdict(confirming))
@@ -205,129 +218,6 @@ def ab(
         run = PairedRun(arms[0], arms[1], cases, asked.gate, how, quick=quick, tell=tell)
         state = _driven(run, folder)
     return _ended(run, folder, state, cases)
-
-
-def compare(
-    base: str | Path,
-    head: str | Path | None = None,
-    *,
-    results: str | Path = "results",
-    tolerance: float | None = None,
-    metric: str | None = None,
-    create: bool = False,
-) -> Comparison:
-    """Judge the arms of one A/B run (`base` alone), or a run against another or against a baseline's name.
-
-    The gate is that of the head's suite; `tolerance` replaces its latency's, `metric` leaves the others out. With `create`, a run that no
-    baseline fits becomes it, and is compared with itself. Raises NotComparable by the name of the fields that differ, UsageError, StorageError.
-    """
-    folder = Path(results)
-    own = load_results(base, results=folder) if head is None else load_results(head, results=folder, samples=False)
-    gate = _gate(own) if tolerance is None else _gate(own).with_latency(tolerance)
-    if head is None:
-        return _narrowed(judge(own, gate), metric)
-    for run in (own, known := _known(str(base), str(head), own, folder, create=create)):
-        if run.arms != {"main"}:
-            raise UsageError("is an A/B, which holds both of its sides", where=run.runs[0]["run_id"], hint="Give it alone: convscope compare RUN")
-    return _narrowed(_judged_runs(known, own, gate), metric)
-
-
-def _gate(run: Results) -> Gate:
-    return Gate.from_json(run.runs[0].get("gate") or {})
-
-
-def _known(name: str, head_name: str, head: Results, folder: Path, *, create: bool) -> Results:
-    """What a run is compared with: a baseline of this name where there is one, else a run. With `create`, the run itself where nothing fits."""
-    if not baselines.exists(name, folder):
-        begins_so = [path for path in run_folders(folder) if path.name.startswith(name)]
-        if name == "last" or (Path(name) / RUN_FILE).is_file() or (name and begins_so):
-            return load_results(name, results=folder, samples=False)
-    try:
-        return baselines.fitting(name, head, folder)
-    except (NotComparable, NoBaseline):
-        if not create:
-            raise
-        baselines.save(name, head, find_run(head_name, folder), folder)
-        return head
-
-
-def judge(run: Results, gate: Gate | None = None) -> Comparison:
-    """Judge the two arms of one A/B run, by its suite's gate unless another is given. Raises UsageError for a run of one arm."""
-    header = run.runs[0]
-    if run.arms != {"base", "head"}:
-        hint = "Give a base before it: convscope compare BASE HEAD"
-        raise UsageError("has one arm, and nothing to compare it with", where=header["run_id"], hint=hint)
-    short = run.visits["case_id"].isin((header.get("confirming") or {}).get("short", ()))
-    manner = judging.Manner(
-        quick=header["quick"], timed_out=header["state"] != "complete", short=judging.match_ids(run.visits)[short].unique().tolist()
-    )
-    arms, how = header["arms"], header.get("order", "turns")
-    notes = [] if how == "turns" else [f"The arms were measured in the order {how}, not in turns: their figures differ more so."]
-    if how == "turns" and (apart := run.visits.loc[run.visits["turns"] == 0, "pair"].nunique()):
-        notes = [f"{apart} pairs did not take turns, since the device does not hold both arms: their figures differ more so."]
-    names = [f"{arm} ({arms[arm]['implementation']})" if arms[arm].get("implementation") else arm for arm in judging.SIDES]
-    return replace(
-        judging.judge_pairs(run.visits, gate or _gate(run), manner),
-        names=(names[0], names[1]),
-        differences=environments.informative(*(environments.facts(header, arm) for arm in judging.SIDES)),
-        notes=notes,
-    )
-
-
-def _judged_runs(base: Results, head: Results, gate: Gate) -> Comparison:
-    headers = base.runs[0], head.runs[0]
-    apart = environments.differing(*(environments.likeness(header, "main") for header in headers))
-    apart |= _differing_by_case(base.visits, head.visits)
-    if apart:
-        raise NotComparable(f"were not measured alike: {environments.in_words(apart)}", where=f"{headers[0]['run_id']} and {headers[1]['run_id']}")
-    judged = judging.judge_runs(
-        base.visits,
-        head.visits,
-        gate,
-        floor=(floor := baselines.known_floor(head)) or 0.0,
-        asked={side: set(run.points["case_id"].dropna()) for side, run in zip(judging.SIDES, (base, head), strict=True)},
-        quick=headers[0]["quick"] or headers[1]["quick"],
-    )
-    return replace(
-        judged,
-        names=(headers[0]["run_id"], headers[1]["run_id"]),
-        differences=environments.informative(*(environments.facts(header, "main") for header in headers)),
-        notes=[_how_apart(headers, floor)],
-    )
-
-
-def _how_apart(headers: tuple[dict[str, Any], dict[str, Any]], floor: float | None) -> str:
-    """What is to be said of two runs that were measured one after the other."""
-    if headers[0]["run_id"] == headers[1]["run_id"]:
-        return "The run is its own baseline: there was none that fits, or it was named twice."
-    if floor is None:
-        known = f"How far identical code differs between runs here is not known: convscope floor {headers[1]['suite']['name']}."
-    else:
-        known = f"The tolerance is widened by the {units.percent(expm1(floor))} by which identical code differs between runs here."
-    return f"The two were measured apart. {known} `convscope ab` tells smaller differences."
-
-
-def _differing_by_case(base: pd.DataFrame, head: pd.DataFrame) -> environments.Differences:
-    """Of the cases that both have, the first whose threads or device differ."""
-    names = ["threads_used", "device_name"]
-    one, other = (visits[visits["status"] == "ok"].groupby("case_id")[names].first() for visits in (base, head))
-    both = one.merge(other, left_index=True, right_index=True, suffixes=("_base", "_head"))
-    found = {}
-    for name in names:
-        pair = both[[f"{name}_base", f"{name}_head"]].dropna()
-        unlike = pair[pair.iloc[:, 0] != pair.iloc[:, 1]]
-        if len(unlike):
-            found[name] = (unlike.iloc[0, 0], unlike.iloc[0, 1])
-    return found
-
-
-def _narrowed(comparison: Comparison, metric: str | None) -> Comparison:
-    """One metric alone; a case that has no figure to judge stays whatever the metric."""
-    if metric is None:
-        return comparison
-    rows = comparison.verdicts
-    kept = rows[(rows["metric"] == metric) | rows["verdict"].isin(["not comparable", "missing", "new"])]
-    return replace(comparison, verdicts=kept, common=comparison.common if metric == "latency_s" else None)
 
 
 def floor(
@@ -340,7 +230,14 @@ def floor(
     watcher: Watcher = SILENT,
 ) -> float:
     """Run a suite several times and learn how far identical code differs between runs on this machine: a log ratio, kept in the user's cache."""
-    found = [sweep(suite, results=results, python=python, wait=wait, watcher=watcher) for _ in range(runs)]
+
+    def once() -> Results:
+        try:
+            return sweep(suite, results=results, python=python, wait=wait, watcher=watcher)
+        except CasesFailed as failed:
+            return load_results(failed.where)  # the other cases tell what they tell
+
+    found = [once() for _ in range(runs)]
     measured = baselines.floor_between([run.summary for run in found])
     baselines.keep_floor(found[-1], measured)
     return measured
@@ -395,6 +292,14 @@ def _present(suite: Suite, points: list[Point], hello: Hello, *, named: bool) ->
         require_devices(hello, asked, suite.placement)
     require_devices(hello, asked & hello.device_types, suite.placement)
     return without_devices(points, hello.device_types)
+
+
+def _require_alike(present: dict[str, set[str]], points: list[Point]) -> None:
+    """Raises DeviceError for a device that is asked for and that one side alone has: what it lost would go unnoticed."""
+    asked = {case.setting.device for case in distinct_cases(points)}
+    for kind in sorted(asked & (present["base"] ^ present["head"])):
+        side = "head" if kind in present["base"] else "base"
+        raise DeviceError(f"{kind} is not there for {side}", where="device", hint="Give an interpreter that has it, or the others: -a device=cpu.")
 
 
 def _header(suite: Suite, order: Order, arms: Mapping[str, tuple[Greeted, str | None]], quick: bool) -> dict[str, Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 SURVEY_LIMIT_S = 60.0  # beyond a visit's limit: the survey traces, profiles and checks besides
+CEILINGS_LIMIT_S = 120.0  # large products on one slow core in a dtype that it emulates
 EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
 
@@ -75,6 +76,23 @@ class Arm:
         """A request for a case, with a number of its own."""
         self._requests += 1
         return {"do": what, "id": self._requests, "case": self.own(case).as_message(), **more}
+
+    def ceilings(self, cases: Sequence[Case]) -> list[Row]:
+        """The roofs of each device, for each number of threads and the dtypes that cases ask for: before the survey, in the worker that was
+        greeted. What cannot be measured is left out."""
+        found = []
+        for device, mine in by_device(cases, self.order.placement):
+            dtypes: dict[str, set[str]] = defaultdict(set)
+            for case in mine:
+                dtypes[case.setting.threads].add(case.setting.dtype)
+            with self.station(device, self.greeted.worker if device == "cpu" else None) as station:
+                for threads, wanted in sorted(dtypes.items()):
+                    self._requests += 1
+                    request = {"do": "ceilings", "id": self._requests, "threads": threads, "dtypes": sorted(wanted)}
+                    answer = station.ask(request, CEILINGS_LIMIT_S)
+                    if answer["status"] == "ok":
+                        found.append(answer["values"])
+        return found
 
     def survey(self, cases: Sequence[Case], may_go_on: Callable[[Case], bool]) -> None:
         """The facts of every case, before any timing, in the worker that was greeted; it ends here. Without facts a case is measured all the same."""

@@ -9,7 +9,6 @@ In: results. Out: the baseline that fits a run, or an error that names the field
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import shutil
 from itertools import combinations
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from platformdirs import user_cache_path
 
+from harness import machine
 from harness.environments import differing, facts, in_words, informative, likeness
 from harness.errors import NoBaseline, NotComparable, StorageError, UsageError, nearest
 from harness.results import RUN_FILE, Results, load_results, read_header
@@ -40,8 +39,12 @@ def save(name: str, run: Results, folder: Path, results: Path) -> Path:
     if faults:
         raise UsageError(f"cannot be a baseline: {'; '.join(faults)}", where=run.runs[0]["run_id"], hint="Measure it anew on a quiet machine.")
     target = results / FOLDER / name / folder.resolve().name
+    partial = target.with_name(f".{target.name}.partial")  # a hidden one is never taken for a baseline
     try:
-        shutil.copytree(folder, target, dirs_exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(folder, partial)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
     except OSError as error:
         raise StorageError(f"cannot be written: {error.strerror or error}", where=str(target), hint="Name another folder with --results.") from None
     return target
@@ -88,8 +91,9 @@ def exists(name: str, results: Path) -> bool:
     return is_name(name) and bool(_kept(results, name))
 
 
-def fitting(name: str, head: Results, results: Path) -> Results:
+def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False) -> Results:
     """The baseline of a name whose environment is like the run's; of several, one of the same suite that differs least in what informs, the latest.
+    With `same_suite` no other fits.
 
     Raises NoBaseline where there is no such name, NotComparable where none fits.
     """
@@ -102,6 +106,9 @@ def fitting(name: str, head: Results, results: Path) -> Results:
         raise NoBaseline("there is no such baseline and no such run", where=name, hint=f"{known} To make it: {make}")
     headers = {path: read_header(path) for path in paths}
     apart = {path: differing(likeness(known, "main"), likeness(header, "main")) for path, known in headers.items()}
+    if same_suite:
+        for path, other in headers.items():
+            apart[path] |= differing({"suite": other["suite"]["name"]}, {"suite": header["suite"]["name"]})
     fit = [path for path in paths if not apart[path]]
     if not fit:
         closest = min(paths, key=lambda path: len(apart[path]))
@@ -117,43 +124,31 @@ def fitting(name: str, head: Results, results: Path) -> Results:
 
 def _kept(results: Path, name: str) -> list[Path]:
     """The folders under a name, oldest first."""
-    return sorted(path.parent for path in (results / FOLDER).glob(f"{name}/*/{RUN_FILE}"))
+    return sorted(path.parent for path in (results / FOLDER).glob(f"{name}/[!.]*/{RUN_FILE}"))
 
 
 def floor_between(summaries: Sequence[pd.DataFrame]) -> float:
-    """The 95th percentile of |log ratio| of cases, over all pairs of runs of identical code."""
+    """The 95th percentile of |log ratio| of cases, over all pairs of runs of identical code. Raises UsageError where no case has two figures."""
     logs = [np.log(summary.set_index("case_id")["latency_s"].dropna()) for summary in summaries]
     apart = [(one - other).abs().dropna() for one, other in combinations(logs, 2)]
-    return float(pd.concat(apart).quantile(FLOOR_SHARE))
+    found = pd.concat(apart)
+    if found.empty:
+        raise UsageError("no case has a figure in two of the runs", where="floor", hint="convscope report last says why.")
+    return float(found.quantile(FLOOR_SHARE))
 
 
 def keep_floor(run: Results, floor: float) -> None:
     """Remember the floor of a run's machine; where the cache cannot be written it is not remembered."""
-    known = _floors() | {_key(run): floor}
-    with contextlib.suppress(OSError):
-        _floors_path().parent.mkdir(parents=True, exist_ok=True)
-        partial = _floors_path().with_suffix(".partial")
-        partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        partial.replace(_floors_path())
+    machine.remember("floors", machine.remembered("floors") | {_key(run): floor})
 
 
 def known_floor(run: Results) -> float | None:
     """The log ratio by which identical code differs between runs on a run's machine; None where it was not measured."""
-    return _floors().get(_key(run))
+    known = machine.remembered("floors").get(_key(run))
+    return known if isinstance(known, float) else None
 
 
 def _key(run: Results) -> str:
     header = run.runs[0]
     devices = sorted(map(str, run.visits["device_name"].dropna().unique()))
     return " ".join([*map(str, likeness(header, next(iter(header["arms"]))).values()), *devices])
-
-
-def _floors_path() -> Path:
-    return user_cache_path("convscope", appauthor=False) / "floors.json"
-
-
-def _floors() -> dict[str, float]:
-    try:
-        return {str(key): float(value) for key, value in json.loads(_floors_path().read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness import __version__, cli_compare
+from harness import __version__, cli_compare, cli_layers
 from harness.errors import CasesFailed, ConvscopeError, Stopped, StorageError, UsageError, nearest
 from harness.options import (
     axes_option,
@@ -108,7 +108,7 @@ def main() -> None:
     """
 
 
-for command in (cli_compare.ab, cli_compare.compare, cli_compare.baseline, cli_compare.floor, cli_compare.export):
+for command in (cli_compare.ab, cli_compare.compare, cli_compare.baseline, cli_compare.floor, cli_compare.export, cli_layers.trace):
     main.add_command(command)
 
 

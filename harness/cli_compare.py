@@ -23,13 +23,14 @@ from harness.options import (
     suite_argument,
     time_limit_option,
     wait_option,
+    write,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.axes import Value
-    from harness.judging import Comparison
+    from harness.comparison import Comparison
 
 
 class Share(click.ParamType[float]):
@@ -94,21 +95,21 @@ def ab(
     Examples:  convscope ab regression --base-python old/bin/python --head-python new/bin/python
                convscope ab regression --head-implementation mykernels:depthwise -a kind=depthwise
     """
-    from harness import api, terminal
+    from harness import api, comparing, terminal
 
-    sides = {(asked[f"{side}_python"] or api.default_python(), asked[f"{side}_implementation"] or "torch") for side in ("base", "head")}
-    if len(sides) == 1:
+    base, head = (api.Side(asked.pop(f"{side}_python"), asked.pop(f"{side}_implementation")) for side in ("base", "head"))
+    if len({(side.python or api.default_python(), side.implementation or "torch") for side in (base, head)}) == 1:
         raise UsageError("base and head are the same", where="ab", hint="Give --head-python PATH, or --head-implementation module:attribute.")
     politely_stopped()
     with terminal.RunProgress() as progress:
         progress.say_machine()
         try:
-            api.ab(suite, axes=dict(axes), results=results, watcher=progress, **asked)
+            api.ab(suite, base, head, axes=dict(axes), results=results, watcher=progress, **asked)
         except CasesFailed as error:
             progress.say(str(error))
     assert progress.run is not None
     progress.say(f"Kept in {progress.run}.")
-    _show(api.compare(progress.run, results=results), only, "json" if as_json else form)
+    _show(comparing.compare(progress.run, results=results), only, "json" if as_json else form)
 
 
 @click.command()
@@ -129,9 +130,9 @@ def compare(base: str, head: str | None, results: Path, only: str | None, form: 
                convscope compare main last --create --md
                convscope compare last --tolerance 3% --only regressed
     """
-    from harness import api
+    from harness import comparing
 
-    _show(api.compare(base, head, results=results, **asked), only, "json" if as_json else form)
+    _show(comparing.compare(base, head, results=results, **asked), only, "json" if as_json else form)
 
 
 def _show(comparison: Comparison, only: str | None, form: str | None) -> None:
@@ -267,7 +268,6 @@ def export(run: str, form: str, out: Path | None, results: Path) -> None:
     Examples:  convscope export last --to pytest-benchmark --out bench.json
                convscope export last --to smaller-is-better
     """
-    from harness.errors import StorageError
     from harness.exports import pytest_benchmark, smaller_is_better
     from harness.results import load_results
 
@@ -278,9 +278,5 @@ def export(run: str, form: str, out: Path | None, results: Path) -> None:
     if out is None:
         print(text, end="")
         return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror}", where=str(out), hint="Name another file with --out.") from None
+    write(out, text)
     print(f"Written to {out}.", file=sys.stderr)

@@ -40,7 +40,7 @@ class Override:
 class Gate:
     """When a difference counts. Raises UsageError for what cannot be meant."""
 
-    confirm_pairs: tuple[int, int] = (6, 20)
+    confirm_pairs: tuple[int, int] = (8, 20)
     inconclusive: str = "pass"
     tolerance: Mapping[str, float] = field(default_factory=dict)
     overrides: tuple[Override, ...] = ()

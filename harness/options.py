@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harness.errors import StorageError
 from harness.problem import KINDS
 
 if TYPE_CHECKING:
@@ -48,6 +49,15 @@ def politely_stopped() -> None:
     """SIGTERM and SIGINT both end a run as Ctrl-C does, also where a shell in the background left SIGINT ignored."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+
+
+def write(out: Path, text: str) -> None:
+    """Write a file that was named with --out, and the folders above it. Raises StorageError."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(out), hint="Name another file with --out.") from None
 
 
 suite_argument = click.argument("suite", required=False, default="", shell_complete=complete_suites)

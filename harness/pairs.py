@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from math import log1p
@@ -21,8 +22,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness import judging
 from harness.arm import by_device
+from harness.comparison import judge_pairs
+from harness.effects import match_ids, pair_ratios, paired_effects
+from harness.judging import planned
 from harness.runner import GRACE_S, MOST_REPEATS, SURVEY_S, guess_s, timed_s
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from harness.station import Station
 
 SCREENING_PAIRS = 5
+START_S = 2.0  # of the two workers of a round: what they took on two quiet cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +59,28 @@ def screening_pairs(policy: Policy, *, quick: bool) -> int:
 def estimate_s(policy: Policy, cases: Sequence[Case], *, quick: bool) -> float:
     """Surveys and screening, in seconds, from guesses of each call; confirming comes on top."""
     pairs = screening_pairs(policy, quick=quick)
-    return sum(2 * SURVEY_S + pairs * policy.pair_estimate_s(guess_s(case)) for case in cases)
+    return pairs * START_S + sum(2 * SURVEY_S + pairs * policy.pair_estimate_s(guess_s(case)) for case in cases)
 
 
-def plan_confirming(visits: pd.DataFrame, gate: Gate, pair_s: Callable[[str], float], left_s: float | None) -> Confirming:
+def plan_confirming(visits: pd.DataFrame, gate: Gate, pair_s: Callable[[str], float], start_s: float, left_s: float | None) -> Confirming:
     """Who gets how many fresh pairs, from the screening: worst first, until `left_s` seconds are spoken for (None: no limit).
 
-    `pair_s`: what a pair of a case_id takes, in seconds.
+    `pair_s`: what a pair of a case_id takes, in seconds; `start_s`: what the two workers of a round take to come up.
     """
-    found = judging.judge_pairs(visits, gate).verdicts
+    found = judge_pairs(visits, gate).verdicts
     undecided = found[(found["metric"] == "latency_s") & (found["verdict"] == "inconclusive") & (found["stage"] == "screen")]
     undecided = undecided.sort_values("p_slower").set_index("match_id")
-    effects = judging.paired_effects(judging.pair_ratios(visits.assign(match_id=judging.match_ids(visits))))
-    wanted = judging.planned(effects.loc[undecided.index], undecided["tolerance"].map(log1p), gate)
+    effects = paired_effects(pair_ratios(visits.assign(match_id=match_ids(visits))))
+    wanted = planned(effects.loc[undecided.index], undecided["tolerance"].map(log1p), gate)
     pairs: dict[str, int] = {}
-    short, left = [], []
+    short, left, rounds = [], [], 0
     for identity, count, cut in zip(undecided["case_id"], wanted["pairs"], wanted["short"], strict=True):
-        takes_s = count * pair_s(identity)
+        takes_s = count * pair_s(identity) + max(count - rounds, 0) * start_s
         if left_s is not None and takes_s > left_s:
             left.append(identity)
             continue
         left_s = left_s if left_s is None else left_s - takes_s
-        pairs[identity] = int(count)
+        rounds, pairs[identity] = max(rounds, count), int(count)
         short += [identity] * bool(cut)
     return Confirming(pairs, short, left)
 
@@ -91,7 +95,9 @@ class PairedRun:
         self.policy = self.order.policy
         self.rows: list[Row] = []
         self.pair_s = {case.case_id: self.policy.pair_estimate_s(guess_s(case)) for case in self.cases}
-        self._timed: set[str] = set()  # cases whose pair_s was seen
+        self._spent_s: defaultdict[str, float] = defaultdict(float)  # by case_id, on all of its pairs ...
+        self._counted: Counter[str] = Counter()  # ... of which so many count
+        self._start_s = 0.0  # what the two workers of a round took to come up
         self.apart: set[str] = set()  # cases whose two arms do not fit the device together
         self.confirming = Confirming({}, [], [])
         self.stage = "screen"
@@ -131,9 +137,13 @@ class PairedRun:
     def _plan(self) -> Confirming:
         """The plan, by the case_ids of the cases as asked: an arm's own may differ by its implementation."""
         asked = {arm.own(case).case_id: case.case_id for arm in self.arms.values() for case in self.cases}
-        plan = plan_confirming(pd.DataFrame(self.rows), self.gate, lambda identity: self.pair_s[asked[identity]], self._left_s())
+        plan = plan_confirming(pd.DataFrame(self.rows), self.gate, lambda identity: self._costs_s(asked[identity]), self._start_s, self._left_s())
         pairs = {asked[identity]: count for identity, count in plan.pairs.items()}
         return Confirming(pairs, [asked[identity] for identity in plan.short], [asked[identity] for identity in plan.left])
+
+    def _costs_s(self, identity: str) -> float:
+        """What a pair that counts has taken, with those of its case that were disturbed."""
+        return self._spent_s[identity] / self._counted[identity] if self._counted[identity] else self.pair_s[identity]
 
     def _live(self) -> list[Case]:
         return [case for case in self.cases if not any(case.case_id in arm.over for arm in self.arms.values())]
@@ -142,6 +152,7 @@ class PairedRun:
         """Rounds, until each case has had as many as wanted. False when the time is up."""
         for done in range(max(wanted.values(), default=0)):
             self.rounds += 1
+            self._start_s = 0.0
             for device, mine in by_device([case for case in self._live() if done < wanted.get(case.case_id, 0)], self.order.placement):
                 if not self._round(device, mine):
                     return False
@@ -150,9 +161,8 @@ class PairedRun:
     def _round(self, device: str, cases: list[Case]) -> bool:
         """A pair a case under two fresh workers, in random order; what was disturbed again at its end. False when the time is up."""
         with self.arms["base"].station(device) as base, self.arms["head"].station(device) as head:
-            base.open()  # before any pair, whose time is noted
-            head.open()
             stations, live = {"base": base, "head": head}, cases
+            self._open(stations)
             for _ in range(1 + MOST_REPEATS):
                 shuffled = self._random.sample(live, len(live))
                 if self.how == "rounds":
@@ -163,6 +173,15 @@ class PairedRun:
                     return False
                 live = [case for case in disturbed if case in self._live()]
         return True
+
+    def _open(self, stations: dict[str, Station]) -> None:
+        """Both workers are up before any pair, whose time is noted."""
+        began = time.monotonic()
+        for station in stations.values():
+            station.start()
+        for station in stations.values():
+            station.open()
+        self._start_s += time.monotonic() - began
 
     def _side_by_side(self, stations: dict[str, Station], cases: list[Case]) -> tuple[list[Case], bool]:
         """Pair by pair; the cases whose pair was disturbed, and whether there was time for all."""
@@ -176,8 +195,9 @@ class PairedRun:
                 rows = self._take_turns(stations, case, position)
             else:
                 rows = [self._visit(stations[name], name, case, position, self._pair) for name in self._tossed()]
-            self._note(case, time.monotonic() - began)
-            if any(row["trust"] == "invalid" for row in rows):
+            counts = all(row["trust"] != "invalid" for row in rows)
+            self._note(case, time.monotonic() - began, counts)
+            if not counts:
                 disturbed.append(case)
         return disturbed, True
 
@@ -192,16 +212,17 @@ class PairedRun:
                     return [], False
                 self.watcher.visiting(case, f"{self.stage} {self.rounds}", self._planned_s(cases[position:]))
                 row = self._visit(stations[name], name, case, position, pairs[case.case_id])
-                self._note(case, 2 * (row["wall_s"] or 0.0))
+                self._note(case, 2 * (row["wall_s"] or 0.0), row["trust"] != "invalid")
                 if row["trust"] == "invalid":
                     disturbed[case.case_id] = case
         return list(disturbed.values()), True
 
-    def _note(self, case: Case, took_s: float) -> None:
+    def _note(self, case: Case, took_s: float, counts: bool) -> None:
         """What a pair of a case takes: the least that was seen, since what disturbs adds."""
-        known = self.pair_s[case.case_id]
-        self.pair_s[case.case_id] = min(known, took_s) if case.case_id in self._timed else took_s
-        self._timed.add(case.case_id)
+        identity = case.case_id
+        self.pair_s[identity] = min(self.pair_s[identity], took_s) if self._spent_s[identity] else took_s
+        self._spent_s[identity] += took_s
+        self._counted[identity] += counts
 
     def _tossed(self) -> list[str]:
         """The arms, in the order that a coin gives."""
@@ -239,7 +260,10 @@ class PairedRun:
                 if answer["status"] == "ok" or partner in answers:
                     continue
                 why, set_up = answer["status"], step > 0 or partner == tossed[0]
-                left = {"status": "skipped", "message": f"partner {why}"}
+                left: Message = {"status": "skipped", "message": f"partner {why}"}
+                if not set_up and why == "skipped":  # what neither supports is no fault of one
+                    left = stations[partner].ask(visits[partner], limit_s)
+                    set_up = left["is"] != "done"
                 answers[partner] = stations[partner].ask({"do": "drop", "id": visits[partner]["id"], "why": why}, GRACE_S) if set_up else left
                 return answers
         return answers

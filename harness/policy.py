@@ -10,11 +10,11 @@ from harness.errors import ProblemError
 
 MOST = 32_767  # rounds are stored as int16, and a run of nine hours is long enough
 PROBES_S = 0.05  # two reference probes of 12 ms, before and after a visit
-TURN_S = 0.03  # one block of an arm that takes turns ...
+TURN_S = 0.017  # one block of an arm that takes turns ...
 TURN_SETTLE_S = 0.006  # ... after calls that are not counted: the other arm's OpenMP threads still spin
-TURN_SAMPLES = 3  # ... of at least so many samples; `min_samples` does not hold in turns
-FEWEST_TURNS = 6
-FIXED_S = 0.05  # what a visit costs beside its warm-up and its samples: a fork, tensors, ten placements
+TURN_SAMPLES = 2  # ... of at least so many samples; `min_samples` does not hold in turns
+FEWEST_TURNS = 12  # three for each way that the heap may lie (`worker/workload`)
+FIXED_S = 0.05  # what a visit costs beside its warm-up and its samples: a fork, tensors, twelve placements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

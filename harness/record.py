@@ -164,9 +164,8 @@ COLUMNS: tuple[Column, ...] = (
         error                         | double?          |       | largest abs(error) / sum of abs(x) abs(w) over the positions checked
         error_bound                   | double?          |       | what rounding may explain
         backend                       | string?          |       | torch's own choice; of both halves for separable
-        primitives                    | list<primitive>? |       | what ran: role is convolution, reorder or other
-        split                         | list<share>?     |       | where a call's time goes
-        explained_share               | double?          |       | all primitives over the latency measured without verbose lines
+        primitives                    | list<primitive>? |       | what oneDNN ran in a call, with the heap kept; null where it has no part
+        explained_share               | double?          |       | all primitives over the latency of the same process without verbose lines
         other_allocator_s             | double?          | s     | a call under the other allocator
         other_allocator_faults        | double?          |       | minor faults a call under it
         other_allocator_system_share  | double?          |       | share of kernel time under it
@@ -176,7 +175,6 @@ COLUMNS: tuple[Column, ...] = (
 
 STRUCTS = {
     "primitive": {"name": "string", "role": "string", "calls": "int32", "time_s": "double"},
-    "share": {"part": "string", "time_s": "double"},
 }
 
 BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}

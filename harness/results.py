@@ -28,6 +28,7 @@ from harness.case import DEFAULTS
 from harness.errors import StorageError, UsageError, nearest
 from harness.problem import FIELDS
 from harness.record import BY_NAME, COLUMNS, SCHEMA, STRUCTS
+from harness.roofline import placed
 from harness.summary import mark_neighbours, summarize
 
 if TYPE_CHECKING:
@@ -142,8 +143,8 @@ class Results:
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row a run, arm and case, computed from the visits."""
-        return summarize(self.visits)
+        """One row a run, arm and case, computed from the visits and the ceilings of their run."""
+        return placed(summarize(self.visits), {run["run_id"]: run.get("ceilings") or () for run in self.runs})
 
     @property
     def arms(self) -> set[str]:

@@ -1,7 +1,7 @@
 """Drives a run: a survey, then rounds of visits in random order under fresh workers, until every case is tight or the time is up.
 
 In: cases, a policy, an arm. Out: its rows. A case that fails, runs out of time or kills its process is a row, and the run goes on. Every
-stop falls between visits. Not here: what a visit is (`worker/visit`), where rows are kept (`results`), an A/B (`ab`).
+stop falls between visits. Not here: what a visit is (`worker/visit`), where rows are kept (`results`), an A/B (`pairs`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.probes import PROBES, beside_neighbours, quiet_level
 from harness.stats import FEWEST_VISITS, interval_between
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.arm import Row
     from harness.case import Case
@@ -68,10 +68,10 @@ def wants_another(policy: Policy, rounds: int, visits: Sequence[Seen]) -> bool:
 
 
 class Run:
-    """The state of one run: what each case has come to so far."""
+    """The state of one run: what each case has come to so far. `tell` takes the ceilings of its devices before anything else is measured."""
 
-    def __init__(self, arm: Arm, cases: Sequence[Case]) -> None:
-        self.arm, self.cases, self.policy, self.watcher = arm, list(cases), arm.order.policy, arm.watcher
+    def __init__(self, arm: Arm, cases: Sequence[Case], tell: Callable[[list[Row]], None]) -> None:
+        self.arm, self.cases, self.policy, self.watcher, self.tell = arm, list(cases), arm.order.policy, arm.watcher, tell
         self.valid: dict[str, list[Row]] = defaultdict(list)  # the visits that count
         self.probed: dict[int, list[tuple[float, ...]]] = defaultdict(list)  # by threads, what the probes beside them took
         self.call_s = {case.case_id: guess_s(case) for case in self.cases}
@@ -83,6 +83,7 @@ class Run:
     def go(self) -> str:
         """Do all of it; why it ended: `complete` or `time_limit`."""
         self.watcher.begin(len(self.cases), estimate_s(self.policy, self.cases), "cases that are not tight by then are visited again")
+        self.tell(self.arm.ceilings(self.cases))
         self.arm.survey(self.cases, lambda case: not self._time_is_up(case))
         while cases := self._due():
             self.rounds += 1

@@ -66,9 +66,10 @@ class Station:
     def __init__(self, python: str, device: str, seed: int, policy: Policy, borrowed: WorkerProcess | None = None) -> None:
         self._python, self._device, self._seed, self._policy, self._borrowed = python, device, seed, policy, borrowed
         self._worker: WorkerProcess | None = None
+        self._greeted = False
         if borrowed and borrowed.alive:
             borrowed.configure(device, seed, policy)
-            self._worker = borrowed
+            self._worker, self._greeted = borrowed, True
 
     def __enter__(self) -> Station:
         return self
@@ -78,10 +79,10 @@ class Station:
             self._worker.__exit__(kind)
 
     def ask(self, request: Message, limit_s: float, on_progress: Callable[[Message], None] = lambda _: None) -> Message:
-        """The answer to a request; from a worker that is lost, a `done` that says so. A visit or a survey may start a worker, a turn may not."""
+        """The answer to a request; from a worker that is lost, a `done` that says so. A turn may not start a worker, the others may."""
         began = time.monotonic()
         try:
-            if request["do"] in ("visit", "survey"):
+            if request["do"] in ("visit", "survey", "ceilings"):
                 self.open()
             if self._worker is None or not self._worker.alive:
                 raise WorkerGone("the worker ended while it waited")
@@ -94,13 +95,21 @@ class Station:
             self._worker.kill()  # an error of a CUDA context stays: every later call would raise it again
         return {**answer, "wall_s": time.monotonic() - began}
 
-    def open(self) -> None:
-        """Start a worker where none runs. Raises InterpreterError."""
+    def start(self) -> None:
+        """Start a worker where none runs, and do not wait for it: two of them come up in the time of one."""
         if self._worker is None or not self._worker.alive:
             self.end()  # its pipes are still open
             self._worker = WorkerProcess(self._python)
+            self._greeted = False
+
+    def open(self) -> None:
+        """Have a worker that is ready. Raises InterpreterError."""
+        self.start()
+        if not self._greeted:
+            assert self._worker is not None
             self._worker.hello()
             self._worker.configure(self._device, self._seed, self._policy)
+            self._greeted = True
 
     def end(self) -> None:
         """End the worker now, with whatever its device's allocator holds."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from harness.judging import Comparison
+    from harness.comparison import Comparison
     from harness.results import Results
 
 MOST_ROWS = 60
@@ -155,6 +155,8 @@ def _conclusion(found: Comparison) -> str:
         return "Inconclusive, and the gate says fail."
     worst = f": {verdicts.subject(slower[0])}, {verdicts.change(slower[0])}" if slower else ""
     undecided = found.counts.get("inconclusive", 0)
+    if found.code == 0 and undecided and not {"same", "improved"} & set(found.verdicts.loc[found.verdicts["metric"] == "latency_s", "verdict"]):
+        return f"No latency could be judged: {undecided} inconclusive. Nothing is known to have regressed."
     return f"{names[found.code]}{worst}." + (f" Warning: {undecided} inconclusive." if undecided and found.code != 1 else "")
 
 
@@ -169,6 +171,7 @@ def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
         ("MACs", f"{row['macs']:,}   ({units.count(row['flops'] / row['latency_s'])}FLOP/s)"),
         ("memory", f"{units.size(row['resident_bytes'])} of input and weights, {_size(row['peak_bytes'])} more at the peak of a call"),
         ("back end", str(row["backend"])),
+        *_bound(row),
         ("trust", ", ".join([TRUST_SIGNS[row["trust"]], *row["trust_reasons"]])),
     ]
     if other and other["status"] == "ok":
@@ -180,6 +183,17 @@ def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
     pairs(lines)
     print(f"\n{_allocator_answer(case, row, other)}")
     print(f"Next: convscope explain {as_arguments(case.problem)}")
+
+
+def _bound(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """What binds a case, and the parts of a call that take a twentieth of it or more; nothing where no ceilings are known."""
+    if row["bound"] is None:
+        return []
+    reached = f"{units.percent(row['roofline_fraction'])} of what the roofs allow, {units.seconds(row['attainable_s'])}"
+    parts = {part.replace("_", " "): time_s / row["latency_s"] for part, time_s in row["split"].items()}
+    largest = sorted((share, part) for part, share in parts.items() if share >= 0.05)[::-1]
+    shares = ", ".join(f"{part} {units.percent(share)}" for share, part in largest)
+    return [("what binds", f"{row['bound']}   ({reached})"), ("a call's time", shares)]
 
 
 def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> str:

@@ -76,7 +76,7 @@ class StubWorker:
 
     def serve(self) -> None:
         """Until told to quit."""
-        answers = {"hello": self.hello, "configure": self.configure, "survey": self.survey, "visit": self.visit}
+        answers = {"hello": self.hello, "configure": self.configure, "ceilings": self.ceilings, "survey": self.survey, "visit": self.visit}
         while (message := self.planner.receive())["do"] != "quit":
             if message["do"] in answers:  # as the real one: a turn or a drop for a visit that is over needs no answer
                 answers[message["do"]](message)
@@ -92,6 +92,13 @@ class StubWorker:
     def configure(self, message: Message) -> None:
         """A seed of its own for every worker, so that rounds differ."""
         self.random = random.Random(f"{message['seed']} {os.getpid()}")
+
+    def ceilings(self, message: Message) -> None:
+        """A machine of round figures."""
+        roofs = {f"flops_per_s_{dtype}": 1e11 for dtype in message["dtypes"]}
+        roofs |= {f"bytes_per_s_{2**21}": 4e10, f"bytes_per_s_{2**29}": 1e10, "page_fault_s": 5e-7}
+        identity = {"device": "cpu", "device_index": None, "threads_used": 2}
+        self._done(message, {"status": "ok", "values": identity | {"roofs": roofs | self.script.get("roofs", {})}})
 
     def survey(self, message: Message) -> None:
         """Facts that agree with the counts."""

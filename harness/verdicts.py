@@ -13,7 +13,7 @@ from harness.environments import in_words
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.judging import Comparison
+    from harness.comparison import Comparison
 
 SIGNS = {"regressed": "✗", "improved": "✓", "same": "=", "inconclusive": "?", "not comparable": "!", "new": "+", "missing": "-"}
 METRICS = {"latency_s": "latency", "peak_bytes": "peak memory"}
@@ -64,7 +64,7 @@ def sentences(comparison: Comparison) -> list[str]:
     if common:
         changes = f"{_percent(common.ratio)} ({_percent(common.low)} to {_percent(common.high)}, 95 %)"
         said.append(
-            f"All {common.cases} cases together are {'slower' if common.ratio > 1 else 'faster'}, {changes}: one cause is likelier than many."
+            f"The median of all {common.cases} cases is {'slower' if common.ratio > 1 else 'faster'}, {changes}: one cause is likelier than many."
         )
     if comparison.smallest_effect is not None:
         said.append(

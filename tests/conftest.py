@@ -47,8 +47,9 @@ def stub(tmp_path: Path) -> Callable[..., Path]:
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
-    """The variables of a command under test: its own folders for locks and for what is learned of the machine, none of the user's settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CONVSCOPE")}
+    """The variables of a command under test: its own folders for locks and for what is learned of the machine,
+    none of the user's settings, no word of the pytest that runs the test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONVSCOPE", "PYTEST_"))}
     locks = tmp_path / "tmp"
     locks.mkdir(exist_ok=True)
     return kept | {"TMPDIR": str(locks), "XDG_CACHE_HOME": str(tmp_path / "cache"), "NO_COLOR": "1", "COLUMNS": "200"}

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import api, load_results
-from harness.errors import CasesFailed, UsageError
+from harness import Side, api, comparing, load_results
+from harness.errors import CasesFailed, DeviceError, UsageError
 from harness.verdicts import as_json
 from tests.conftest import Convscope, Stub
 
@@ -31,13 +31,13 @@ def arms(stub: Stub) -> Any:
     return make
 
 
-def ab(suite: Path, arms: tuple[Path, Path], **more: Any) -> dict[str, Any]:
+def ab(suite: Path, arms: tuple[Path, Path], *, implementation: str | None = None, **more: Any) -> dict[str, Any]:
     """Runs one and judges it: the comparison as JSON."""
     try:
-        run = api.ab(suite, base_python=str(arms[0]), head_python=str(arms[1]), **more).runs[0]["run_id"]
+        run = api.ab(suite, Side(str(arms[0])), Side(str(arms[1]), implementation), **more).runs[0]["run_id"]
     except CasesFailed as error:
         run = error.where
-    return as_json(api.compare(run))
+    return as_json(comparing.compare(run))
 
 
 def visits(tmp_path: Path) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def test_equal_arms_are_the_same_after_five_pairs_a_case(suite: Path, arms: Any,
     assert rows.groupby(["case_id", "arm"]).size().eq(5).all()
     assert rows.groupby("pair")["arm"].agg(lambda names: " ".join(sorted(names))).eq("base head").all()
     assert rows.groupby("pair")["case_id"].nunique().eq(1).all()
-    assert (rows["turns"] == 7).all()
+    assert (rows["turns"] == 12).all()
     assert (rows["stop_reason"] == "turns").all()
     assert (rows["stage"] == "screen").all()
     assert rows.groupby(["round", "arm"])["process"].agg(lambda names: len({name.split("-")[1] for name in names})).eq(1).all(), "fresh each round"
@@ -76,7 +76,7 @@ def test_arms_take_turns_block_by_block(suite: Path, stub: Stub, tmp_path: Path)
     base, head = (stub(STEADY, name=name, log=str(log)) for name in ("base", "head"))
     assert ab(suite, (base, head), axes={"kind": ("depthwise",), "in_channels": (8,)}, quick=True)["code"] == 0
     turns = [entry for line in log.read_text(encoding="utf-8").splitlines() if (entry := json.loads(line))["do"] == "turn"]
-    assert len(turns) == 14
+    assert len(turns) == 24
     assert all(one["ended"] <= other["began"] and one["pid"] != other["pid"] for one, other in pairwise(turns))
 
 
@@ -129,6 +129,24 @@ def test_an_arm_that_crashes_takes_its_partner_along_and_no_other_case(suite: Pa
         assert len(rows) == 4, "it is not visited again"
 
 
+def test_what_neither_arm_supports_is_no_fault_and_what_one_supports_is(suite: Path, arms: Any) -> None:
+    refusing = DEPTHWISE | STEADY | {"fault": "unsupported"}
+    assert ab(suite, arms(refusing, base=(refusing,)))["counts"] == {"same": 8}
+    for both in (arms(refusing), arms(base=(refusing,))):
+        ended = ab(suite, both)
+        assert ended["code"] == 3
+        assert verdict_by_kind(ended)["depthwise"] == {"not comparable"}
+
+
+def test_a_device_that_one_side_has_lost_is_an_error(suite: Path, stub: Stub) -> None:
+    both = [{"type": "cpu", "index": None, "name": "stub"}, {"type": "cuda", "index": 0, "name": "stub"}]
+    base, head = stub(STEADY, name="base", devices=both), stub(STEADY, name="head")
+    with suite.open("a", encoding="utf-8") as file:
+        file.write('device = ["cpu", "cuda"]\n')
+    with pytest.raises(DeviceError, match="cuda is not there for head"):
+        ab(suite, (base, head))
+
+
 def test_an_arm_that_computes_something_else_gets_no_pairs(suite: Path, arms: Any, tmp_path: Path) -> None:
     ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": "incorrect"}))
     assert ended["code"] == 4
@@ -163,12 +181,12 @@ def test_arms_that_do_not_fit_the_device_together_are_measured_apart(suite: Path
     ended = ab(suite, both, axes={"device": ("cuda",)})
     assert ended["code"] == 0
     rows = visits(tmp_path)
-    assert rows.groupby("kind")["turns"].agg(set).to_dict() == {"depthwise": {0}, "standard": {7}, "pointwise": {7}}
+    assert rows.groupby("kind")["turns"].agg(set).to_dict() == {"depthwise": {0}, "standard": {12}, "pointwise": {12}}
 
 
 def test_two_implementations_in_one_interpreter(suite: Path, stub: Stub, tmp_path: Path) -> None:
     python = stub({"match": {"implementation": "mine:layer", "kind": "pointwise"}, "latency_s": 0.5e-3, **STEADY}, STEADY)
-    ended = ab(suite, (python, python), head_implementation="mine:layer")
+    ended = ab(suite, (python, python), implementation="mine:layer")
     assert verdict_by_kind(ended) == {"depthwise": {"same"}, "standard": {"same"}, "pointwise": {"improved"}}
     assert visits(tmp_path).groupby("arm")["implementation"].agg(set).to_dict() == {"base": {"torch"}, "head": {"mine:layer"}}
     assert ended["head"] == "head (mine:layer)"
@@ -196,7 +214,7 @@ def test_an_order_or_an_implementation_that_cannot_be_meant_is_refused(suite: Pa
     with pytest.raises(UsageError, match="no order"):
         ab(suite, arms(), how="turn")
     with pytest.raises(UsageError, match="given twice"):
-        ab(suite, arms(), head_implementation="mine:layer", axes={"implementation": ("mine:other",)})
+        ab(suite, arms(), implementation="mine:layer", axes={"implementation": ("mine:other",)})
 
 
 def test_a_run_is_judged_again_with_another_tolerance(convscope: Convscope, suite: Path, arms: Any) -> None:
@@ -204,7 +222,7 @@ def test_a_run_is_judged_again_with_another_tolerance(convscope: Convscope, suit
     allowed = convscope("compare", "last", "--tolerance", "20%", "--json")
     assert allowed.code == 0
     assert allowed.json["counts"] == {"same": 12}
-    assert as_json(api.compare("last", metric="peak_bytes"))["code"] == 0
+    assert as_json(comparing.compare("last", metric="peak_bytes"))["code"] == 0
     shown = convscope("compare", "last", "--only", "regressed", "--json")
     assert (shown.code, {row["verdict"] for row in shown.json["cases"]}) == (1, {"regressed"})
     assert shown.json["counts"] == {"regressed": 2, "same": 10}, "what is concluded does not change"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness import api, baselines
+from harness import api, baselines, comparing
 from harness.errors import CasesFailed, NoBaseline, NotComparable, StorageError, UsageError
 from harness.results import Results
 from harness.verdicts import as_json
@@ -34,7 +34,7 @@ def save(name: str, run: str) -> Path:
 
 
 def compared(base: str, head: str, **more: Any) -> dict[str, Any]:
-    return as_json(api.compare(base, head, **more))
+    return as_json(comparing.compare(base, head, **more))
 
 
 def test_a_run_becomes_a_baseline_and_later_ones_are_held_against_it(convscope: Convscope, measured: Measured) -> None:
@@ -107,6 +107,14 @@ def test_a_first_run_can_make_its_baseline_and_pass(convscope: Convscope, measur
     assert [row["name"] for row in baselines.saved(Path("results"))] == ["main"]
 
 
+def test_with_create_another_suites_baseline_does_not_count(measured: Measured, suite: Path) -> None:
+    save("main", measured())
+    suite.write_text(suite.read_text(encoding="utf-8").replace('"small"', '"other"').replace("[8, 16]", "[24]"), encoding="utf-8")
+    found = compared("main", measured(), create=True)
+    assert (found["code"], found["counts"]) == (0, {"same": 6})
+    assert {row["suite"] for row in baselines.saved(Path("results"))} == {"small", "other"}
+
+
 def test_a_renamed_case_is_missing_and_new_and_does_not_pass(measured: Measured, suite: Path) -> None:
     save("main", measured())
     suite.write_text(suite.read_text(encoding="utf-8").replace("[8, 16]", "[8, 24]"), encoding="utf-8")
@@ -163,8 +171,11 @@ def test_a_floor_is_learned_and_widens_what_is_the_same(convscope: Convscope, me
 def test_an_ab_is_judged_alone(measured: Measured, suite: Path, stub: Stub) -> None:
     first = measured()
     python = str(stub(STEADY))
-    pairs = api.ab(suite, base_python=python, head_python=python, quick=True).runs[0]["run_id"]
+    save("main", first)
+    pairs = api.ab(suite, api.Side(python), api.Side(python), quick=True).runs[0]["run_id"]
+    with pytest.raises(UsageError, match="both of its sides"):
+        compared("main", pairs)
     with pytest.raises(UsageError, match="both of its sides"):
         compared(first, pairs)
     with pytest.raises(UsageError, match="nothing to compare it with"):
-        api.compare(first)
+        comparing.compare(first)

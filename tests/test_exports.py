@@ -24,7 +24,7 @@ def regressed(suite: Path, stub: Stub, own_folder: Path) -> None:
     fatal = {"match": {"kind": "pointwise"}, "fault": "crash"}
     base, head = stub(STEADY, name="base"), stub(slow, fatal, STEADY, name="head")
     with pytest.raises(CasesFailed):
-        api.ab(suite, base_python=str(base), head_python=str(head))
+        api.ab(suite, api.Side(str(base)), api.Side(str(head)))
 
 
 @pytest.mark.usefixtures("regressed")

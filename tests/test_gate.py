@@ -21,7 +21,7 @@ def gate_of(**stated: Any) -> Gate:
 
 def test_what_is_not_stated_is_default() -> None:
     gate = gate_of(tolerance={"latency_s": 0.05})
-    assert gate.confirm_pairs == (6, 20)
+    assert gate.confirm_pairs == (8, 20)
     assert gate.inconclusive == "pass"
     assert {metric: gate.usual(metric) for metric in TOLERANCES} == TOLERANCES | {"latency_s": 0.05}
     assert parse_suite(CONTENT).gate == Gate()

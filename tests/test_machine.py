@@ -46,3 +46,14 @@ def test_a_broken_cache_is_learned_anew(convscope: Convscope, suite: Path, stub:
     assert convscope("run", suite, "--python", stub({"spread": 0.2, "values": QUIET})).code == 0
     (known,) = json.loads(cache(tmp_path).read_text()).values()
     assert known["2"]["reference_copy_s"] == [5e-5]
+
+
+def test_a_rate_once_reached_stays_the_ceiling_and_a_cost_is_the_runs_own(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    for flops_per_s, page_fault_s in ((2e11, 4e-7), (1e11, 9e-7)):
+        python = stub(roofs={"flops_per_s_float32": flops_per_s, "page_fault_s": page_fault_s})
+        run = convscope("run", suite, "--quick", "--python", python, "--json").json
+    (ceilings,) = json.loads(Path(tmp_path, run["path"], "run.json").read_text())["ceilings"]
+    assert (ceilings["roofs"]["flops_per_s_float32"], ceilings["roofs"]["page_fault_s"]) == (2e11, 9e-7)
+    summary = load_results(tmp_path / run["path"]).summary
+    assert (summary["attainable_s"] <= summary["latency_s"]).all()
+    assert summary["bound"].notna().all()

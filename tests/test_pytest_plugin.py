@@ -121,6 +121,13 @@ def test_skipped_benchmarks_measure_nothing(run_pytest: Any, suite: Path, tmp_pa
     assert not (tmp_path / "results").exists()
 
 
+def test_beside_other_workers_it_measures_nothing_and_says_so(run_pytest: Any, suite: Path, tmp_path: Path) -> None:
+    ended = run_pytest(suite, "-n", "1", "--benchmark-disable")
+    assert "6 skipped" in ended.out
+    assert "run this file without -n" in ended.out
+    assert not (tmp_path / "results").exists()
+
+
 def test_it_works_without_pytest_benchmark(run_pytest: Any, suite: Path) -> None:
     assert "6 passed" in run_pytest(suite, "-p", "no:benchmark").out
 

@@ -41,14 +41,14 @@ def test_samples_hold_enough_calls_to_be_far_above_the_clock() -> None:
     assert calls_per_sample(1.0, 100e-6) == 1
 
 
-def test_a_visit_has_ten_blocks_that_share_its_time_and_its_least_samples() -> None:
-    plan = Plan.of_visit(Policy(visit_time_s=0.2, min_samples=25), 1e-3, 100e-6)
-    assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls) == (10, 0.02, 3, 1)
+def test_a_visit_has_twelve_blocks_that_share_its_time_and_its_least_samples() -> None:
+    plan = Plan.of_visit(Policy(visit_time_s=0.24, min_samples=25), 1e-3, 100e-6)
+    assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls) == (12, 0.02, 3, 1)
 
 
-def test_a_turn_is_30_ms_and_at_least_three_samples_after_6_ms_that_do_not_count() -> None:
-    plan = Plan.of_turns(7, 10e-6, 100e-6)
-    assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls, plan.settle_s) == (7, 0.03, 3, 10, 0.006)
+def test_a_turn_is_17_ms_and_at_least_two_samples_after_6_ms_that_do_not_count() -> None:
+    plan = Plan.of_turns(12, 10e-6, 100e-6)
+    assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls, plan.settle_s) == (12, 0.017, 2, 10, 0.006)
 
 
 def test_a_block_of_slow_calls_still_has_its_least_samples() -> None:

@@ -60,7 +60,7 @@ def test_a_visit_answers_with_columns_of_the_record_and_a_figure_inside_its_inte
     required = {name for name in MEASURED if not BY_NAME[name].nullable and BY_NAME[name].part == "visit"} - {"status"}
     assert required <= set(values)
     assert 0 < values["latency_low_s"] <= values["latency_s"] <= values["latency_high_s"]
-    assert len(values["block_ends"]) == 10
+    assert len(values["block_ends"]) == 12
     assert values["block_ends"][-1] == len(values["samples_s"])
     assert values["reference_copy_s"] > 0
     assert values["reference_compute_s"] > 0
@@ -83,6 +83,32 @@ def test_a_survey_finds_torch_correct_and_fvcore_in_agreement(worker: WorkerProc
     assert values["other_allocator_s"] > 0
 
 
+@pytest.mark.parametrize("allocator", ["retained", "default"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_onednn_ran_is_found_with_its_roles(worker: WorkerProcess, kind: str, allocator: str) -> None:
+    """Large enough that torch leaves it to oneDNN, whose choices differ by processor: the roles do not."""
+    case = Case(Problem(kind, in_channels=32, size=56, groups=4 if kind == "grouped" else None), Setting(allocator=allocator))
+    values = ask(worker, "survey", case)["values"]
+    assert "Mkldnn" in values["backend"]
+    convolutions = [primitive for primitive in values["primitives"] if primitive["role"] == "convolution"]
+    assert sum(primitive["calls"] for primitive in convolutions) == (2 if kind == "depthwise_separable" else 1)
+    assert all(primitive["time_s"] > 0 and primitive["name"] for primitive in values["primitives"])
+    assert values["explained_share"] > 0
+
+
+def test_a_machine_has_roofs(worker: WorkerProcess) -> None:
+    done = worker.ask({"do": "ceilings", "id": 1, "threads": "1", "dtypes": ["float32"]}, 60)
+    assert done["values"]["threads_used"] == 1
+    roofs = done["values"]["roofs"]
+    assert all(value > 0 for value in roofs.values())
+    assert roofs["flops_per_s_float32"] > 1e8
+    assert 1e-8 < roofs["page_fault_s"] < 1e-4
+
+
+def test_more_threads_than_there_are_have_none(worker: WorkerProcess) -> None:
+    assert worker.ask({"do": "ceilings", "id": 1, "threads": "4096", "dtypes": []}, 60)["status"] == "skipped"
+
+
 @pytest.mark.parametrize(
     "setting",
     [
@@ -99,8 +125,8 @@ def test_a_survey_finds_torch_correct_and_fvcore_in_agreement(worker: WorkerProc
     ids=str,
 )
 def test_settings_are_measured_and_correct(worker: WorkerProcess, setting: dict[str, Any]) -> None:
-    """A 64-channel pointwise layer: large enough that rotating copies leave the cache within the most allowed."""
-    case = Case(Problem("pointwise", in_channels=64, size=56), Setting(**setting))
+    """What is rotated is large enough that copies leave the cache within the most allowed, on a large host too."""
+    case = Case(Problem("pointwise", in_channels=64, size=224 if "cache" in setting else 56), Setting(**setting))
     survey, visit = ask(worker, "survey", case), ask(worker, "visit", case)
     assert (survey["status"], visit["status"]) == ("ok", "ok"), (survey, visit)
     assert survey["values"]["error"] <= survey["values"]["error_bound"]
@@ -184,7 +210,7 @@ def test_two_workers_take_turns_block_by_block() -> None:
         assert done["status"] == "ok"
         assert len(done["values"]["block_ends"]) == done["values"]["turns"] == turns
         assert done["values"]["stop_reason"] == "turns"
-        assert min(b - a for a, b in zip([0, *done["values"]["block_ends"]], done["values"]["block_ends"], strict=False)) >= 3
+        assert min(b - a for a, b in zip([0, *done["values"]["block_ends"]], done["values"]["block_ends"], strict=False)) >= 2
 
 
 def test_a_partner_that_is_dropped_ends_as_skipped(worker: WorkerProcess) -> None:

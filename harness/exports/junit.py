@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from harness.judging import Comparison
+    from harness.comparison import Comparison
 
 OUTCOMES = {"regressed": "failure", "not comparable": "error", "missing": "error", "inconclusive": "skipped", "new": "skipped"}
 

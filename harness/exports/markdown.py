@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.verdicts import SIGNS, amount, change, counted, sentences, subject, told
 
 if TYPE_CHECKING:
-    from harness.judging import Comparison
+    from harness.comparison import Comparison
 
 MOST_BYTES = 2**20 - 2**12  # a little less than a mebibyte, for what is said after the table
 HEAD = "| verdict | case | base | head | change (90 % interval) | pairs | why |\n| --- | --- | ---: | ---: | --- | ---: | --- |\n"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness import verdicts
-from harness.api import judge
-from harness.judging import SIDES
+from harness.comparing import judge
+from harness.effects import SIDES
 from harness.report.tables import Cell, table
 
 if TYPE_CHECKING:

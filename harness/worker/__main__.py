@@ -43,7 +43,14 @@ class Worker:
 
     def serve(self) -> None:
         """The loop. Raises ChannelClosed when the planner is gone."""
-        answers = {"hello": self.hello, "configure": self.configure, "survey": self.survey, "visit": self.visit}
+        answers = {
+            "hello": self.hello,
+            "configure": self.configure,
+            "ceilings": self.ceilings,
+            "trace": self.trace,
+            "survey": self.survey,
+            "visit": self.visit,
+        }
         while (message := self.planner.receive())["do"] != "quit":
             answer = answers.get(message["do"])
             if answer is not None:  # a turn or a drop for a visit that is over needs no answer
@@ -67,6 +74,18 @@ class Worker:
         self.device_index = int(index) if index else None
         self.seed = message["seed"]
         self.policy = Policy(**message["policy"])
+
+    def ceilings(self, message: Message) -> None:
+        """The roofs of the device, for a number of threads and some dtypes."""
+        from harness.worker import ceilings
+
+        self._done(message, self._do(lambda _: ceilings.measure(message["dtypes"], message["threads"], self.device, self.device_index)))
+
+    def trace(self, message: Message) -> None:
+        """The convolutions of a model."""
+        from harness.worker import tracing
+
+        self._done(message, self._do(lambda _: tracing.trace(message["target"], message["shape"])))
 
     def survey(self, message: Message) -> None:
         """The facts of a case; on a CPU the other allocator in a second child, since the choice cannot be undone."""

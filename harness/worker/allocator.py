@@ -14,12 +14,25 @@ M_TRIM_THRESHOLD = -1  # names and numbers from glibc's malloc.h
 M_MMAP_MAX = -4
 
 
+TRIM_BYTES = 128 * 1024  # glibc's own threshold at its start, before it adapts to what is freed
+
+
 def keep_freed_memory() -> bool:
     """Let this process keep what it frees: no allocation by mmap, no trimming. False where there is no glibc to ask."""
+    return _told(-1)
+
+
+def give_back_freed_memory() -> bool:
+    """Let this process hand back whatever it frees, at once, as glibc does with its defaults when several large blocks are freed one after
+    another. A single block would not show it: glibc adapts its thresholds to that. False where there is no glibc to ask."""
+    return _told(TRIM_BYTES)
+
+
+def _told(trim_threshold: int) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:
         return False
-    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, trim_threshold))

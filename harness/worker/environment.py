@@ -75,18 +75,24 @@ def apply(setting: Setting, index: int | None) -> dict[str, Any]:
 
     The global fp32 switch does not reach convolutions, so each back end's own is set.
     """
-    threads = available_threads() if setting.threads == "all" else int(setting.threads)
-    if threads > available_threads():
-        raise NotSupported(f"{threads} threads are asked for, {available_threads()} processors are available")
-    torch.set_num_threads(threads)
-    if torch.get_num_threads() != threads:
-        raise NotSupported(f"threads {threads} was not accepted, torch uses {torch.get_num_threads()}")
+    threads = use_threads(setting.threads)
     _set_precision(setting)
     torch.backends.cudnn.benchmark = setting.autotune
     if setting.device == "cuda":
         torch.cuda.set_device(index or 0)
         return {"device_index": index or 0, "threads_used": threads, "device_name": torch.cuda.get_device_name(index or 0)}
     return {"device_index": None, "threads_used": threads, "device_name": cpu_name()}
+
+
+def use_threads(asked: str) -> int:
+    """Let torch use so many threads, or `all` that there are; how many these are. Raises NotSupported."""
+    threads = available_threads() if asked == "all" else int(asked)
+    if threads > available_threads():
+        raise NotSupported(f"{threads} threads are asked for, {available_threads()} processors are available")
+    torch.set_num_threads(threads)
+    if torch.get_num_threads() != threads:
+        raise NotSupported(f"threads {threads} was not accepted, torch uses {torch.get_num_threads()}")
+    return threads
 
 
 def release(device: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.policy import Policy
     from harness.worker.clocks import Call, Clock
 
-BLOCKS = 10  # fewer give a t interval with too few degrees of freedom; more make a block too short to forget its placement
+BLOCKS = 12  # three for each way that the heap may lie (`workload`); more make a block too short to forget that it was moved
 STEADY_WITHIN = 0.03  # two windows in a row this close are steady
 WARM_UP_CAP = 5  # a case that never gets steady is measured all the same after so many floors; drift will tell
 

@@ -1,7 +1,7 @@
 """What does not vary from visit to visit, found once a case, before any timing and never in a process that times.
 
-In: a case. Out: the survey's columns of the record: fvcore's MACs, correctness, memory, torch's choice of a back end, and the same
-case under the other allocator.
+In: a case. Out: the survey's columns of the record: fvcore's MACs, correctness, memory, torch's choice of a back end, the primitives that
+run below it, and the same case under the other allocator. Primitives are looked at in whichever of the two processes keeps the heap.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from harness.worker import allocator, correctness, environment, health, memory
+from harness.stats import FIGURE_SHARE, quantile
+from harness.worker import allocator, correctness, environment, health, memory, primitives
 from harness.worker.clocks import HostClock
 from harness.worker.layers import convolutions, torch_layer
 from harness.worker.workload import Workload, guard
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from harness.case import Case
     from harness.problem import Problem
 
-OTHER_ALLOCATOR_S = 0.05  # enough calls to count their faults
+SHORT_LOOP_S = 0.05  # enough calls to count their faults
 
 
 def prepare() -> None:
@@ -55,6 +56,9 @@ def survey(case: Case, seed: int, device_index: int | None) -> dict[str, Any]:
         values["workspace_bytes"] = max(peak - output_bytes, 0)
         values["backend"] = backend(workload.module, workload.input)
     values |= correctness.check(workload, seed)
+    if case.setting.allocator == "retained":
+        with guard(case.setting.computation):
+            values |= _below(workload if setting.cache == case.setting.cache else Workload(case, seed, device_index=device_index))
     values["macs_fvcore"] = macs_fvcore(case.problem)
     return values
 
@@ -64,22 +68,37 @@ def other_allocator(case: Case, seed: int) -> dict[str, Any]:
     if case.setting.allocator == "default":
         allocator.keep_freed_memory()
     environment.apply(case.setting, None)
-    clock = HostClock()
-    samples: list[float] = []
     with guard(case.setting.computation):
         workload = Workload(case, seed)
-        clock.sample(workload.call, 3)
+        workload.call()
         meter = health.Meter()
         with meter:
-            end = time.perf_counter() + OTHER_ALLOCATOR_S
-            while time.perf_counter() < end or len(samples) < 5:
-                samples.append(clock.sample(workload.call, 1))
-    seen = meter.columns(len(samples))
-    return {
+            samples = _short_loop(workload)
+        seen = meter.columns(len(samples))
+        below = _below(workload) if case.setting.allocator == "default" else {}
+    return below | {
         "other_allocator_s": median(samples),
         "other_allocator_faults": seen["minor_faults_per_call"],
         "other_allocator_system_share": seen["system_share"],
     }
+
+
+def _short_loop(workload: Workload) -> list[float]:
+    """Seconds of a few calls, at least five."""
+    clock, samples = HostClock(), list[float]()
+    end = time.perf_counter() + SHORT_LOOP_S
+    while time.perf_counter() < end or len(samples) < 5:
+        samples.append(clock.sample(workload.call, 1))
+    return samples
+
+
+def _below(workload: Workload) -> dict[str, Any]:
+    """The primitives of a call, and how much of it they explain; nothing where oneDNN has no part in it."""
+    if workload.device.type != "cpu":
+        return {}
+    call_s = quantile(_short_loop(workload), FIGURE_SHARE)
+    found = primitives.onednn(workload.call, call_s, workload.case.problem)
+    return {"primitives": found, "explained_share": sum(one["time_s"] for one in found) / call_s} if found else {}
 
 
 def macs_fvcore(problem: Problem) -> int | None:

@@ -110,9 +110,8 @@ class Visit:
                 self.probes.run()
 
     def _take_block(self) -> None:
-        """Tensors placed anew (they come from a place of their own to the first block), calls that are not counted, then one counted block."""
-        if self.counts:
-            self.workload.place()
+        """Tensors placed anew, calls that are not counted, then one counted block."""
+        self.workload.place()
         self.discarded += sampling.settle(self.workload.call, self.clock, self.plan)
         with self.meter:
             block = sampling.take_block(self.workload.call, self.clock, self.plan, deadline_s=self.deadline_s)

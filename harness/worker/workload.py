@@ -5,7 +5,9 @@ In: a case, a seed for its numbers and one for its places. Out: a `Workload` who
 blocks and not as a hidden constant of a process.
 What may surprise: on a CPU inputs and weights are mapped straight from the kernel, past malloc. glibc moves its thresholds whenever
 a large block is freed, so tensors moved by malloc would switch off the very page faults that `allocator = default` is there to show
-(seen: 157 instead of 1,144 faults a call). Only what the convolution itself allocates reaches glibc.
+(seen: 157 instead of 1,144 faults a call). Only what the convolution itself allocates reaches glibc. Where glibc keeps its heap, that moves
+too. Its blocks begin at multiples of 16 bytes and torch asks for multiples of 64, so where a process's heap happens to begin decides how far
+apart, within a page, the buffers of one call lie: a depthwise layer took 116 or 131 us by that alone, with every case of a worker alike.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.
 OFFSET_PAGES = 16  # before each tensor lies a gap of up to 16 pages ...
 ALIGNMENT = {"cpu": 64, "cuda": 512}  # ... a multiple of what torch's own allocations are aligned to
 MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+HEAP_BYTES = 2 * 2**20  # what a call allocates is moved by up to so much ...
+HEAP_STEPS = range(0, ALIGNMENT["cpu"], 16)  # ... and then to each of these in turn, as glibc's blocks may lie to torch's alignment
 CACHES = 2.0  # rotating copies fill the last-level cache so many times over
 MOST_COPIES = 256
 
@@ -43,6 +47,8 @@ class Workload:
         self.case = case
         self.device = torch.device(setting.device if device_index is None else f"{setting.device}:{device_index}")
         self._offsets = random.Random(places)
+        self._steps = cycle(HEAP_STEPS)
+        self._ahead: torch.Tensor | None = None  # lies in the heap before what a call allocates
         self._copies = [self._copy(seed) for _ in range(self._copies_needed())]
         self.module, self.input = self._copies[0]
         self._forwards = [torch.compile(module) if setting.mode == "compile" else module for module, _ in self._copies]
@@ -67,13 +73,18 @@ class Workload:
         """Other numbers into the same input, where it lies."""
         self.input.data.normal_(0, 1, generator=torch.Generator(self.device).manual_seed(seed))
 
-    def place(self) -> None:
-        """Move inputs and weights into fresh allocations at random offsets; values, shapes and strides stay.
+    def place(self, step: int | None = None) -> None:
+        """Move inputs and weights into fresh allocations at random offsets, and what a call allocates likewise; values, shapes and strides stay.
 
-        Not under a CUDA graph, which was captured with the addresses of its tensors.
+        `step`: one of `HEAP_STEPS`, else the next in turn. Not under a CUDA graph, which was captured with the addresses of its tensors. glibc's
+        heap with its defaults is left alone: moving it would move glibc's thresholds.
         """
         if self.case.setting.mode == "cuda_graph":
             return
+        if self.device.type == "cpu" and self.case.setting.allocator == "retained":
+            self._ahead = None  # given back before the next is taken, which then lies in its place
+            far = self._offsets.randrange(0, HEAP_BYTES, ALIGNMENT["cpu"])
+            self._ahead = torch.empty(far + (next(self._steps) if step is None else step), dtype=torch.uint8)
         tensors = self.tensors
         rooms = self._rooms([tensor.numel() for tensor in tensors], tensors[0].dtype)
         for tensor, room in zip(tensors, rooms, strict=True):

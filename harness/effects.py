@@ -1,0 +1,95 @@
+"""Effects: by how much head differs from base, as log ratios, with the error of each.
+
+In: frames of visits by the record's names. Out: a row a pair, or a row a case with mean, error, degrees of freedom and count. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from harness.stats import FIGURE_SHARE, RUN_SPREAD
+from harness.summary import is_valid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIDES = ("base", "head")
+
+
+def each(function: Callable[..., np.ndarray], values: pd.Series[float]) -> pd.Series[float]:
+    """A function of numpy's on each value."""
+    return pd.Series(function(values.to_numpy(dtype=float)), index=values.index)
+
+
+def match_ids(visits: pd.DataFrame) -> pd.Series[str]:
+    """What makes the cases of two arms the same one: the descriptor, whoever implements it, unless an arm has it by two implementations."""
+    own = visits.drop_duplicates(["arm", "descriptor"])[["arm", "descriptor"]]
+    own = own.assign(shared=own["descriptor"].str.replace(r";implementation=[^;|]+", "", regex=True))
+    if own.duplicated(["arm", "shared"]).any():
+        return visits["descriptor"]
+    return visits["descriptor"].map(own.drop_duplicates("descriptor").set_index("descriptor")["shared"])
+
+
+def pair_ratios(visits: pd.DataFrame) -> pd.DataFrame:
+    """One row a pair whose visits are both valid: match_id, stage, pair, and ratio, the logarithm of head over base.
+
+    With turns it is the mean over blocks of the log ratio of the two blocks' figures, without the lowest and the highest: block i was measured
+    right beside block i, and the blocks of either arm lie in memory in every way equally often, which a median would not keep. Without turns,
+    the log ratio of the two latencies. `visits` have a match_id.
+    """
+    counted = visits[is_valid(visits) & visits["pair"].notna()]
+    counted = counted[counted.groupby("pair")["arm"].transform("nunique") == len(SIDES)]
+    by_pair = counted.groupby("pair")[["match_id", "stage", "turns"]].first()
+    latency = counted.pivot(index="pair", columns="arm", values="latency_s")
+    ratio = each(np.log, latency["head"] / latency["base"]) if len(latency) else pd.Series(dtype=float)
+    turned = counted[counted["turns"] > 0]
+    if len(turned):
+        ratio.update(_ratios_of_turns(turned))
+    return by_pair.assign(ratio=ratio).reset_index()
+
+
+def _ratios_of_turns(turned: pd.DataFrame) -> pd.Series[float]:
+    """By pair, the trimmed mean over blocks of the log ratio of their 10th percentiles."""
+    counts = np.concatenate([np.diff(ends, prepend=0) for ends in turned["block_ends"]])
+    blocks = pd.DataFrame(
+        {
+            "pair": np.repeat(turned["pair"].to_numpy(), turned["turns"]),
+            "arm": np.repeat(turned["arm"].to_numpy(), turned["turns"]),
+            "block": np.concatenate([np.arange(turns) for turns in turned["turns"]]),
+        }
+    )
+    samples = pd.Series(np.concatenate(turned["samples_s"].to_list()))
+    blocks["figure_s"] = samples.groupby(np.repeat(np.arange(len(blocks)), counts)).quantile(FIGURE_SHARE)
+    by_arm = blocks.pivot(index=["pair", "block"], columns="arm", values="figure_s")
+    ratios = each(np.log, by_arm["head"] / by_arm["base"]).dropna().groupby("pair").agg(["sum", "min", "max", "count"])
+    return (ratios["sum"] - ratios["min"] - ratios["max"]) / (ratios["count"] - 2)
+
+
+def paired_effects(ratios: pd.DataFrame) -> pd.DataFrame:
+    """By case, of its pairs' log ratios: mean, spread (standard deviation), error (of the mean), degrees, count."""
+    grouped = ratios.groupby("match_id")["ratio"].agg(["mean", "std", "count"]).rename(columns={"std": "spread"})
+    return grouped.assign(error=grouped["spread"] / np.sqrt(grouped["count"]), degrees=grouped["count"] - 1)
+
+
+def unpaired_effects(base: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
+    """By case that both have, from the logarithms of its visits' latencies: mean, error, degrees, count of the smaller side.
+
+    After Welch (1947) for unequal spreads; the error also holds what runs differ by beyond their visits (`stats.RUN_SPREAD`). That part
+    was measured over hours, so it counts as known: it adds to the variance, and takes no degrees of freedom.
+    """
+    one, two = (visits.assign(log=np.log(visits["latency_s"])).groupby("match_id")["log"].agg(["mean", "var", "count"]) for visits in (base, head))
+    both = one.merge(two, left_index=True, right_index=True, suffixes=("_base", "_head"))
+    parts = {side: both[f"var_{side}"] / both[f"count_{side}"] for side in SIDES}
+    variance = parts["base"] + parts["head"] + 2 * RUN_SPREAD**2
+    uncertain = sum(parts[side] ** 2 / (both[f"count_{side}"] - 1) for side in SIDES)
+    return pd.DataFrame(
+        {
+            "mean": both["mean_head"] - both["mean_base"],
+            "error": np.sqrt(variance),
+            "degrees": variance**2 / uncertain,
+            "count": both[["count_base", "count_head"]].min(axis=1),
+        }
+    )

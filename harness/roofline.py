@@ -1,0 +1,114 @@
+"""Where a case stands under the roofs of its device, and what holds it down.
+
+In: rows of the summary, and the ceilings that were measured in their run (`worker/ceilings`). Out: `attainable_s`, `roofline_fraction`,
+`split` and `bound`, computed on loading. After Williams, Waterman and Patterson (2009).
+A fraction above 1 is legal: Winograd multiplies less than is counted, and a small case lives in the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Row = Mapping[Any, Any]
+
+NEAR = 0.5  # of the roof: from there on it is the roof that binds
+BINDS = 0.25  # of the latency: a part so large is named before "implementation"
+PARTS = ("convolution", "reorder_source", "reorder_weights", "reorder_destination", "page_faults", "other")
+LAYOUT = ("reorder_source", "reorder_weights", "reorder_destination")
+COPY = "bytes_per_s_"
+STANDING = ("attainable_s", "roofline_fraction", "bound", "split")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roofs:
+    """What holds for a case: FLOPs a second in its dtype, bytes a second of copies by how many they touch, seconds a page fault."""
+
+    flops_per_s: float
+    bytes_per_s: Mapping[int, float]
+    page_fault_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Seconds that the roofs allow, which roof is the lower one (compute or memory), and the share of it that was reached."""
+
+    attainable_s: float
+    roof: str
+    fraction: float
+
+
+def placed(summary: pd.DataFrame, ceilings: Mapping[str, Sequence[Row]]) -> pd.DataFrame:
+    """The summary with `STANDING`, null where a case has no figure or its run no ceilings for it. `ceilings`: by run_id."""
+    rows = [_placed(row, ceilings.get(row["run_id"], ())) for row in summary.to_dict("records")]
+    return summary.join(pd.DataFrame(rows, index=summary.index, columns=list(STANDING)))
+
+
+def _placed(row: Row, ceilings: Sequence[Row]) -> dict[str, Any]:
+    roofs = roofs_of(row, ceilings)
+    if roofs is None or row["status"] != "ok":
+        return dict.fromkeys(STANDING)
+    at, parts = standing(row, roofs), split(row, roofs)
+    return {
+        "attainable_s": at.attainable_s,
+        "roofline_fraction": at.fraction,
+        "bound": bound(at, parts, row["latency_s"]),
+        "split": parts,
+    }
+
+
+def roofs_of(row: Row, ceilings: Sequence[Row]) -> Roofs | None:
+    """Of the ceilings of a run, those of a row's device, threads and dtype; None where its arithmetic is not that of the products measured."""
+    if row["dtype"] == "float32" and row["fp32_precision"] != "ieee":
+        return None
+    for found in ceilings:
+        alike = found["device"] == row["device"] and (found["device"] != "cpu" or found["threads_used"] == row["threads_used"])
+        roofs = found["roofs"]
+        copies = {int(name.removeprefix(COPY)): value for name, value in roofs.items() if name.startswith(COPY)}
+        if alike and copies and roofs.get(f"flops_per_s_{row['dtype']}"):
+            return Roofs(flops_per_s=roofs[f"flops_per_s_{row['dtype']}"], bytes_per_s=copies, page_fault_s=roofs["page_fault_s"])
+    return None
+
+
+def standing(row: Row, roofs: Roofs) -> Standing:
+    """Of a row with latency_s, flops, minimum_bytes and cache. Both roofs count in full: they may overlap, so the slower one holds.
+
+    What is hot moves as fast as the smallest copy that touches as much; what is rotated, as the largest of all.
+    """
+    enough = [size for size in roofs.bytes_per_s if row["cache"] == "hot" and size >= row["minimum_bytes"]]
+    bytes_per_s = roofs.bytes_per_s[min(enough, default=max(roofs.bytes_per_s))]
+    compute_s, memory_s = row["flops"] / roofs.flops_per_s, row["minimum_bytes"] / bytes_per_s
+    attainable_s = max(compute_s, memory_s)
+    return Standing(attainable_s, "compute" if compute_s >= memory_s else "memory", attainable_s / row["latency_s"])
+
+
+def split(row: Row, roofs: Roofs) -> dict[str, float]:
+    """Seconds of a call by `PARTS`, which add up to its latency: primitives as oneDNN timed them with the heap kept, page faults by what one
+    costs, and the rest. Where oneDNN has no part, the rest is the convolution: torch's own kernel, with its dispatch. Parts that come to more
+    than the latency, which another process measured, are scaled to it."""
+    primitives = [] if row["primitives"] is None else list(row["primitives"])
+    faults = row["minor_faults_per_call"]
+    parts = dict.fromkeys(PARTS, 0.0)
+    for primitive in primitives:
+        parts[primitive["role"]] += primitive["time_s"]
+    parts["page_faults"] = (faults if faults is not None and faults == faults else 0.0) * (roofs.page_fault_s or 0.0)
+    known_s = sum(parts.values())
+    if known_s > row["latency_s"]:
+        return {part: time_s * row["latency_s"] / known_s for part, time_s in parts.items()}
+    parts["other" if primitives else "convolution"] += row["latency_s"] - known_s
+    return parts
+
+
+def bound(at: Standing, parts: Mapping[str, float], latency_s: float) -> str:
+    """What binds: the roof where half of it is reached; else the largest of layout, allocation and launch that takes a quarter of a call; else
+    the implementation, near neither roof."""
+    if at.fraction >= NEAR:
+        return at.roof
+    shares = {"layout": sum(parts[part] for part in LAYOUT), "allocation": parts["page_faults"], "launch": parts["other"]}
+    largest = max(shares, key=lambda name: shares[name])
+    return largest if shares[largest] >= BINDS * latency_s else "implementation"

@@ -1,0 +1,111 @@
+"""The roofs of a device: how fast it computes, moves bytes, and hands out pages, at best, as seen and not as a datasheet says.
+
+In: dtypes, a number of threads as a setting has it. Out: device, device_index, threads_used, and `roofs`, each null where it cannot be had:
+
+    flops_per_s_<dtype>      of large matrix products, 2 FLOPs a multiply-accumulate
+    bytes_per_s_<bytes>      of a copy that touches so many bytes, what is read and what is written counted
+    page_fault_s             seconds for a page that glibc hands back to the kernel and gets anew (CPU)
+
+The best of several tries counts: what disturbs only makes slower. For a process of its own, since the choice of an allocator cannot be undone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.worker import allocator, environment, health
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+PRODUCT_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}  # the best size differs by library and number of threads
+COPIED_BYTES = {"cpu": (2**21, 2**23, 2**25, 2**27, 2**29), "cuda": (2**25, 2**31)}  # of source and target: every cache, then memory
+TRY_S = 0.1  # each roof is tried for so long, and three times at least
+FEWEST_TRIES = 3
+BATCH = {"cpu": 1, "cuda": 20}  # calls a try: a GPU is waited for after the last, and a short one takes less than the waiting
+FAULTING_BYTES = (2**20, 2 * 2**20, 4 * 2**20)  # as large as the outputs of common layers
+PAGE_BYTES = 4096
+
+
+def measure(dtypes: Iterable[str], threads: str, kind: str, index: int | None) -> dict[str, Any]:
+    """Every roof of a device. Raises NotSupported for more threads than there are."""
+    device = torch.device(kind if index is None else f"{kind}:{index}")
+    used = environment.use_threads(threads)
+    with torch.inference_mode():
+        roofs = {"page_fault_s": _page_fault_s() if kind == "cpu" else None}
+        allocator.keep_freed_memory()
+        roofs |= {f"flops_per_s_{dtype}": _flops_per_s(getattr(torch, dtype), device) for dtype in dtypes}
+        roofs |= {f"bytes_per_s_{size}": _copied_per_s(size, device) for size in COPIED_BYTES[kind]}
+    return {"device": kind, "device_index": index, "threads_used": used, "roofs": roofs}
+
+
+def _flops_per_s(dtype: torch.dtype, device: torch.device) -> float | None:
+    """Of the best square product; None for a dtype that the device does not multiply. A size that takes longer than a roof is tried is the last."""
+    best = 0.0
+    for size in PRODUCT_SIZES[device.type]:
+        one, two, out = (torch.full((size, size), 0.5, dtype=dtype, device=device) for _ in range(3))
+        try:
+            took_s = _least_s(lambda one=one, two=two, out=out: torch.mm(one, two, out=out), device)  # type: ignore[misc]
+        except RuntimeError:  # not every device multiplies every dtype
+            return None
+        best = max(best, 2 * size**3 / took_s)
+        if took_s > TRY_S:
+            break
+    return best
+
+
+def _copied_per_s(size: int, device: torch.device) -> float:
+    """Bytes a second, read and written, of a copy that touches `size` of them."""
+    source, target = (torch.ones(size // 2, dtype=torch.uint8, device=device) for _ in range(2))
+    return size / _least_s(lambda: target.copy_(source), device)
+
+
+def _page_fault_s() -> float | None:
+    """What a fault costs, by writing fresh memory as a layer writes its output: with what is freed given back, and with the heap kept.
+
+    The difference holds all that goes with a fault: the kernel's entry, the page that it clears, and giving it back.
+    """
+
+    def loop(tries: int) -> tuple[float, float]:
+        """(seconds, faults) a try of all sizes."""
+        meter = health.Meter()
+        with meter:
+            began = time.perf_counter()
+            for _ in range(tries):
+                for size in FAULTING_BYTES:
+                    torch.empty(size, dtype=torch.uint8).fill_(1)
+            took_s = time.perf_counter() - began
+        return took_s / tries, meter.columns(tries)["minor_faults_per_call"] or 0.0
+
+    if not allocator.give_back_freed_memory():
+        return None
+    loop(2)
+    faulting = min(loop(5) for _ in range(FEWEST_TRIES))
+    allocator.keep_freed_memory()
+    loop(2)
+    kept = min(loop(5) for _ in range(FEWEST_TRIES))
+    faults, cost_s = faulting[1] - kept[1], faulting[0] - kept[0]
+    return cost_s / faults if faults > 0.5 * sum(FAULTING_BYTES) / PAGE_BYTES and cost_s > 0 else None
+
+
+def _least_s(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds a call, of the fastest of several batches, each waited for."""
+    batch, tries = BATCH[device.type], list[float]()
+    call()
+    _wait(device)
+    end = time.perf_counter() + TRY_S
+    while time.perf_counter() < end or len(tries) < FEWEST_TRIES:
+        began = time.perf_counter()
+        for _ in range(batch):
+            call()
+        _wait(device)
+        tries.append((time.perf_counter() - began) / batch)
+    return min(tries)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
