@@ -91,7 +91,7 @@ class Arm:
                     request = {"do": "ceilings", "id": self._requests, "threads": threads, "dtypes": sorted(wanted)}
                     answer = station.ask(request, CEILINGS_LIMIT_S)
                     if answer["status"] == "ok":
-                        found.append(answer["values"])
+                        found.append({name: answer["values"][name] for name in ("device", "device_index", "threads_used", "roofs")})
         return found
 
     def survey(self, cases: Sequence[Case], may_go_on: Callable[[Case], bool]) -> None:

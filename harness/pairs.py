@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from harness.station import Station
 
 SCREENING_PAIRS = 5
-START_S = 2.0  # of the two workers of a round: what they took on two quiet cores
+START_S = 1.0  # of the two workers of a round: what they took on two quiet cores
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ BINDS = 0.25  # of the latency: a part so large is named before "implementation"
 PARTS = ("convolution", "reorder_source", "reorder_weights", "reorder_destination", "page_faults", "other")
 LAYOUT = ("reorder_source", "reorder_weights", "reorder_destination")
 COPY = "bytes_per_s_"
+EXPLAINED = (0.8, 1.1)  # of a call: primitives that come to less or more, as they do where the lines themselves disturb, say nothing of it
 STANDING = ("attainable_s", "roofline_fraction", "bound", "split")
 
 
@@ -87,11 +88,13 @@ def standing(row: Row, roofs: Roofs) -> Standing:
     return Standing(attainable_s, "compute" if compute_s >= memory_s else "memory", attainable_s / row["latency_s"])
 
 
-def split(row: Row, roofs: Roofs) -> dict[str, float]:
+def split(row: Row, roofs: Roofs) -> dict[str, float] | None:
     """Seconds of a call by `PARTS`, which add up to its latency: primitives as oneDNN timed them with the heap kept, page faults by what one
     costs, and the rest. Where oneDNN has no part, the rest is the convolution: torch's own kernel, with its dispatch. Parts that come to more
-    than the latency, which another process measured, are scaled to it."""
+    than the latency, which another process measured, are scaled to it. None where the primitives do not explain their own process's call."""
     primitives = [] if row["primitives"] is None else list(row["primitives"])
+    if primitives and not EXPLAINED[0] <= row["explained_share"] <= EXPLAINED[1]:
+        return None
     faults = row["minor_faults_per_call"]
     parts = dict.fromkeys(PARTS, 0.0)
     for primitive in primitives:
@@ -104,11 +107,13 @@ def split(row: Row, roofs: Roofs) -> dict[str, float]:
     return parts
 
 
-def bound(at: Standing, parts: Mapping[str, float], latency_s: float) -> str:
+def bound(at: Standing, parts: Mapping[str, float] | None, latency_s: float) -> str | None:
     """What binds: the roof where half of it is reached; else the largest of layout, allocation and launch that takes a quarter of a call; else
-    the implementation, near neither roof."""
+    the implementation, near neither roof. None where that takes a split, and there is none."""
     if at.fraction >= NEAR:
         return at.roof
+    if parts is None:
+        return None
     shares = {"layout": sum(parts[part] for part in LAYOUT), "allocation": parts["page_faults"], "launch": parts["other"]}
     largest = max(shares, key=lambda name: shares[name])
     return largest if shares[largest] >= BINDS * latency_s else "implementation"

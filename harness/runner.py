@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.station import Station
 
 GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
-SURVEY_S = 0.2  # of a case: what it took on two quiet cores
+SURVEY_S = 0.25  # of a case: what it took on two quiet cores
 MOST_REPEATS = 2  # of an invalid visit, at the end of its round
 PATIENCE = 2  # noisy minutes end: rounds for want of quiet may be so many times as many
 

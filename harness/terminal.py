@@ -186,14 +186,17 @@ def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
 
 
 def _bound(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
-    """What binds a case, and the parts of a call that take a twentieth of it or more; nothing where no ceilings are known."""
+    """What binds a case, and the parts of a call that take a twentieth of it or more; what is not known is left out."""
     if row["bound"] is None:
         return []
     reached = f"{units.percent(row['roofline_fraction'])} of what the roofs allow, {units.seconds(row['attainable_s'])}"
+    bound = ("what binds", f"{row['bound']}   ({reached})")
+    if row["split"] is None:
+        return [bound]
     parts = {part.replace("_", " "): time_s / row["latency_s"] for part, time_s in row["split"].items()}
     largest = sorted((share, part) for part, share in parts.items() if share >= 0.05)[::-1]
     shares = ", ".join(f"{part} {units.percent(share)}" for share, part in largest)
-    return [("what binds", f"{row['bound']}   ({reached})"), ("a call's time", shares)]
+    return [bound, ("a call's time", shares)]
 
 
 def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> str:

@@ -13,7 +13,15 @@ ROOFS = Roofs(flops_per_s=100e9, bytes_per_s={1_000_000: 40e9, 100_000_000: 10e9
 
 
 def row(**values: Any) -> dict[str, Any]:
-    usual = {"flops": 1e8, "minimum_bytes": 400_000, "cache": "hot", "latency_s": 2e-3, "primitives": None, "minor_faults_per_call": 0.0}
+    usual = {
+        "flops": 1e8,
+        "minimum_bytes": 400_000,
+        "cache": "hot",
+        "latency_s": 2e-3,
+        "primitives": None,
+        "explained_share": 1.0,
+        "minor_faults_per_call": 0.0,
+    }
     return usual | values
 
 
@@ -37,8 +45,16 @@ def test_what_fits_the_cache_and_stays_there_moves_at_the_caches_speed(values: d
 
 
 def test_parts_that_come_to_more_than_the_latency_are_scaled_to_it() -> None:
-    parts = roofline.split(row(primitives=primitives(convolution=3e-3, reorder_source=1e-3)), ROOFS)
+    parts = split(row(primitives=primitives(convolution=3e-3, reorder_source=1e-3)))
     assert (parts["convolution"], parts["reorder_source"], parts["other"]) == (pytest.approx(1.5e-3), pytest.approx(0.5e-3), 0)
+
+
+@pytest.mark.parametrize("explained_share", [0.7, 1.2, float("nan")])
+def test_primitives_that_do_not_explain_a_call_make_no_split_and_no_cause(explained_share: float) -> None:
+    seen = row(flops=1e6, primitives=primitives(convolution=1e-3), explained_share=explained_share)
+    assert roofline.split(seen, ROOFS) is None
+    assert roofline.bound(roofline.standing(seen, ROOFS), None, seen["latency_s"]) is None
+    assert roofline.bound(roofline.standing(row(), ROOFS), None, 2e-3) == "compute"
 
 
 @pytest.mark.parametrize(("dtype", "fp32_precision", "known"), [("float32", "ieee", True), ("float32", "bf16", False), ("float16", "ieee", False)])
@@ -52,9 +68,15 @@ def primitives(**seconds: float) -> list[dict[str, Any]]:
     return [{"name": "any", "role": role, "calls": 1, "time_s": time_s} for role, time_s in seconds.items()]
 
 
+def split(seen: dict[str, Any]) -> dict[str, float]:
+    found = roofline.split(seen, ROOFS)
+    assert found is not None
+    return found
+
+
 def test_the_parts_of_a_call_add_up_to_it() -> None:
     seen = row(primitives=primitives(convolution=1e-3, reorder_weights=0.2e-3), minor_faults_per_call=1000.0)
-    parts = roofline.split(seen, ROOFS)
+    parts = split(seen)
     assert parts == pytest.approx(
         {"convolution": 1e-3, "reorder_source": 0, "reorder_weights": 0.2e-3, "reorder_destination": 0, "page_faults": 0.5e-3, "other": 0.3e-3}
     )
@@ -62,7 +84,7 @@ def test_the_parts_of_a_call_add_up_to_it() -> None:
 
 
 def test_where_onednn_has_no_part_the_rest_is_the_convolution() -> None:
-    assert roofline.split(row(), ROOFS)["convolution"] == pytest.approx(2e-3)
+    assert split(row())["convolution"] == pytest.approx(2e-3)
 
 
 @pytest.mark.parametrize(
