@@ -191,12 +191,7 @@ def ab(
     """
     if how not in ORDERS:
         raise UsageError(f"{how!r} is no order", where="how", hint=nearest(how, ORDERS))
-    axes, sides = dict(axes or {}), {"base": base, "head": head}
-    if base.implementation or head.implementation:
-        if "implementation" in axes:
-            raise UsageError("is given twice", where="implementation", hint="Give it for base and head, or as an axis of both.")
-        sides = {name: replace(side, implementation=side.implementation or "torch") for name, side in sides.items()}
-        axes["implementation"] = (sides["base"].implementation or "torch",)
+    sides, axes = _implemented({"base": base, "head": head}, dict(axes or {}))
     asked = prepare(suite, axes, quick=quick, time_limit_s=time_limit_s)
     points = expand(asked)
     order = _order(asked)
@@ -218,6 +213,16 @@ def ab(
         run = PairedRun(arms[0], arms[1], cases, asked.gate, how, quick=quick, tell=tell)
         state = _driven(run, folder)
     return _ended(run, folder, state, cases)
+
+
+def _implemented(sides: dict[str, Side], axes: dict[str, tuple[Value, ...]]) -> tuple[dict[str, Side], dict[str, tuple[Value, ...]]]:
+    """Both sides with an implementation where one names its own, and the axes with the base's. Raises UsageError where axes have one too."""
+    if not any(side.implementation for side in sides.values()):
+        return sides, axes
+    if "implementation" in axes:
+        raise UsageError("is given twice", where="implementation", hint="Give it for base and head, or as an axis of both.")
+    named = {name: side.implementation or "torch" for name, side in sides.items()}
+    return {name: replace(side, implementation=named[name]) for name, side in sides.items()}, axes | {"implementation": (named["base"],)}
 
 
 def floor(
