@@ -101,7 +101,7 @@ def medians_apart(limit: float = 1.05) -> float:
 
 
 def main(gates: int = 2000, resamples: int = 20) -> None:
-    """Print the table: five minutes."""
+    """Print the table: three minutes."""
     table, random = load(), np.random.default_rng(0)
     print(f"{table.shape[0]} cases, {table.shape[1]} rounds, {table.shape[1] // LONGEST} disjoint gates; T = {TOLERANCE:.0%}")
     spread = table.std(axis=1)
