@@ -14,7 +14,7 @@ saw, and is judged on those alone. A case that only looked slow by chance is mea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb, exp
+from math import exp
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,12 +122,12 @@ def smallest_of_two_stages(screened: pd.DataFrame, confirmed: pd.DataFrame, limi
 
 def common_factor(means: Sequence[float], limit: float) -> Common | None:
     """The median of the cases' log ratios, where its 95 % interval (order statistics, the sign test) lies wholly beyond `limit`."""
+    from scipy.stats import binom
+
     ordered, count = sorted(means), len(means)
     if count < FEWEST_COMMON:
         return None
-    below = 0  # so many of either end may be left out
-    while 2 * sum(comb(count, i) for i in range(below + 2)) / 2**count <= 0.05:
-        below += 1
+    below = int(binom.ppf(0.025, count, 0.5)) - 1  # so many of either end may be left out
     low, high = ordered[below], ordered[-1 - below]
     if not (low > limit or high < -limit):
         return None

@@ -100,3 +100,10 @@ def test_a_common_factor_is_one_finding() -> None:
     assert moved.low < moved.ratio < moved.high
     assert judging.common_factor([0.001 * i for i in range(-5, 6)], log1p(TOLERANCE)) is None
     assert judging.common_factor([log(1.08)] * 5, log1p(TOLERANCE)) is None, "five cases have no 95 % interval of a median"
+
+
+def test_the_interval_of_a_median_is_that_of_the_sign_test_for_many_cases_too() -> None:
+    """Of 10,000: ranks 4,902 and 5,099 by the normal approximation, 5,000 -+ 1.96 * 50."""
+    many = judging.common_factor([log(1.08) + 1e-6 * i for i in range(10_000)], log1p(TOLERANCE))
+    assert many is not None
+    assert (log(many.low / 1.08) * 1e6, log(many.high / 1.08) * 1e6) == (pytest.approx(4_901, abs=1), pytest.approx(5_098, abs=1))
