@@ -288,11 +288,13 @@ def test_every_visit_on_a_cpu_is_a_process_of_its_own(worker: WorkerProcess) -> 
 
 def test_reference_probes_stay_in_full_precision_and_the_setting_stays_in_force() -> None:
     """A probe in bf16 would look like a neighbour that left."""
-    before = torch.backends.mkldnn.matmul.fp32_precision
+    owners = (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
+    before = [owner.fp32_precision for owner in owners]
     try:
         environment.apply(Setting(fp32_precision="bf16"), None)
         with environment.ieee_products():
             assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
         assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
     finally:
-        torch.backends.mkldnn.matmul.fp32_precision = before
+        for owner, precision in zip(owners, before, strict=True):  # convolutions of later tests, too, where a processor has bf16
+            owner.fp32_precision = precision
