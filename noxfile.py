@@ -125,6 +125,14 @@ def gate(session: nox.Session) -> None:
 
 
 @nox.session
+def causes(session: nox.Session) -> None:
+    """Whether the causes hold that are named here, on this machine: splits, torch's rules of dispatch, scripts, advice (20 minutes)."""
+    install(session, ".")
+    for what in session.posargs or ["splits", "dispatch", "repro", "advice"]:
+        session.run("python", "benchmarks/causes.py", what)
+
+
+@nox.session
 def bare(session: nox.Session) -> None:
     """The worker in an environment that holds torch and nothing else."""
     install(session, ".")

@@ -18,10 +18,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from harness import __version__, baselines, locks, machine, units
 from harness.arm import Arm, Order, Watcher
+from harness.bench import bench
 from harness.case import Case, Setting
 from harness.errors import CasesFailed, DeviceError, Stopped, UsageError, nearest
 from harness.gate import ORDERS
@@ -30,10 +29,8 @@ from harness.points import distinct_cases, expand, prepare, without_devices
 from harness.policy import Policy
 from harness.record import SCHEMA
 from harness.results import Results, RunFolder, as_json_values, load_results, new_run_id
-from harness.roofline import placed
 from harness.runner import Run
 from harness.station import device_name, greet, require_devices
-from harness.summary import mark_neighbours, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -100,26 +97,13 @@ def measure(
     Raises InterpreterError, DeviceError, BusyError.
     """
     setting = setting or Setting()
-    order = Order(
-        run_id="measure",
-        policy=policy,
-        seed=time.time_ns() % 2**31,
-        placement={} if device_index is None else {setting.device: device_index},
-    )
     case = Case(problem, setting)
     cases = [case]
     if setting.device == "cpu":
         cases.append(Case(problem, replace(setting, allocator="default" if setting.allocator == "retained" else "retained")))
-    rows: list[dict[str, Any]] = []
-    ceilings: list[dict[str, Any]] = []
-    device = device_name(setting.device, order.placement)
-    with locks.hold([device], wait=wait, on_wait=watcher.waiting), greet(default_python() if python is None else python) as greeted:
-        order = replace(order, quiet=machine.quiet(greeted.environment_id))
-        require_devices(greeted.hello, [setting.device], order.placement)
-        Run(Arm("main", order, greeted, rows.append, watcher), cases, ceilings.extend).go()
-        ceilings = machine.best_ceilings(greeted.environment_id, ceilings)
-    visits = mark_neighbours(pd.DataFrame(rows), {order.run_id: order.quiet})
-    summary = {row["case_id"]: as_json_values(row) for row in placed(summarize(visits), {order.run_id: ceilings}).to_dict("records")}
+    with bench(setting.device, device_index, default_python() if python is None else python, wait=wait, watcher=watcher) as ready:
+        found = ready.measure(cases, policy)
+    summary = {row["case_id"]: as_json_values(row) for row in found.to_dict("records")}
     own = summary.pop(case.case_id)
     return Measurement(case, own, next(iter(summary.values()), None))
 

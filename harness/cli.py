@@ -14,28 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness import __version__, cli_compare, cli_layers
+from harness import __version__, cli_cases, cli_compare, cli_layers
 from harness.errors import CasesFailed, ConvscopeError, Stopped, StorageError, UsageError, nearest
 from harness.options import (
     axes_option,
     complete_runs,
     json_option,
-    kind_argument,
     politely_stopped,
-    problem_options,
     python_option,
     quick_option,
     results_option,
-    setting_options,
     suite_argument,
     time_limit_option,
     wait_option,
 )
-from harness.problem import DEFINITIONS, FIELDS, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.axes import Value
 
 EPILOG = "Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished but some cases failed, 130 after Ctrl-C."
@@ -102,18 +96,15 @@ def main() -> None:
     \b
     convscope run quickstart              measure, about two minutes
     convscope report last                 the page with charts
+    convscope advise --in 128 --out 256   which kind for this shape, in half a minute
     convscope measure depthwise --in 128  one case now
     convscope explain pointwise           what a kind is, in numbers
     convscope ab regression --head-python PATH    did it regress?
     """
 
 
-for command in (cli_compare.ab, cli_compare.compare, cli_compare.baseline, cli_compare.floor, cli_compare.export, cli_layers.trace):
+for command in (*cli_cases.COMMANDS, *cli_compare.COMMANDS, *cli_layers.COMMANDS):
     main.add_command(command)
-
-
-def _problem(kind: str, arguments: Mapping[str, Any]) -> Problem:
-    return Problem(kind, **{name: arguments[name] for name in (*FIELDS, "size")})
 
 
 @main.command()
@@ -335,67 +326,4 @@ def doctor(strict: bool, as_json: bool) -> None:
         terminal.table(["check", "state", "found", "what to do"], ([c.name, terminal.STATE_SIGNS[c.state], c.found, c.advice] for c in checks))
         print(f"\n{in_short(checks)}\nNext: convscope run quickstart")
     if strict and any(check.state == "warning" for check in checks):
-        sys.exit(CasesFailed.code)
-
-
-@main.command()
-@kind_argument
-@problem_options
-@json_option
-def explain(kind: str, as_json: bool, **arguments: Any) -> None:
-    """Say what a kind is, with shapes, parameters and MACs for a given problem. Nothing is measured.
-
-    \b
-    Examples:  convscope explain depthwise_separable --in 64 --out 128
-               convscope explain grouped --in 64 --out 128 --groups 4 --stride 2
-    """
-    problem = _problem(kind, arguments)
-    if as_json:
-        names = ("kind", "input_shape", "weight_shapes", "output_shape", "parameters", "macs", "flops")
-        answer = {name: getattr(problem, name) for name in names} | {"minimum_bytes": problem.minimum_bytes(4)}
-        print(json.dumps(answer | {"ratio_to_standard": problem.ratio_to_standard}))
-        return
-    from harness import terminal
-
-    terminal.explanation(problem, DEFINITIONS[problem.kind])
-    print(f"\nNext: convscope measure {terminal.as_arguments(problem)}")
-
-
-@main.command()
-@kind_argument
-@problem_options
-@setting_options
-@python_option
-@wait_option
-@json_option
-def measure(kind: str, device: str, python: str | None, wait: bool, as_json: bool, **arguments: Any) -> None:
-    """Measure one case now: latency with its interval, memory, trust, and both allocators. No file is written.
-
-    \b
-    Examples:  convscope measure depthwise --in 128
-               convscope measure standard --in 64 --out 128 --stride 2 --memory-format channels_last
-    """
-    from harness.case import DEFAULTS, Setting
-
-    problem = _problem(kind, arguments)
-    device_type, _, index = device.partition(":")
-    if index and not index.isdecimal():
-        raise UsageError(f"{device!r} is no device", where="--device", hint="Write cpu, cuda or cuda:1.")
-    setting = Setting(device=device_type, **{name: arguments[name] for name in DEFAULTS if name in arguments})
-    from harness import api, terminal
-
-    with terminal.RunProgress() as progress:
-        measured = api.measure(
-            problem,
-            setting,
-            device_index=int(index) if index else None,
-            python=python,
-            wait=wait,
-            watcher=progress,
-        )
-    if as_json:
-        print(json.dumps(measured.as_json()))
-    else:
-        terminal.measurement(measured.case, measured.row, measured.other)
-    if measured.row["status"] not in ("ok", "skipped"):
         sys.exit(CasesFailed.code)

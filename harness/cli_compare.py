@@ -280,3 +280,6 @@ def export(run: str, form: str, out: Path | None, results: Path) -> None:
         return
     write(out, text)
     print(f"Written to {out}.", file=sys.stderr)
+
+
+COMMANDS = (ab, compare, baseline, floor, export)

@@ -1,16 +1,30 @@
-"""The commands about whole networks: `trace`. They translate, call and print, as those of `cli` do."""
+"""The commands about whole networks: `trace`, `whatif`. They translate, call and print, as those of `cli` do."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import UsageError
-from harness.options import json_option, python_option, write
+from harness.errors import CasesFailed, Stopped, UsageError
+from harness.options import (
+    AxisOption,
+    json_option,
+    politely_stopped,
+    python_option,
+    quick_option,
+    results_option,
+    time_limit_option,
+    wait_option,
+    write,
+)
+
+if TYPE_CHECKING:
+    from harness.axes import Value
 
 
 class Shape(click.ParamType[tuple[int, ...]]):
@@ -60,3 +74,57 @@ def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | No
         return
     executed = sum(row["repeat"] for row in found.rows)
     print(f'{executed} convolutions, {len(found.rows)} of them different, in {out}.\nNext: a suite with layers = "{out.name}" beside it.')
+
+
+@click.command()
+@click.argument("layers", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="LAYERS.csv")
+@click.option(
+    "--replace", "replacements", multiple=True, required=True, metavar="KIND=KIND", help="standard=depthwise_separable, standard=grouped:8."
+)
+@click.option("-a", "--axis", "axes", multiple=True, type=AxisOption(), help="A setting that is not its default: memory_format=channels_last.")
+@python_option
+@results_option
+@quick_option
+@wait_option
+@time_limit_option
+@json_option
+def whatif(
+    layers: Path,
+    replacements: tuple[str, ...],
+    axes: tuple[tuple[str, tuple[Value, ...]], ...],
+    python: str | None,
+    results: Path,
+    quick: bool,
+    wait: bool,
+    time_limit_s: float | None,
+    as_json: bool,
+) -> None:
+    """Measure a network's convolutions, and the same with kinds replaced; the sums of both: latency, MACs, parameters. Kept in results/.
+
+    \b
+    Examples:  convscope whatif layers.csv --replace standard=depthwise_separable
+               convscope whatif layers.csv --replace standard=grouped:8 -a memory_format=channels_last
+    """
+    from harness import answers, api, terminal
+    from harness.results import load_results
+    from harness.whatif import networks, parse_replacement, suite_of
+
+    suite, kept = suite_of(layers, dict(map(parse_replacement, replacements)), dict(axes))
+    politely_stopped()
+    code = 0
+    with terminal.RunProgress() as progress:
+        try:
+            found = api.sweep(suite, results=results, python=python, quick=quick, time_limit_s=time_limit_s, wait=wait, watcher=progress)
+        except (CasesFailed, Stopped) as error:
+            code, found = error.code, load_results(error.where)
+    sides = networks(found)
+    if as_json:
+        run = {"run_id": found.runs[0]["run_id"], "path": str(progress.run)}
+        print(json.dumps(run | {"networks": [asdict(side) for side in sides], "kept": [{"layer": layer, "why": why} for layer, why in kept]}))
+    else:
+        answers.networks(sides, kept)
+        print(f"Next: convscope report {progress.run}")
+    sys.exit(code)
+
+
+COMMANDS = (trace, whatif)

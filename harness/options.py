@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harness.errors import StorageError
+from harness.errors import StorageError, UsageError
 from harness.problem import KINDS
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ def write(out: Path, text: str) -> None:
         raise StorageError(f"cannot be written: {error.strerror}", where=str(out), hint="Name another file with --out.") from None
 
 
+def split_device(text: str) -> tuple[str, int | None]:
+    """`cuda:1` as its type and index. Raises UsageError."""
+    kind, colon, index = text.partition(":")
+    if colon and not index.isdecimal():
+        raise UsageError(f"{text!r} is no device", where="--device", hint="Write cpu, cuda or cuda:1.")
+    return kind, int(index) if index else None
+
+
 suite_argument = click.argument("suite", required=False, default="", shell_complete=complete_suites)
 axes_option = click.option(
     "-a", "--axis", "axes", multiple=True, type=AxisOption(), help="Replace or narrow an axis: kind=depthwise,standard or in_channels=32:512:x2."
@@ -81,38 +89,47 @@ quick_option = click.option("--quick", is_flag=True, help="One round only: a fir
 kind_argument = click.argument("kind", metavar="KIND", shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)])
 
 
-def problem_options(command: Command) -> Command:
-    """The arguments of torch.nn.Conv2d, and the shape of the input."""
-    options = [
-        click.option("--in-channels", "--in", "in_channels", type=int, default=64, show_default=True),
-        click.option("--out-channels", "--out", "out_channels", type=int, help="[default: as many as in]"),
-        click.option("--kernel-size", "--kernel", "kernel_size", help="3, or 3x5 for height x width.  [default: 3; pointwise 1]"),
-        click.option("--stride", default="1", show_default=True),
-        click.option("--padding", default="same", show_default=True, help="A number, a pair, or same (torch's own default is 0)."),
-        click.option("--dilation", default="1", show_default=True),
-        click.option("--groups", type=int, help="Grouped must state it.  [default: by the kind]"),
-        click.option("--bias", is_flag=True),
-        click.option("--batch", type=int, default=1, show_default=True),
-        click.option("--size", type=int, default=56, show_default=True, help="Height and width of the input."),
-        click.option("--height", type=int, help="[default: size]"),
-        click.option("--width", type=int, help="[default: size]"),
-    ]
-    return reduce(lambda decorated, option: option(decorated), reversed(options), command)
+def problem_options(*left_out: str) -> Callable[[Command], Command]:
+    """The arguments of torch.nn.Conv2d, and the shape of the input; without those left out."""
+    options = {
+        "in_channels": click.option("--in-channels", "--in", "in_channels", type=int, default=64, show_default=True),
+        "out_channels": click.option("--out-channels", "--out", "out_channels", type=int, help="[default: as many as in]"),
+        "kernel_size": click.option("--kernel-size", "--kernel", "kernel_size", help="3, or 3x5 for height x width.  [default: 3; pointwise 1]"),
+        "stride": click.option("--stride", default="1", show_default=True),
+        "padding": click.option("--padding", default="same", show_default=True, help="A number, a pair, or same (torch's own default is 0)."),
+        "dilation": click.option("--dilation", default="1", show_default=True),
+        "groups": click.option("--groups", type=int, help="Grouped must state it.  [default: by the kind]"),
+        "bias": click.option("--bias", is_flag=True),
+        "batch": click.option("--batch", type=int, default=1, show_default=True),
+        "size": click.option("--size", type=int, default=56, show_default=True, help="Height and width of the input."),
+        "height": click.option("--height", type=int, help="[default: size]"),
+        "width": click.option("--width", type=int, help="[default: size]"),
+    }
+    return _decorated(options, left_out)
 
 
-def setting_options(command: Command) -> Command:
-    """How the problem is executed."""
-    options = [
-        click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1."),
-        click.option("--dtype", default="float32", show_default=True),
-        click.option("--memory-format", default="contiguous", show_default=True, help="contiguous or channels_last."),
-        click.option("--threads", default="all", show_default=True),
-        click.option("--computation", default="inference", show_default=True, help="inference, forward or training."),
-        click.option("--mode", default="eager", show_default=True, help="eager, compile or cuda_graph."),
-        click.option("--cache", default="hot", show_default=True, help="hot, or rotating over copies larger than the last-level cache."),
-        click.option("--fp32-precision", default="ieee", show_default=True, help="ieee, tf32 or bf16."),
-        click.option("--autotune", is_flag=True, help="Let the library try its algorithms."),
-        click.option("--implementation", default="torch", show_default=True, help="torch, or module:attribute in the measured interpreter."),
-        click.option("--allocator", default="retained", show_default=True, help="retained keeps freed memory, default is as glibc comes."),
-    ]
-    return reduce(lambda decorated, option: option(decorated), reversed(options), command)
+def setting_options(*left_out: str) -> Callable[[Command], Command]:
+    """How the problem is executed; without the options left out."""
+    options = {
+        "device": click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1."),
+        "dtype": click.option("--dtype", default="float32", show_default=True),
+        "memory_format": click.option("--memory-format", default="contiguous", show_default=True, help="contiguous or channels_last."),
+        "threads": click.option("--threads", default="all", show_default=True),
+        "computation": click.option("--computation", default="inference", show_default=True, help="inference, forward or training."),
+        "mode": click.option("--mode", default="eager", show_default=True, help="eager, compile or cuda_graph."),
+        "cache": click.option("--cache", default="hot", show_default=True, help="hot, or rotating over copies larger than the last-level cache."),
+        "fp32_precision": click.option("--fp32-precision", default="ieee", show_default=True, help="ieee, tf32 or bf16."),
+        "autotune": click.option("--autotune", is_flag=True, help="Let the library try its algorithms."),
+        "implementation": click.option(
+            "--implementation", default="torch", show_default=True, help="torch, or module:attribute in the measured interpreter."
+        ),
+        "allocator": click.option(
+            "--allocator", default="retained", show_default=True, help="retained keeps freed memory, default is as glibc comes."
+        ),
+    }
+    return _decorated(options, left_out)
+
+
+def _decorated(options: dict[str, Callable[[Command], Command]], left_out: tuple[str, ...]) -> Callable[[Command], Command]:
+    kept = [option for name, option in options.items() if name not in left_out]
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(kept), command)

@@ -27,6 +27,7 @@ from harness.comparison import judge_pairs
 from harness.effects import match_ids, pair_ratios, paired_effects
 from harness.judging import planned
 from harness.runner import GRACE_S, MOST_REPEATS, SURVEY_S, guess_s, timed_s
+from harness.turns import alternate, open_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -177,10 +178,7 @@ class PairedRun:
     def _open(self, stations: dict[str, Station]) -> None:
         """Both workers are up before any pair, whose time is noted."""
         began = time.monotonic()
-        for station in stations.values():
-            station.start()
-        for station in stations.values():
-            station.open()
+        open_all(stations.values())
         self._start_s += time.monotonic() - began
 
     def _side_by_side(self, stations: dict[str, Station], cases: list[Case]) -> tuple[list[Case], bool]:
@@ -237,36 +235,14 @@ class PairedRun:
     def _take_turns(self, stations: dict[str, Station], case: Case, position: int) -> list[Row]:
         """One pair in turns. Where the device's memory is too small for both arms, they are measured apart, from now on."""
         started = datetime.now(timezone.utc)
-        answers = self._alternate(stations, case)
+        visits = {name: (stations[name], self.arms[name].request("visit", case, turns=self.policy.turns)) for name in self._tossed()}
+        answers = alternate(visits, self.policy.turns, self.policy.visit_limit_s + GRACE_S)
         if case.setting.device != "cpu" and any(answer["status"] == "out_of_memory" for answer in answers.values()):
             self.apart.add(case.case_id)
             for station in stations.values():
                 station.end()  # what its allocator keeps would be in the other's way
             return [self._visit(stations[name], name, case, position, self._pair) for name in self._tossed()]
         return [self._record(name, case, answer, position, self._pair, started) for name, answer in answers.items()]
-
-    def _alternate(self, stations: dict[str, Station], case: Case) -> dict[str, Message]:
-        """Both answers: one arm sets up, then the other, then a block each until both are done. Who fails takes a waiting partner along."""
-        tossed, turns = self._tossed(), self.policy.turns
-        limit_s = self.policy.visit_limit_s + GRACE_S
-        visits = {name: self.arms[name].request("visit", case, turns=turns) for name in tossed}
-        answers: dict[str, Message] = {}
-        for step in range(turns + 1):
-            for name, partner in (tossed, tossed[::-1]):
-                answer = stations[name].ask(visits[name] if step == 0 else {"do": "turn", "id": visits[name]["id"]}, limit_s)
-                if answer["is"] != "done":
-                    continue
-                answers[name] = answer
-                if answer["status"] == "ok" or partner in answers:
-                    continue
-                why, set_up = answer["status"], step > 0 or partner == tossed[0]
-                left: Message = {"status": "skipped", "message": f"partner {why}"}
-                if not set_up and why == "skipped":  # what neither supports is no fault of one
-                    left = stations[partner].ask(visits[partner], limit_s)
-                    set_up = left["is"] != "done"
-                answers[partner] = stations[partner].ask({"do": "drop", "id": visits[partner]["id"], "why": why}, GRACE_S) if set_up else left
-                return answers
-        return answers
 
     def _record(self, name: str, case: Case, answer: Message, position: int, pair: int, started: datetime) -> Row:
         row = self.arms[name].record(case, answer, round=self.rounds, position=position, started=started, pair=pair, stage=self.stage)

@@ -164,8 +164,8 @@ COLUMNS: tuple[Column, ...] = (
         error                         | double?          |       | largest abs(error) / sum of abs(x) abs(w) over the positions checked
         error_bound                   | double?          |       | what rounding may explain
         backend                       | string?          |       | torch's own choice; of both halves for separable
-        primitives                    | list<primitive>? |       | what oneDNN ran in a call, with the heap kept; null where it has no part
-        explained_share               | double?          |       | all primitives over the latency of the same process without verbose lines
+        primitives                    | list<primitive>? |       | what ran in a call below torch: of oneDNN with the heap kept, else of torch itself
+        explained_share               | double?          |       | oneDNN's primitives over calls beside them that print nothing; else null
         other_allocator_s             | double?          | s     | a call under the other allocator
         other_allocator_faults        | double?          |       | minor faults a call under it
         other_allocator_system_share  | double?          |       | share of kernel time under it

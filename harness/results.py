@@ -196,6 +196,22 @@ def find_run(name: str, results: Path) -> Path:
     raise UsageError(found, where=name, hint=" ".join(path.name for path in matches) if matches else nearest(name, [*names[-8:], "last"]))
 
 
+def find_case(identity: str, results: Path) -> tuple[Results, dict[Any, Any]]:
+    """A case by its id, or the beginning of one: the newest run that has it, and its row of the summary. Raises UsageError."""
+    folders = run_folders(results)
+    for path in reversed(folders):
+        try:
+            run = load_results(path, samples=False)
+        except StorageError:  # one broken run must not hide the others
+            continue
+        rows = run.summary[run.summary["case_id"].str.startswith(identity)] if len(run.visits) else run.summary
+        if rows["case_id"].nunique() > 1:
+            raise UsageError("more than one case begins so", where=identity, hint=" ".join(sorted(set(rows["case_id"]))))
+        if len(rows):
+            return run, rows.to_dict("records")[0]
+    raise UsageError(f"there is no such case in {len(folders)} runs", where=identity, hint="Reports and `convscope run` show the id of every case.")
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """run.json of a run. Raises StorageError where it cannot be read or is of a newer schema."""
     try:

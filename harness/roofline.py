@@ -19,20 +19,22 @@ if TYPE_CHECKING:
 
 NEAR = 0.5  # of the roof: from there on it is the roof that binds
 BINDS = 0.25  # of the latency: a part so large is named before "implementation"
-PARTS = ("convolution", "reorder_source", "reorder_weights", "reorder_destination", "page_faults", "other")
+PARTS = ("convolution", "reorder_source", "reorder_weights", "reorder_destination", "page_faults", "dispatch", "other")
 LAYOUT = ("reorder_source", "reorder_weights", "reorder_destination")
 COPY = "bytes_per_s_"
-EXPLAINED = (0.8, 1.1)  # of a call: primitives that come to less or more, as they do where the lines themselves disturb, say nothing of it
+EXPLAINED = (0.8, 1.1)  # of a call: primitives that come to more, or with dispatch to less, do not describe it
 STANDING = ("attainable_s", "roofline_fraction", "bound", "split")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roofs:
-    """What holds for a case: FLOPs a second in its dtype, bytes a second of copies by how many they touch, seconds a page fault."""
+    """What holds for a case: FLOPs a second in its dtype, bytes a second of copies by how many they touch, seconds a page fault, and seconds of
+    host and library for a convolution of next to nothing."""
 
     flops_per_s: float
     bytes_per_s: Mapping[int, float]
     page_fault_s: float | None
+    dispatch_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def roofs_of(row: Row, ceilings: Sequence[Row]) -> Roofs | None:
         roofs = found["roofs"]
         copies = {int(name.removeprefix(COPY)): value for name, value in roofs.items() if name.startswith(COPY)}
         if alike and copies and roofs.get(f"flops_per_s_{row['dtype']}"):
-            return Roofs(flops_per_s=roofs[f"flops_per_s_{row['dtype']}"], bytes_per_s=copies, page_fault_s=roofs["page_fault_s"])
+            flops_per_s = roofs[f"flops_per_s_{row['dtype']}"]
+            return Roofs(flops_per_s=flops_per_s, bytes_per_s=copies, page_fault_s=roofs["page_fault_s"], dispatch_s=roofs.get("dispatch_s"))
     return None
 
 
@@ -89,21 +92,33 @@ def standing(row: Row, roofs: Roofs) -> Standing:
 
 
 def split(row: Row, roofs: Roofs) -> dict[str, float] | None:
-    """Seconds of a call by `PARTS`, which add up to its latency: primitives as oneDNN timed them with the heap kept, page faults by what one
-    costs, and the rest. Where oneDNN has no part, the rest is the convolution: torch's own kernel, with its dispatch. Parts that come to more
-    than the latency, which another process measured, are scaled to it. None where the primitives do not explain their own process's call."""
-    primitives = [] if row["primitives"] is None else list(row["primitives"])
-    if primitives and not EXPLAINED[0] <= row["explained_share"] <= EXPLAINED[1]:
-        return None
-    faults = row["minor_faults_per_call"]
+    """Seconds of a call by `PARTS`, which add up to its latency.
+
+    Page faults are as many as were counted at what one costs. The rest is shared out by the primitives that were seen: oneDNN's take the share
+    that their own times are of a call with the heap kept, torch's operators all of it, a GPU's kernels their seconds. What remains is dispatch,
+    up to what a convolution of one pixel takes, and other; where nobody saw primitives, it is the convolution. None where oneDNN's times come to
+    more than the call that they were taken in, or with dispatch to much less.
+    """
+    latency_s, faults = row["latency_s"], row["minor_faults_per_call"]
     parts = dict.fromkeys(PARTS, 0.0)
-    for primitive in primitives:
-        parts[primitive["role"]] += primitive["time_s"]
-    parts["page_faults"] = (faults if faults is not None and faults == faults else 0.0) * (roofs.page_fault_s or 0.0)
-    known_s = sum(parts.values())
-    if known_s > row["latency_s"]:
-        return {part: time_s * row["latency_s"] / known_s for part, time_s in parts.items()}
-    parts["other" if primitives else "convolution"] += row["latency_s"] - known_s
+    parts["page_faults"] = min((faults if faults is not None and faults == faults else 0.0) * (roofs.page_fault_s or 0.0), latency_s)
+    rest_s = latency_s - parts["page_faults"]
+    dispatch_s = min((2 if row["kind"] == "depthwise_separable" else 1) * (roofs.dispatch_s or 0.0), rest_s)
+    primitives = [] if row["primitives"] is None else list(row["primitives"])
+    timed_s = sum(one["time_s"] for one in primitives)
+    share = row["explained_share"]
+    if timed_s and share is not None and share == share:
+        if not (share <= EXPLAINED[1] and share * rest_s + dispatch_s >= EXPLAINED[0] * rest_s):
+            return None
+        shared_s = min(share, 1.0) * rest_s
+    else:
+        shared_s = rest_s if row["device"] == "cpu" else min(timed_s, rest_s)
+    for one in primitives if timed_s else ():
+        parts[one["role"]] += shared_s * one["time_s"] / timed_s
+    left_s = max(latency_s - sum(parts.values()), 0.0)
+    if row["mode"] == "eager":
+        parts["dispatch"] = min(dispatch_s, left_s) if row["device"] == "cpu" else left_s  # a GPU's host is waited for, or it is not seen
+    parts["other" if timed_s else "convolution"] += left_s - parts["dispatch"]
     return parts
 
 
@@ -114,6 +129,6 @@ def bound(at: Standing, parts: Mapping[str, float] | None, latency_s: float) -> 
         return at.roof
     if parts is None:
         return None
-    shares = {"layout": sum(parts[part] for part in LAYOUT), "allocation": parts["page_faults"], "launch": parts["other"]}
+    shares = {"layout": sum(parts[part] for part in LAYOUT), "allocation": parts["page_faults"], "launch": parts["dispatch"] + parts["other"]}
     largest = max(shares, key=lambda name: shares[name])
     return largest if shares[largest] >= BINDS * latency_s else "implementation"

@@ -68,9 +68,10 @@ def wants_another(policy: Policy, rounds: int, visits: Sequence[Seen]) -> bool:
 
 
 class Run:
-    """The state of one run: what each case has come to so far. `tell` takes the ceilings of its devices before anything else is measured."""
+    """The state of one run: what each case has come to so far. `tell` takes the ceilings of its devices, which are measured before anything else;
+    None: they are not wanted."""
 
-    def __init__(self, arm: Arm, cases: Sequence[Case], tell: Callable[[list[Row]], None]) -> None:
+    def __init__(self, arm: Arm, cases: Sequence[Case], tell: Callable[[list[Row]], None] | None) -> None:
         self.arm, self.cases, self.policy, self.watcher, self.tell = arm, list(cases), arm.order.policy, arm.watcher, tell
         self.valid: dict[str, list[Row]] = defaultdict(list)  # the visits that count
         self.probed: dict[int, list[tuple[float, ...]]] = defaultdict(list)  # by threads, what the probes beside them took
@@ -83,7 +84,8 @@ class Run:
     def go(self) -> str:
         """Do all of it; why it ended: `complete` or `time_limit`."""
         self.watcher.begin(len(self.cases), estimate_s(self.policy, self.cases), "cases that are not tight by then are visited again")
-        self.tell(self.arm.ceilings(self.cases))
+        if self.tell:
+            self.tell(self.arm.ceilings(self.cases))
         self.arm.survey(self.cases, lambda case: not self._time_is_up(case))
         while cases := self._due():
             self.rounds += 1

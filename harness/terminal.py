@@ -7,6 +7,7 @@ is no terminal there is no bar, but a line a visit.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from harness import units, verdicts
 from harness.arm import Watcher
-from harness.case import Case, written
+from harness.case import Case, Setting, written
 from harness.problem import Problem
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from harness.comparison import Comparison
     from harness.results import Results
 
+DEFAULT = Setting()
 MOST_ROWS = 60
+MOST_FINDINGS = 3  # the report has all of them
 STATE_SIGNS = {"ok": "ok", "warning": "! warning", "unknown": "? unknown"}
 ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", ended by its time limit"}
 TRUST_SIGNS = {"ok": "ok", "noisy": "~ noisy", "invalid": "! invalid", "unknown": "? unknown"}
@@ -65,7 +68,8 @@ class RunProgress(Watcher):
     def begin(self, cases: int, estimated_s: float, then: str) -> None:
         """Say how long it will take before it starts."""
         self._estimated_s = estimated_s
-        self.say(f"{cases} cases, about {units.clock(estimated_s)}; {then}. Ctrl-C keeps what is done.")
+        kept = " Ctrl-C keeps what is done." if self.run else ""
+        self.say(f"{cases} case{'s' * (cases > 1)}, about {units.clock(estimated_s)}; {then}.{kept}")
 
     def surveying(self, case: Case, number: int, of: int) -> None:
         """A case is looked at before any timing."""
@@ -108,17 +112,28 @@ def run_summary(results: Results, folder: Path) -> None:
     summary, visits, run = results.summary, results.visits, results.runs[0]
     shown = summary.sort_values("latency_s").head(MOST_ROWS)
     cells = (
-        [_label(row), units.seconds(row["latency_s"]), interval_text(row), f"{row['minor_faults_per_call']:,.1f}", TRUST_SIGNS[row["trust"]]]
+        [
+            row["case_id"][:8],
+            _label(row),
+            units.seconds(row["latency_s"]),
+            interval_text(row),
+            f"{row['minor_faults_per_call']:,.1f}",
+            TRUST_SIGNS[row["trust"]],
+        ]
         for row in shown.to_dict("records")
         if row["status"] == "ok"
     )
     if len(shown):
-        table(["case", "latency ", "95 % interval ", "faults a call ", "trust"], cells)
+        table(["id", "case", "latency ", "95 % interval ", "faults a call ", "trust"], cells)
     if len(summary) > len(shown):
         print(f"... the fastest {len(shown)} of {len(summary)} cases; all of them are in the report")
     ok = f"{units.percent((visits['trust'] == 'ok').mean())} of the visits undisturbed" if len(visits) else "nothing measured"
     marks = ", a quick run: one visit a case, never a baseline" if run["quick"] else ""
     ended = ENDINGS.get(run["state"], "")
+    from harness.findings import findings  # pandas, which commands that only tell do without
+
+    for finding in findings(summary)[:MOST_FINDINGS]:
+        print(f"\n{finding.rule}. {finding.text}")
     print(f"\n{len(summary)} cases, {len(visits)} visits in {units.clock(run['wall_s'])}{ended}{marks}; {ok}.")
     print(f"Next: convscope report {folder}")
 
@@ -160,82 +175,6 @@ def _conclusion(found: Comparison) -> str:
     return f"{names[found.code]}{worst}." + (f" Warning: {undecided} inconclusive." if undecided and found.code != 1 else "")
 
 
-def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> None:
-    """The answer of `measure`."""
-    print(case.label)
-    if row["status"] != "ok":
-        print(f"\n{row['status']}: {row['message']}")
-        return
-    lines = [
-        ("latency", f"{units.seconds(row['latency_s'])}   ({interval_text(row)}: 95 % interval, {_visits(row)})"),
-        ("MACs", f"{row['macs']:,}   ({units.count(row['flops'] / row['latency_s'])}FLOP/s)"),
-        ("memory", f"{units.size(row['resident_bytes'])} of input and weights, {_size(row['peak_bytes'])} more at the peak of a call"),
-        ("back end", str(row["backend"])),
-        *_bound(row),
-        ("trust", ", ".join([TRUST_SIGNS[row["trust"]], *row["trust_reasons"]])),
-    ]
-    if other and other["status"] == "ok":
-        for name, seen in (
-            (("retained", row), ("default", other)) if case.setting.allocator == "retained" else (("retained", other), ("default", row))
-        ):
-            words = "heap kept" if name == "retained" else "as glibc comes"
-            lines.append((words, f"{units.seconds(seen['latency_s'])}, {seen['minor_faults_per_call']:,.1f} page faults a call"))
-    pairs(lines)
-    print(f"\n{_allocator_answer(case, row, other)}")
-    print(f"Next: convscope explain {as_arguments(case.problem)}")
-
-
-def _bound(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
-    """What binds a case, and the parts of a call that take a twentieth of it or more; what is not known is left out."""
-    if row["bound"] is None:
-        return []
-    reached = f"{units.percent(row['roofline_fraction'])} of what the roofs allow, {units.seconds(row['attainable_s'])}"
-    bound = ("what binds", f"{row['bound']}   ({reached})")
-    if row["split"] is None:
-        return [bound]
-    parts = {part.replace("_", " "): time_s / row["latency_s"] for part, time_s in row["split"].items()}
-    largest = sorted((share, part) for part, share in parts.items() if share >= 0.05)[::-1]
-    shares = ", ".join(f"{part} {units.percent(share)}" for share, part in largest)
-    return [bound, ("a call's time", shares)]
-
-
-def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> str:
-    """One sentence: the latency, and what keeping the heap gives where that is past both intervals and a tenth."""
-    figure = f"{units.seconds(row['latency_s'])} a call"
-    if not other or other["status"] != "ok":
-        return figure + "."
-    kept, plain = (row, other) if case.setting.allocator == "retained" else (other, row)
-    gain = plain["latency_s"] / kept["latency_s"]
-    if kept["latency_high_s"] >= plain["latency_low_s"] or gain < 1.1:
-        return f"{figure}; the allocator makes no difference that these visits can tell."
-    return (
-        f"{figure}; with glibc's defaults {units.significant(gain)} times as long as with the heap kept. To keep it in your own program:\n"
-        "  export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864"
-    )
-
-
-def as_arguments(problem: Problem) -> str:
-    """A problem as the arguments of `explain` and `measure` that state it; what is default is left out."""
-    usual = Problem(problem.kind, in_channels=64, size=56, groups=problem.groups if problem.kind == "grouped" else None)
-    flags = {"kernel_size": "--kernel", "stride": "--stride", "padding": "--padding", "dilation": "--dilation", "batch": "--batch"}
-    stated = [f"{flag} {written(getattr(problem, name))}" for name, flag in flags.items() if getattr(problem, name) != getattr(usual, name)]
-    if problem.kind == "grouped":
-        stated.append(f"--groups {problem.groups}")
-    if (problem.height, problem.width) != (56, 56):
-        stated.append(f"--height {problem.height} --width {problem.width}")
-    return " ".join([problem.kind, f"--in {problem.in_channels} --out {problem.out_channels}", *stated, *["--bias"] * problem.bias])
-
-
-def _visits(row: Mapping[Any, Any]) -> str:
-    if row["interval"] == "between":
-        return f"between {row['visits']} visits"
-    return f"within {row['visits']} visit{'s' * (row['visits'] != 1)}; the others were disturbed"
-
-
-def _size(value: float | None) -> str:
-    return "unknown" if value is None or value != value else units.size(value)
-
-
 def _label(row: Mapping[Any, Any]) -> str:
     """A case's label from its descriptor's columns."""
     return Case.from_row(row).label
@@ -259,8 +198,10 @@ def table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 
 def pairs(rows: Iterable[tuple[str, str]]) -> None:
     """Names and what they are, on stdout."""
-    for name, text in rows:
-        print(f"  {name:<17}{text}")
+    listed = list(rows)
+    width = max(17, *(len(name) + 2 for name, _ in listed))
+    for name, text in listed:
+        print(f"  {name:<{width}}{text}")
 
 
 def explanation(problem: Problem, definition: str) -> None:
@@ -283,3 +224,18 @@ def explanation(problem: Problem, definition: str) -> None:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
+
+
+def as_arguments(problem: Problem, setting: Setting = DEFAULT) -> str:
+    """A problem and a setting as the arguments of `explain` and `measure` that state them; what is default is left out."""
+    usual = Problem(problem.kind, in_channels=64, size=56, groups=problem.groups if problem.kind == "grouped" else None)
+    flags = {"kernel_size": "--kernel", "stride": "--stride", "padding": "--padding", "dilation": "--dilation", "batch": "--batch"}
+    stated = [f"{flag} {written(getattr(problem, name))}" for name, flag in flags.items() if getattr(problem, name) != getattr(usual, name)]
+    if problem.kind == "grouped":
+        stated.append(f"--groups {problem.groups}")
+    if (problem.height, problem.width) != (56, 56):
+        stated.append(f"--height {problem.height} --width {problem.width}")
+    for name, value in asdict(setting).items():
+        if value != getattr(DEFAULT, name):
+            stated.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}"))
+    return " ".join([problem.kind, f"--in {problem.in_channels} --out {problem.out_channels}", *["--bias"] * problem.bias, *stated])

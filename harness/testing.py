@@ -96,7 +96,7 @@ class StubWorker:
     def ceilings(self, message: Message) -> None:
         """A machine of round figures."""
         roofs = {f"flops_per_s_{dtype}": 1e11 for dtype in message["dtypes"]}
-        roofs |= {f"bytes_per_s_{2**21}": 4e10, f"bytes_per_s_{2**29}": 1e10, "page_fault_s": 5e-7}
+        roofs |= {f"bytes_per_s_{2**21}": 4e10, f"bytes_per_s_{2**29}": 1e10, "page_fault_s": 5e-7, "dispatch_s": 5e-6}
         identity = {"device": "cpu", "device_index": None, "threads_used": 2}
         self._done(message, {"status": "ok", "values": identity | {"roofs": roofs | self.script.get("roofs", {})}})
 
@@ -112,6 +112,8 @@ class StubWorker:
             "error": 1.0 if entry.get("fault") == "incorrect" else 1e-8,
             "error_bound": 1e-6,
             "backend": "Stub",
+            "primitives": [{"name": "stub:any", "role": "convolution", "calls": 1, "time_s": 9e-4}],
+            "explained_share": 0.9,
         }
         output_bytes = case.setting.element_bytes * case.problem.batch * case.problem.out_channels
         values |= {"peak_bytes": 2 * output_bytes, "workspace_bytes": output_bytes} | entry.get("survey", {})

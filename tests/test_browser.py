@@ -16,7 +16,7 @@ import pytest
 
 from harness.report import write_report
 from harness.results import load_results
-from tests.test_report import GROUPS_SUITE, KINDS_SUITE, NETWORK_LAYERS, NETWORK_SUITE, cost, failing, make_run
+from tests.made_runs import GROUPS_SUITE, KINDS_SUITE, NETWORK_LAYERS, NETWORK_SUITE, cost, failing, make_run
 
 pytestmark = pytest.mark.browser
 playwright = pytest.importorskip("playwright.sync_api")

@@ -10,7 +10,7 @@ import pytest
 import harness
 from tests.conftest import Convscope, Stub
 
-COMMANDS = ("doctor", "explain", "measure", "plan", "report", "results", "run", "suites")
+COMMANDS = ("advise", "cliffs", "doctor", "explain", "measure", "plan", "report", "repro", "results", "run", "suites", "trace", "whatif")
 
 
 def test_help_names_every_command_and_the_exit_codes(convscope: Convscope) -> None:
@@ -189,7 +189,8 @@ def test_something_that_is_no_worker_is_named(convscope: Convscope, suite: Path)
 
 def test_the_next_command_measures_the_problem_that_was_explained(convscope: Convscope) -> None:
     more = ["--in", "8", "--groups", "4", "--stride", "2", "--kernel", "3x5", "--height", "9", "--width", "7", "--bias"]
-    following = convscope("explain", "grouped", *more).out.strip().splitlines()[-1].split()[3:]
+    *following, measure = convscope("explain", "grouped", *more).out.strip().splitlines()[-1].split()[3:]
+    assert measure == "--measure"
     assert convscope("explain", *following, "--json").json == convscope("explain", "grouped", *more, "--json").json
 
 

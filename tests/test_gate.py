@@ -82,7 +82,7 @@ def test_the_shipped_gate_has_43_cases_and_no_override_that_hides_five_percent()
     assert {case.problem.kind for case in cases} == {"standard", "grouped", "depthwise", "pointwise", "depthwise_separable"}
     assert suite.gate.usual("latency_s") == 0.02
     assert all(override.tolerance.get("latency_s", 0) < 0.05 for override in suite.gate.overrides)
-    assert suite.policy.time_limit_s == 360
+    assert suite.policy.time_limit_s < 360  # the command as a whole
 
 
 def test_the_workflows_that_users_copy_run_the_shipped_gate() -> None:

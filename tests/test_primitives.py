@@ -47,16 +47,24 @@ def test_a_reorder_between_two_convolutions_is_told_by_its_formats() -> None:
 def test_a_call_has_its_primitives_with_the_figure_over_calls() -> None:
     problem = Problem("grouped", in_channels=64, groups=4, size=56)
     lines = primitives.parse(GROUPED + GROUPED.replace(",1.5\n", ",9.0\n") + GROUPED)
-    found = {one["role"]: one for one in primitives.of_one_call(lines, 3, problem)}
+    found = {one["role"]: one for one in primitives.of_one_call(lines, [3], problem)}
     assert found["convolution"] == {"name": "brgconv:avx512_core", "role": "convolution", "calls": 1, "time_s": pytest.approx(1.5e-3)}
     assert sum(one["time_s"] for one in found.values()) == pytest.approx(1.925e-3)
+
+
+def test_blocks_of_unequal_length_count_alike() -> None:
+    """A block of one slow call and a block of two quick ones: the mean of their figures."""
+    problem = Problem("grouped", in_channels=64, groups=4, size=56)
+    lines = primitives.parse(GROUPED.replace(",1.5\n", ",2.5\n") + GROUPED + GROUPED)
+    found = {one["role"]: one["time_s"] for one in primitives.of_one_call(lines, [1, 2], problem)}
+    assert found["convolution"] == pytest.approx(2e-3)
 
 
 def test_torn_lines_make_no_figures() -> None:
     torn = GROUPED[: GROUPED.rindex(",")] + ",0.1.\n"
     lines = primitives.parse(torn + GROUPED)
     assert len(lines) == 7
-    assert primitives.of_one_call(lines, 2, Problem("grouped", in_channels=64, groups=4, size=56)) == []
+    assert primitives.of_one_call(lines, [1, 1], Problem("grouped", in_channels=64, groups=4, size=56)) == []
 
 
 def test_other_output_is_no_primitive() -> None:

@@ -9,11 +9,14 @@ import pytest
 from harness import roofline
 from harness.roofline import Roofs
 
-ROOFS = Roofs(flops_per_s=100e9, bytes_per_s={1_000_000: 40e9, 100_000_000: 10e9}, page_fault_s=0.5e-6)
+ROOFS = Roofs(flops_per_s=100e9, bytes_per_s={1_000_000: 40e9, 100_000_000: 10e9}, page_fault_s=0.5e-6, dispatch_s=5e-6)
 
 
 def row(**values: Any) -> dict[str, Any]:
     usual = {
+        "kind": "standard",
+        "device": "cpu",
+        "mode": "eager",
         "flops": 1e8,
         "minimum_bytes": 400_000,
         "cache": "hot",
@@ -49,7 +52,27 @@ def test_parts_that_come_to_more_than_the_latency_are_scaled_to_it() -> None:
     assert (parts["convolution"], parts["reorder_source"], parts["other"]) == (pytest.approx(1.5e-3), pytest.approx(0.5e-3), 0)
 
 
-@pytest.mark.parametrize("explained_share", [0.7, 1.2, float("nan")])
+def test_a_small_call_is_explained_with_what_it_takes_to_dispatch_it() -> None:
+    seen = row(latency_s=12e-6, flops=1e4, minimum_bytes=4000, primitives=primitives(convolution=6e-6), explained_share=0.5)
+    assert split(seen) == pytest.approx(dict.fromkeys(roofline.PARTS, 0.0) | {"convolution": 6e-6, "dispatch": 5e-6, "other": 1e-6})
+    assert roofline.split(row(primitives=primitives(convolution=1e-3), explained_share=0.5), ROOFS) is None
+
+
+@pytest.mark.parametrize("explained_share", [None, float("nan")])
+def test_torchs_own_operators_share_out_all_of_a_call(explained_share: float | None) -> None:
+    """A profiler has no clock beside its own: what it costs is in their times."""
+    seen = row(primitives=primitives(convolution=3e-3, other=1e-3), explained_share=explained_share)
+    assert (split(seen)["convolution"], split(seen)["other"]) == (pytest.approx(1.5e-3), pytest.approx(0.5e-3))
+
+
+def test_what_a_gpu_does_not_compute_is_dispatch_and_in_a_graph_there_is_none() -> None:
+    launched = row(device="cuda", latency_s=20e-6, primitives=primitives(convolution=3e-6), explained_share=None)
+    assert (split(launched)["convolution"], split(launched)["dispatch"]) == (pytest.approx(3e-6), pytest.approx(17e-6))
+    assert split(launched | {"mode": "cuda_graph"})["other"] == pytest.approx(17e-6)
+    assert split(launched | {"latency_s": 2e-6})["convolution"] == pytest.approx(2e-6)
+
+
+@pytest.mark.parametrize("explained_share", [0.7, 1.2])
 def test_primitives_that_do_not_explain_a_call_make_no_split_and_no_cause(explained_share: float) -> None:
     seen = row(flops=1e6, primitives=primitives(convolution=1e-3), explained_share=explained_share)
     assert roofline.split(seen, ROOFS) is None
@@ -75,16 +98,15 @@ def split(seen: dict[str, Any]) -> dict[str, float]:
 
 
 def test_the_parts_of_a_call_add_up_to_it() -> None:
-    seen = row(primitives=primitives(convolution=1e-3, reorder_weights=0.2e-3), minor_faults_per_call=1000.0)
+    seen = row(primitives=primitives(convolution=1e-3, reorder_weights=0.2e-3), explained_share=0.8, minor_faults_per_call=1000.0)
     parts = split(seen)
-    assert parts == pytest.approx(
-        {"convolution": 1e-3, "reorder_source": 0, "reorder_weights": 0.2e-3, "reorder_destination": 0, "page_faults": 0.5e-3, "other": 0.3e-3}
-    )
+    named = {"convolution": 1e-3, "reorder_weights": 0.2e-3, "page_faults": 0.5e-3, "dispatch": 5e-6, "other": 0.295e-3}
+    assert parts == pytest.approx(dict.fromkeys(roofline.PARTS, 0.0) | named)
     assert sum(parts.values()) == pytest.approx(seen["latency_s"])
 
 
 def test_where_onednn_has_no_part_the_rest_is_the_convolution() -> None:
-    assert split(row())["convolution"] == pytest.approx(2e-3)
+    assert split(row())["convolution"] == pytest.approx(2e-3 - 5e-6)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +116,7 @@ def test_where_onednn_has_no_part_the_rest_is_the_convolution() -> None:
         ({"flops": 1e6, "minimum_bytes": 15_000_000}, "memory"),
         ({"flops": 1e6, "primitives": primitives(convolution=0.9e-3, reorder_source=0.5e-3, reorder_destination=0.5e-3)}, "layout"),
         ({"flops": 1e6, "minor_faults_per_call": 2000.0}, "allocation"),
-        ({"flops": 1e6, "primitives": primitives(convolution=0.2e-3)}, "launch"),
+        ({"flops": 1e4, "latency_s": 12e-6, "minimum_bytes": 4000, "primitives": primitives(convolution=6e-6), "explained_share": 0.5}, "launch"),
         ({"flops": 1e6}, "implementation"),
     ],
 )

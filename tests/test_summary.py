@@ -13,7 +13,7 @@ from harness.case import Case
 from harness.points import distinct_cases, expand
 from harness.results import load_results
 from harness.suite import parse_suite
-from tests.test_report import KINDS_SUITE, cost, make_run
+from tests.made_runs import KINDS_SUITE, cost, make_run
 
 QUIET = {"reference_copy_s": 5e-5, "reference_compute_s": 9e-5}
 SMALL = KINDS_SUITE.replace("[16, 64, 256]", "[16]")  # twenty cases

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import seaborn as sns
 
 from harness import units
+from harness.contrasts import PAST, is_clear
+from harness.labels import highest, kind_name, lowest
 from harness.report.chart import ALONE, BESIDE, INTERVALS, Chart, Panel, axis_title, described, listed, ordered, slug, whiskers
 from harness.report.charts_of_cases import memory, network, work
 from harness.report.charts_of_pairs import allocators, sides
 from harness.report.figures import SURFACE, canvas, look, set_scale, set_ticks, spaced, style_of, time_unit, to_svg, wide
-from harness.report.pairs import PAST, is_clear
 from harness.report.sweeps import Sweep, fullest, missing, networks, panels, place, reference, sweeps
-from harness.report.tables import Cell, Table, highest, in_words, kind_name, lowest, number, table
+from harness.report.tables import Cell, Table, in_words, number, table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,10 +9,11 @@ import pandas as pd
 import seaborn as sns
 
 from harness import units
+from harness.labels import highest, kind_name, labels, lowest, sentence, words
 from harness.report.chart import ALONE, BESIDE, INTERVALS, Chart, Panel, described, listed, ordered, slug, whiskers
 from harness.report.figures import MUTED, canvas, look, name_rows, set_scale, style_of, time_unit, to_svg
 from harness.report.sweeps import Sweep, fullest, missing, panels, place
-from harness.report.tables import Cell, highest, kind_name, labels, lowest, number, sentence, table, words
+from harness.report.tables import Cell, number, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,10 +8,11 @@ import pandas as pd
 import seaborn as sns
 
 from harness import units
+from harness.contrasts import PAST, allocator_pairs, side_pairs
+from harness.labels import highest, labels, sentence
 from harness.report.chart import Chart, Panel, described, ordered, slug
 from harness.report.figures import MUTED, canvas, look, name_rows, set_scale, set_ticks, style_of, time_unit, to_svg, wide
-from harness.report.pairs import PAST, allocator_pairs, side_pairs
-from harness.report.tables import Cell, highest, labels, number, sentence, table
+from harness.report.tables import Cell, number, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

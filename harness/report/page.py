@@ -13,6 +13,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.labels import SETTINGS, kind_name, words
 from harness.problem import KINDS
 from harness.report.chart import axis_title
 from harness.report.charts import all_charts
@@ -21,7 +22,7 @@ from harness.report.figures import STYLES
 from harness.report.judged import judged_runs
 from harness.report.leads import leads
 from harness.report.shapes import EXAMPLE_GROUPS, EXAMPLE_SIZE, kind_rows
-from harness.report.tables import SETTINGS, Cell, Table, in_words, joined, kind_name, number, summary_of, table, words
+from harness.report.tables import Cell, Table, in_words, joined, number, summary_of, table
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -76,6 +77,8 @@ def cases_table(summary: pd.DataFrame, points: pd.DataFrame) -> Table:
         ("± (%)", lambda r: number(_half_width(r), 0.01)),
         ("Visits", lambda r: number(r["visits"])),
         ("Outcome", lambda r: Cell(_outcome(r))),
+        ("What binds it", lambda r: Cell(in_words(r["bound"]))),
+        ("Of the roofs (%)", lambda r: number(r["roofline_fraction"], 0.01)),
         ("MACs (M)", lambda r: number(r["macs"], 1e6)),
         ("GFLOP/s", lambda r: number(r["flops"] / r["latency_s"] if r["latency_s"] else None, 1e9)),
         ("Faults a call", lambda r: _rounded(r["minor_faults_per_call"])),
@@ -84,7 +87,8 @@ def cases_table(summary: pd.DataFrame, points: pd.DataFrame) -> Table:
     ]
     if len(disagreements(summary)):
         columns.append(("MACs by fvcore (M)", lambda r: number(r["macs_fvcore"], 1e6)))
-    text = {"Kind", "Outcome", *map(_heading, varying)} - {_heading("batch")}
+    columns.append(("Case", lambda r: Cell("" if pd.isna(r["case_id"]) else str(r["case_id"])[:8])))
+    text = {"Kind", "Outcome", "What binds it", "Case", *map(_heading, varying)} - {_heading("batch")}
     rows = summary.to_dict("records") + _without_figures(summary, points)
     return table(rows, columns, {heading for heading, _ in columns} - text)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from harness.labels import kind_name
 from harness.problem import DEFINITIONS, KINDS, Kind, Problem
-from harness.report.tables import kind_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.case import DEFAULTS
+from harness.labels import RESOLVED, SETTINGS, words
 from harness.problem import FIELDS, FIXED_AXES
-from harness.report.tables import RESOLVED, SETTINGS, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,7 @@ import pandas as pd
 from harness import units
 from harness.case import DEFAULTS
 from harness.problem import FIELDS
+from harness.roofline import STANDING
 from harness.summary import FACTS, KEYS
 
 if TYPE_CHECKING:
@@ -24,27 +25,7 @@ if TYPE_CHECKING:
     Column = tuple[str, Callable[[Mapping[Hashable, Any]], "Cell"]]  # its heading, and what makes a cell from a row
 
 ASKED = ("kind", *FIELDS, *DEFAULTS)
-RESOLVED = {
-    "kernel_size": "kernel_height",
-    "stride": "stride_height",
-    "dilation": "dilation_height",
-    "padding": "padding_height",
-    "threads": "threads_used",
-}
-SETTINGS = (
-    "device",
-    "dtype",
-    "memory_format",
-    "threads",
-    "computation",
-    "mode",
-    "cache",
-    "fp32_precision",
-    "autotune",
-    "implementation",
-    "allocator",
-)
-EXPECTED = (*KEYS, "visits", "status", "message", "trust", "trust_reasons", "latency_s", "latency_low_s", "latency_high_s", "interval")
+EXPECTED = (*KEYS, "visits", "status", "message", "trust", "trust_reasons", "latency_s", "latency_low_s", "latency_high_s", "interval", *STANDING)
 NUMBERS = (
     "latency_s",
     "latency_low_s",
@@ -54,27 +35,8 @@ NUMBERS = (
     "workspace_bytes",
     "resident_bytes",
     "other_allocator_s",
+    "roofline_fraction",
 )
-
-KIND_NAMES = {"depthwise_separable": "depthwise separable"}
-_WORDS = {
-    "run": "run {}",
-    "arm": "arm {}",
-    "allocator": "{} allocator",
-    "threads": "{} threads",
-    "cache": "{} cache",
-    "fp32_precision": "{} precision",
-    "in_channels": "{} channels in",
-    "out_channels": "{} channels out",
-    "batch": "batch {}",
-    "groups": "{} groups",
-    "kernel_size": "{} kernel",
-    "height": "{} px high",
-    "width": "{} px wide",
-    "stride": "stride {}",
-    "padding": "padding {}",
-    "dilation": "dilation {}",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +54,6 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     numeric: frozenset[str] = frozenset()
-
-
-def words(axis: str, value: object) -> str:
-    """A value as a few words that say of what: `2 threads`, `channels_last`."""
-    if axis in ("autotune", "bias"):
-        return axis if value else f"no {axis}"
-    text = _WORDS.get(axis, "{}").format(units.count(value) if isinstance(value, float) else value)
-    return text.removesuffix("s") if text in ("1 threads", "1 groups") else text
-
-
-def kind_name(kind: object) -> str:
-    """A kind as people write it."""
-    return KIND_NAMES.get(str(kind), str(kind))
 
 
 def run_names(results: Results) -> dict[str, str]:
@@ -138,47 +87,6 @@ def joined(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
 def in_words(value: object) -> str:
     """A word of the record as people read it; empty where there is none."""
     return "" if value is None or value != value else str(value).replace("_", " ")
-
-
-def lowest(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
-    """The row with the smallest value in a column, the first of equals."""
-    return frame.sort_values(name, kind="stable").iloc[0]
-
-
-def highest(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
-    """The row with the largest value in a column, the first of equals."""
-    return frame.sort_values(name, ascending=False, kind="stable").iloc[0]
-
-
-def labels(summary: pd.DataFrame, without: Iterable[str] = ()) -> list[str]:
-    """A short name for each row: its kind, and of the rest only what differs between the rows."""
-    kernels = summary[summary["kind"] != "pointwise"]
-    skip = {*without, *([] if kernels["kernel_height"].nunique() > 1 else ["kernel_height"])}
-    if summary[["kernel_height", "dilation_height"]].drop_duplicates().shape[0] > 1:
-        skip.add("padding_height")  # goes with kernel and dilation, where it is "same"
-    names = [name for name in (*FACTS, "run", "arm") if name in summary and name not in skip]
-    differs = {name for name in names if summary[name].map(str).nunique() > 1}
-    return [" · ".join([kind_name(row["kind"]), *_differing(row, differs)]) for row in summary.to_dict("records")]
-
-
-def sentence(label: str) -> str:
-    """A label within a sentence."""
-    return label.replace(" · ", ", ")
-
-
-def _differing(row: Mapping[Hashable, Any], differs: set[str]) -> list[str]:
-    parts = []
-    if differs & {"in_channels", "out_channels"}:
-        parts.append(f"{row['in_channels']}→{row['out_channels']}")
-    if differs & {"height", "width"}:
-        parts.append(f"{row['height']}×{row['width']} px")
-    if "kernel_height" in differs and row["kind"] != "pointwise":
-        parts.append(f"k{row['kernel_height']}")
-    if "groups" in differs and row["kind"] == "grouped":
-        parts.append(f"g{row['groups']}")
-    names = ("batch", "stride", "dilation", "padding", "bias", *SETTINGS, "run", "arm")
-    columns = {name: name if name == "threads" else RESOLVED.get(name, name) for name in names}
-    return parts + [words(name, row[column]) for name, column in columns.items() if column in differs]
 
 
 def table(rows: Sequence[Mapping[Hashable, Any]], columns: Sequence[Column], numeric: Iterable[str] = ()) -> Table:

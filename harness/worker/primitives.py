@@ -1,10 +1,11 @@
 """What one call runs below torch: oneDNN's primitives, each with its role and its time.
 
-In: a call, and the shapes of the convolution behind it. Out: the primitives of one call, by oneDNN's own clock. They are read from the lines
-that its verbose mode prints, taken at the file descriptor since they come from C. A call that oneDNN has no part in has none: torch's own
-kernel ran, and the survey's `backend` names it.
-What may surprise: the times hold the page faults of what a primitive writes first, so they are taken with the heap kept. Names change with
-the instruction set; roles do not. Never in a process that times.
+In: a workload. Out: the primitives of one call, by oneDNN's own clock, and how much of a call they explain. They are read from the lines that
+its verbose mode prints, taken at the file descriptor since they come from C. A call that oneDNN has no part in has none: torch's own kernel
+ran, and the survey's `backend` names it.
+What may surprise: calls that print take turns with calls that do not, since neighbours move both, and a call is moved through the places that
+its buffers may have, since these do. The times hold the page faults of what a primitive writes first, so they are taken with the heap kept.
+Names change with the instruction set; roles do not. Never in a process that times.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import os
 import re
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,11 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.problem import Problem
+    from harness.worker.workload import Workload
 
 CONVOLVES = frozenset({"convolution", "deconvolution", "matmul", "inner_product"})
-CALLS = 20  # whose lines are read, or as many as fit ...
-CALLS_S = 0.1  # ... into so many seconds; their 10th percentile is taken, as of a visit
-FEWEST_CALLS = 3
+BLOCKS = 8  # two for each way that the heap may lie
+BLOCK_S = 0.006  # of calls that print nothing, and then as many that do; the 10th percentile of either counts, as of a visit ...
+FEWEST_CALLS, MOST_CALLS = 2, 40  # ... of so many
+LIMIT_S = 1.0  # no further block after that: a survey has its time
 NCHW = "abcd"
 FORMAT = re.compile(r"blocked:(\w+)")
 
@@ -98,43 +104,67 @@ def _is_blocked(memory_format: str) -> bool:
     return memory_format != memory_format.lower()
 
 
-def of_one_call(lines: Sequence[Line], calls: int, problem: Problem) -> list[dict[str, Any]]:
-    """The record's `primitives`: of the lines of so many equal calls, name, role, how often a call runs it, and its seconds a call.
+def of_one_call(lines: Sequence[Line], calls: Sequence[int], problem: Problem) -> list[dict[str, Any]]:
+    """The record's `primitives`: name, role, how often a call runs it, and its seconds a call, the mean over blocks of their figures.
 
-    Nothing where the lines do not divide by the calls, as when one of them was torn.
+    `lines` are of blocks of so many equal `calls`. Nothing where lines do not divide by calls, as when one of them was torn.
     """
-    each, rest = divmod(len(lines), calls)
+    each, rest = divmod(len(lines), sum(calls))
     if rest or not each:
         return []
+    blocks = [lines[each * (end - count) : each * end] for count, end in zip(calls, accumulate(calls), strict=True)]
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for position, role in enumerate(roles(lines[:each], problem.weight_shapes)):
-        one = found.setdefault((lines[position].name, role), {"name": lines[position].name, "role": role, "calls": 0, "time_s": 0.0})
+        name = lines[position].name
+        one = found.setdefault((name, role), {"name": name, "role": role, "calls": 0, "time_s": 0.0})
         one["calls"] += 1
-        one["time_s"] += quantile([line.time_s for line in lines[position::each]], FIGURE_SHARE)
+        one["time_s"] += fmean(quantile([line.time_s for line in block[position::each]], FIGURE_SHARE) for block in blocks)
     return list(found.values())
 
 
-def onednn(call: Callable[[], object], call_s: float, problem: Problem) -> list[dict[str, Any]]:
-    """The primitives of a call that takes `call_s` seconds. Empty where torch has no oneDNN, or does not use it here."""
+def onednn(workload: Workload) -> dict[str, Any]:
+    """`primitives` and `explained_share` of a call. Empty where torch has no oneDNN, or does not use it here."""
     if not torch.backends.mkldnn.is_available():
-        return []
-    calls = min(max(round(CALLS_S / call_s), FEWEST_CALLS), CALLS)
+        return {}
+    silent: list[list[float]] = []
+
+    def blocks() -> None:
+        ends = time.perf_counter() + LIMIT_S
+        while len(silent) < BLOCKS and (not silent or time.perf_counter() < ends):
+            workload.place()
+            workload.call()
+            silent.append(_block(workload.call))
+            with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+                for _ in silent[-1]:
+                    workload.call()
+
     try:
-        text = _printed(lambda: [call() for _ in range(calls)])
+        text = _printed(blocks)
     except (AssertionError, OSError):  # this oneDNN was built without its verbose mode, or there is nowhere to keep what it says
-        return []
-    return of_one_call(parse(text), calls, problem)
+        return {}
+    found = of_one_call(parse(text), [len(samples) for samples in silent], workload.case.problem)
+    call_s = fmean(quantile(samples, FIGURE_SHARE) for samples in silent)
+    return {"primitives": found, "explained_share": sum(one["time_s"] for one in found) / call_s} if found else {}
+
+
+def _block(call: Callable[[], object]) -> list[float]:
+    """Seconds a call, of a few."""
+    samples: list[float] = []
+    now = began = time.perf_counter()
+    while (now - began < BLOCK_S and len(samples) < MOST_CALLS) or len(samples) < FEWEST_CALLS:
+        call()
+        samples.append(-now + (now := time.perf_counter()))
+    return samples
 
 
 def _printed(work: Callable[[], object]) -> str:
-    """What C code prints to its standard output meanwhile, with oneDNN's verbose mode on."""
+    """What C code prints to its standard output meanwhile."""
     sys.stdout.flush()
     kept = os.dup(1)
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 1)
         try:
-            with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
-                work()
+            work()
         finally:
             ctypes.CDLL(None).fflush(None)  # C keeps what it prints to a file until then
             os.dup2(kept, 1)

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from harness.stats import FIGURE_SHARE, quantile
-from harness.worker import allocator, correctness, environment, health, memory, primitives
+from harness.worker import allocator, correctness, environment, health, kernels, memory, primitives
 from harness.worker.clocks import HostClock
 from harness.worker.layers import convolutions, torch_layer
 from harness.worker.workload import Workload, guard
@@ -68,8 +67,9 @@ def other_allocator(case: Case, seed: int) -> dict[str, Any]:
     if case.setting.allocator == "default":
         allocator.keep_freed_memory()
     environment.apply(case.setting, None)
+    other = replace(case.setting, allocator="default" if case.setting.allocator == "retained" else "retained")
     with guard(case.setting.computation):
-        workload = Workload(case, seed)
+        workload = Workload(replace(case, setting=other), seed)
         workload.call()
         meter = health.Meter()
         with meter:
@@ -93,12 +93,10 @@ def _short_loop(workload: Workload) -> list[float]:
 
 
 def _below(workload: Workload) -> dict[str, Any]:
-    """The primitives of a call, and how much of it they explain; nothing where oneDNN has no part in it."""
-    if workload.device.type != "cpu":
-        return {}
-    call_s = quantile(_short_loop(workload), FIGURE_SHARE)
-    found = primitives.onednn(workload.call, call_s, workload.case.problem)
-    return {"primitives": found, "explained_share": sum(one["time_s"] for one in found) / call_s} if found else {}
+    """The primitives of a call, and how much of it they explain: oneDNN's, or where it has no part torch's own."""
+    if workload.device.type == "cpu" and "Mkldnn" in (backend(workload.module, workload.input) or ""):
+        return primitives.onednn(workload)
+    return {"primitives": kernels.native(workload)}
 
 
 def macs_fvcore(problem: Problem) -> int | None:

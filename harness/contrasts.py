@@ -14,7 +14,7 @@ import pandas as pd
 from harness.case import DEFAULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
 PAST = "past their intervals and by more than 10 %"
 NOTABLE = 1.10  # a ratio below this is not spoken of, however narrow its interval
@@ -34,7 +34,7 @@ PAIR_COLUMNS = (
 )
 
 
-def is_clear(fast: dict[Hashable, Any] | pd.Series[Any], slow: dict[Hashable, Any] | pd.Series[Any]) -> bool:
+def is_clear(fast: Mapping[Any, Any] | pd.Series[Any], slow: Mapping[Any, Any] | pd.Series[Any]) -> bool:
     """Whether one case is slower than another past both intervals, and by more than a tenth; never where an interval is that within a visit."""
     between = fast["interval"] == slow["interval"] == "between"
     return bool(between and slow["latency_low_s"] > fast["latency_high_s"] and slow["latency_s"] > NOTABLE * fast["latency_s"])
@@ -87,7 +87,7 @@ def _ratio(base: Any, other: Any) -> dict[str, Any]:
     ratio = other["latency_s"] / base["latency_s"]
     half = sum(log(row["latency_high_s"] / row["latency_low_s"]) ** 2 for row in (base, other)) ** 0.5 / 2
     within = not base["interval"] == other["interval"] == "between"
-    clear = not within and abs(log(ratio)) > max(half, log(NOTABLE))
+    clear = is_clear(base, other) or is_clear(other, base)
     return values | {"ratio": ratio, "ratio_low": ratio * exp(-half), "ratio_high": ratio * exp(half), "clear": clear, "within": within}
 
 

@@ -1,0 +1,113 @@
+"""A device that is held and an interpreter that is greeted, to measure cases of which no file is kept.
+
+In: cases, and a policy each time. Out: the summary of what was measured, or ratios of cases that took turns. `api.measure`, `advise` and the
+search for cliffs stand on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from dataclasses import dataclass
+from math import exp
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness import locks, machine
+from harness.arm import Arm, Order
+from harness.effects import SIDES, pair_ratios, paired_effects
+from harness.roofline import placed
+from harness.runner import GRACE_S, Run
+from harness.station import device_name, greet, require_devices
+from harness.stats import CONFIDENCE, student_t
+from harness.summary import mark_neighbours, summarize
+from harness.turns import alternate, open_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.arm import Row, Watcher
+    from harness.case import Case
+    from harness.policy import Policy
+    from harness.station import Greeted
+
+NAME = "bench"  # in place of a run_id
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times as long one case takes as another, with its 95 % interval over pairs."""
+
+    value: float
+    low: float
+    high: float
+    pairs: int
+
+
+@contextlib.contextmanager
+def bench(kind: str, index: int | None, python: str, *, wait: bool, watcher: Watcher) -> Iterator[Bench]:
+    """Hold a device of a kind (index None: the first) and greet an interpreter. Raises BusyError, InterpreterError, DeviceError."""
+    placement = {} if index is None else {kind: index}
+    with locks.hold([device_name(kind, placement)], wait=wait, on_wait=watcher.waiting), greet(python) as greeted:
+        require_devices(greeted.hello, [kind], placement)
+        yield Bench(greeted, kind, placement, watcher)
+
+
+class Bench:
+    """Measures, as often as it is asked; all cases are of its device."""
+
+    def __init__(self, greeted: Greeted, kind: str, placement: dict[str, int], watcher: Watcher) -> None:
+        self._greeted, self._watcher = greeted, watcher
+        self._device, self._placement = device_name(kind, placement), placement
+
+    def measure(self, cases: Sequence[Case], policy: Policy, *, roofs: bool = True) -> pd.DataFrame:
+        """One row a case, by the names of the summary; without `roofs` it is not placed under any, which saves their measurement."""
+        rows: list[Row] = []
+        ceilings: list[Row] = []
+        order = self._order(policy)
+        Run(Arm("main", order, self._greeted, rows.append, self._watcher), cases, ceilings.extend if roofs else None).go()
+        best = machine.best_ceilings(self._greeted.environment_id, ceilings) if ceilings else []
+        return placed(summarize(mark_neighbours(pd.DataFrame(rows), {NAME: order.quiet})), {NAME: best})
+
+    def settle(self, first: Case, others: Sequence[Case], policy: Policy, pairs: int) -> dict[str, Ratio]:
+        """By how many times each other case takes as long as the first, with its interval over pairs that took turns, by case_id.
+
+        Every round of pairs is under two fresh workers. A case with fewer than two valid pairs is left out.
+        """
+        rows: list[Row] = []
+        order = self._order(policy)
+        arms = {side: Arm(side, order, self._greeted, rows.append, self._watcher) for side in SIDES}
+        for number in range(pairs):
+            with arms["base"].station(self._device) as base, arms["head"].station(self._device) as head:
+                stations = dict(zip(SIDES, (base, head), strict=True))
+                open_all(stations.values())
+                for position, other in enumerate(others):
+                    self._watcher.visiting(other, "turns", (pairs - number) * len(others) * policy.pair_estimate_s(0.0))
+                    cases = dict(zip(SIDES, (first, other), strict=True))
+                    visits = {side: (stations[side], arms[side].request("visit", cases[side], turns=policy.turns)) for side in _tossed()}
+                    answers = alternate(visits, policy.turns, policy.visit_limit_s + GRACE_S)
+                    for side, answer in answers.items():
+                        pair = number * len(others) + position
+                        arms[side].record(cases[side], answer, round=number + 1, position=position, pair=pair)
+        return _ratios(pd.DataFrame(rows))
+
+    def _order(self, policy: Policy) -> Order:
+        quiet = machine.quiet(self._greeted.environment_id)
+        return Order(run_id=NAME, policy=policy, seed=time.time_ns() % 2**31, placement=self._placement, quiet=quiet)
+
+
+def _tossed() -> list[str]:
+    return random.sample(SIDES, 2)
+
+
+def _ratios(visits: pd.DataFrame) -> dict[str, Ratio]:
+    """By case_id of the head."""
+    other = visits[visits["arm"] == "head"].set_index("pair")["case_id"]
+    effects = paired_effects(pair_ratios(visits.assign(match_id=visits["pair"].map(other))))
+    found = {}
+    for identity, effect in effects[effects["count"] > 1].iterrows():
+        half = student_t((1 + CONFIDENCE) / 2, int(effect["degrees"])) * effect["error"]
+        found[str(identity)] = Ratio(exp(effect["mean"]), exp(effect["mean"] - half), exp(effect["mean"] + half), int(effect["count"]))
+    return found

@@ -1,0 +1,135 @@
+"""Which kind for a shape: candidates, ranking, budgets, ties; from made rows, and through the command on a stub machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.advise import candidates, choose, reordered, sentences, ties
+from harness.bench import Ratio
+from harness.case import Setting
+from harness.errors import ProblemError
+from tests.conftest import Convscope, Stub
+
+SHAPE = {"in_channels": 128, "out_channels": 256, "size": 56, "kernel_size": "3"}
+
+
+def row(identity: str, latency_s: float, parameters: int, kind: str = "standard") -> dict[str, Any]:
+    return {
+        "case_id": identity,
+        "kind": kind,
+        "groups": 1,
+        "memory_format": "contiguous",
+        "latency_s": latency_s,
+        "latency_high_s": 1.01 * latency_s,
+        "parameters": parameters,
+        "bound": "compute",
+    }
+
+
+ROWS = [row("a", 1e-3, 100, "depthwise"), row("b", 2e-3, 900, "depthwise_separable"), row("c", 4e-3, 5000)]
+
+
+def test_the_five_kinds_in_both_layouts_are_candidates() -> None:
+    cases, left = candidates(SHAPE, Setting())
+    assert {case.problem.kind for case in cases} == {"standard", "grouped", "depthwise", "pointwise", "depthwise_separable"}
+    assert {case.problem.groups for case in cases if case.problem.kind == "grouped"} == {4, 32}
+    assert {case.setting.memory_format for case in cases} == {"contiguous", "channels_last"}
+    assert {case.problem.output_shape for case in cases} == {(1, 256, 56, 56)}
+    assert left == []
+
+
+def test_what_a_shape_cannot_have_is_told() -> None:
+    cases, left = candidates(SHAPE | {"in_channels": 3, "out_channels": 64}, Setting())
+    assert {case.problem.kind for case in cases} == {"standard", "pointwise", "depthwise_separable"}
+    assert [what for what, _ in left] == ["grouped with 4 groups", "grouped with 32 groups", "depthwise"]
+
+
+def test_a_candidate_with_another_output_is_none() -> None:
+    """Without padding a 3x3 kernel loses the border, a 1x1 kernel does not."""
+    cases, left = candidates(SHAPE | {"padding": "0"}, Setting())
+    assert "pointwise" not in {case.problem.kind for case in cases}
+    assert ("pointwise", "its output has another shape") in left
+
+
+def test_a_shape_that_is_none_is_refused() -> None:
+    with pytest.raises(ProblemError):
+        candidates(SHAPE | {"in_channels": 0}, Setting())
+
+
+def test_within_a_number_of_parameters_the_fastest_is_chosen() -> None:
+    assert choose(ROWS, 1000, None) is ROWS[0]
+    assert choose(ROWS, 50, None) is None
+
+
+def test_within_a_latency_the_one_with_most_parameters_is_chosen() -> None:
+    """They are what time is spent on; the upper end of the interval counts."""
+    assert choose(ROWS, None, 4.1e-3) is ROWS[2]
+    assert choose(ROWS, None, 4.0e-3) is ROWS[1]
+    assert choose(ROWS, 500, 4.1e-3) is ROWS[0]
+
+
+def test_a_rival_that_won_its_turns_is_first_and_one_that_drew_ties() -> None:
+    won = {"b": Ratio(0.98, 0.97, 0.99, 5), "c": Ratio(1.01, 0.99, 1.03, 5)}
+    rows, ratios = reordered(ROWS, won)
+    assert [one["case_id"] for one in rows] == ["b", "a", "c"]
+    assert ratios["a"].value == pytest.approx(1 / 0.98)
+    assert ratios["a"].low == pytest.approx(1 / 0.99, rel=1e-3)
+    assert ties(won) == {"c"}
+    assert ratios["c"].low > 1
+    assert reordered(ROWS, {"b": Ratio(0.99, 0.97, 1.01, 5)})[0] == ROWS
+
+
+def test_a_proven_winner_is_first_though_another_looks_faster() -> None:
+    rows, ratios = reordered(ROWS, {"b": Ratio(0.95, 0.85, 1.06, 5), "c": Ratio(0.97, 0.95, 0.99, 5)})
+    assert rows[0]["case_id"] == "c"
+    assert ties(ratios) == {"b"}
+
+
+def test_the_sentences_say_what_to_take_and_what_it_does_not_do() -> None:
+    said = " ".join(sentences(ROWS, {}, ROWS[1], budget=True))
+    assert "Depthwise in contiguous is fastest, 1.00 ms; what binds it: compute." in said
+    assert "depthwise separable in contiguous is fastest: 2.00 ms" in said
+    assert "Within the budget: depthwise separable in contiguous, 2.00 ms, 900 parameters." in said
+    assert "Nothing fits" in " ".join(sentences(ROWS, {}, None, budget=True))
+
+
+def test_the_command_ranks_and_settles_close_ones_in_turns(convscope: Convscope, stub: Stub) -> None:
+    slow = {"standard": 9e-3, "grouped": 3e-3, "depthwise_separable": 2.5e-3, "depthwise": 2e-3}
+    stubbed = stub(
+        *({"match": {"kind": kind}, "latency_s": latency} for kind, latency in slow.items()),
+        {"match": {"kind": "pointwise", "memory_format": "channels_last"}, "latency_s": 1e-3},
+        {"match": {"kind": "pointwise"}, "latency_s": 1.01e-3},
+    )
+    ended = convscope("advise", "--in", "64", "--out", "64", "--size", "14", "--python", stubbed, "--json")
+    assert ended.code == 0, ended.err
+    answer = ended.json
+    assert [one["kind"] for one in answer["ranking"]][:2] == ["pointwise", "pointwise"]
+    assert answer["ranking"][-1]["kind"] == "standard"
+    assert len(answer["ranking"]) == 12
+    assert len(answer["ratios"]) == 1
+    assert "fastest" in answer["sentences"][0]
+
+
+def test_the_command_says_what_to_do_next(convscope: Convscope, stub: Stub) -> None:
+    ended = convscope("advise", "--in", "3", "--out", "64", "--size", "14", "--python", stub(), "--budget-latency", "900us", "--budget-params", "1k")
+    assert ended.code == 0, ended.err
+    assert "Nothing fits the budget." in ended.out
+    assert "Not among them: depthwise" in ended.out
+    assert ended.out.splitlines()[-1].startswith("Next: convscope explain ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(("--budget-latency", "3"), "200us"), (("--budget-params", "-1"), "500k"), (("--in", "0"), "in_channels")]
+)
+def test_what_is_no_budget_and_no_shape_is_refused(convscope: Convscope, arguments: tuple[str, ...], said: str) -> None:
+    ended = convscope("advise", *arguments)
+    assert ended.code == 2
+    assert said in ended.err
+
+
+def test_candidates_that_cannot_be_measured_are_an_error(convscope: Convscope, stub: Stub) -> None:
+    ended = convscope("advise", "--in", "8", "--size", "8", "--python", stub({"fault": "error"}))
+    assert ended.code == 2
+    assert "no candidate" in ended.err

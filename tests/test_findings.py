@@ -1,0 +1,143 @@
+"""What a run says in sentences: each rule where it holds, and silence where nothing holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.case import Case, Setting
+from harness.findings import Finding, findings
+from harness.problem import Problem
+from harness.results import load_results
+from harness.summary import summarize
+from tests.made_runs import KINDS_SUITE, cost, make_run
+from tests.visits import visit
+
+RECORDED = Path(__file__).parent / "data" / "aa_pairs.parquet"
+LAYERS = """
+schema = 1
+name = "made"
+[problem]
+size = 28
+"""
+
+
+SHUFFLED = (
+    LAYERS
+    + """
+[[sweep]]
+name = "labels"
+x = "in_channels"
+kind = ["standard", "depthwise", "pointwise"]
+in_channels = [16, 32, 64, 128]
+allocator = ["retained", "default"]
+"""
+)
+
+
+def found(tmp_path: Path, text: str = KINDS_SUITE, **made: Any) -> dict[str, Finding]:
+    """By rule, what a made run says."""
+    return {finding.rule: finding for finding in findings(load_results(make_run(tmp_path, text, **made)).summary)}
+
+
+def test_page_faults_are_told_with_what_they_cost(tmp_path: Path) -> None:
+    said = found(tmp_path)["Page faults"]
+    assert "2.0 times as long, with 500 minor faults a call" in said.text
+    assert said.strength == pytest.approx(2.0, rel=0.05)
+
+
+def test_a_layout_is_told_where_it_helps_and_where_it_costs(tmp_path: Path) -> None:
+    def by_layout(case: Case) -> float:
+        worse = {"depthwise": "contiguous", "standard": "channels_last"}.get(case.problem.kind)
+        return cost(case) * (1.5 if case.setting.memory_format == worse else 1)
+
+    said = found(tmp_path, latency=by_layout)["Layout"]
+    assert "faster than contiguous" in said.text
+    assert "slower than contiguous" in said.text
+    assert said.strength > 1.4
+
+
+def test_flops_that_bought_no_time_are_told(tmp_path: Path) -> None:
+    slow = {"depthwise": 20.0}
+    said = found(tmp_path, latency=lambda case: 1e-4 * slow.get(case.problem.kind, 1.0))["Fewer FLOPs, more time"]
+    assert said.text.startswith("Depthwise")
+    assert said.strength == pytest.approx(20, rel=0.1)
+
+
+def test_a_group_count_that_falls_off_is_told(tmp_path: Path) -> None:
+    text = LAYERS + '[[sweep]]\nname = "g"\nx = "groups"\nkind = ["standard", "grouped"]\nin_channels = 64\ngroups = [2, 4, 8, 16, 32]\n'
+    said = found(tmp_path, text, latency=lambda case: cost(case) * (9 if case.problem.groups == 32 else 1))["Groups"]
+    assert "32 groups take" in said.text
+
+
+def test_a_jump_along_an_axis_is_told_with_its_cause(tmp_path: Path) -> None:
+    text = LAYERS + '[[sweep]]\nname = "c"\nx = "in_channels"\nkind = "standard"\nin_channels = [16, 32, 64, 128]\n'
+    said = found(
+        tmp_path,
+        text,
+        latency=lambda case: cost(case) * (6 if case.problem.in_channels > 64 else 1),
+        change=lambda case: {"backend": "Slow2d" if case.problem.in_channels > 64 else "Mkldnn"},
+    )["Jumps"]
+    assert "From 64 to 128 channels" in said.text
+    assert "from Mkldnn to Slow2d" in said.text
+    assert "other" not in said.text
+    assert said.cases == tuple(Case(Problem("standard", in_channels=channels, size=28), Setting()).case_id for channels in (64, 128))
+
+
+def test_a_dtype_that_helps_here_and_not_there_is_told(tmp_path: Path) -> None:
+    text = LAYERS + '[[sweep]]\nname = "d"\nkind = ["standard", "depthwise"]\nin_channels = 64\ndtype = ["float32", "bfloat16"]\n'
+
+    def halved(case: Case) -> float:
+        return cost(case) * (0.5 if case.setting.dtype == "bfloat16" and case.problem.kind == "standard" else 1)
+
+    assert "bfloat16 is faster than float32 for 1 of 2 cases" in found(tmp_path, text, latency=halved)["Dtype"].text
+
+
+def test_a_mode_that_helps_is_told(tmp_path: Path) -> None:
+    text = LAYERS + '[[sweep]]\nname = "m"\nkind = "depthwise"\nin_channels = [32, 64]\nmode = ["eager", "compile"]\n'
+    said = found(tmp_path, text, latency=lambda case: cost(case) * (0.5 if case.setting.mode == "compile" else 1))["Mode"]
+    assert "compile is faster than eager for 2 of 2 cases" in said.text
+
+
+def test_the_caveat_comes_first(tmp_path: Path) -> None:
+    noisy = {"trust": "noisy", "trust_reasons": ["load"]}
+    said = findings(load_results(make_run(tmp_path, change=lambda case: noisy if case.problem.kind == "grouped" else {})).summary)
+    assert [said[0].rule, len(said) > 1] == ["Not to be trusted", True]
+
+
+def test_launches_are_told_where_the_host_takes_longer_than_the_device(tmp_path: Path) -> None:
+    said = found(tmp_path, change=lambda case: {"device_s": 5e-6, "dispatch_s": 2e-5 if case.problem.kind == "depthwise" else 4e-6})["Launches"]
+    assert said.strength == pytest.approx(4)
+
+
+def test_memory_that_a_kind_takes_is_told(tmp_path: Path) -> None:
+    said = found(tmp_path, change=lambda case: {"peak_bytes": 10**8 if case.problem.kind == "depthwise_separable" else 10**6})["Memory"]
+    assert "depthwise separable" in said.text
+
+
+def test_what_is_not_to_be_trusted_is_told(tmp_path: Path) -> None:
+    said = found(tmp_path, change=lambda case: {"trust": "noisy", "trust_reasons": ["load"]} if case.problem.kind == "grouped" else {})
+    assert "load" in said["Not to be trusted"].text
+
+
+def test_nothing_is_found_in_visits_of_one_case_under_shuffled_labels(tmp_path: Path) -> None:
+    """A hundred runs of 24 cases, each visit drawn from 160 recorded ones of a single case, over an hour on a shared machine."""
+    recorded = pd.read_parquet(RECORDED)
+    figures = recorded[recorded["case_id"] == recorded["case_id"].iloc[0]][["base_median_s", "head_median_s"]].to_numpy().ravel()
+    random = np.random.default_rng(0)
+    cases = [Case.from_row(row) for row in load_results(make_run(tmp_path, SHUFFLED, visits=1)).summary.to_dict("records")]
+    for _ in range(100):
+        rows = []
+        for case in cases:
+            for number, latency in enumerate(random.choice(figures, 3, replace=False)):
+                facts = {"latency_s": latency, "latency_low_s": latency, "latency_high_s": latency, "process": f"{case.case_id} {number}"}
+                rows.append(visit("main", case, None, [latency]) | facts)
+        assert findings(summarize(pd.DataFrame(rows))) == []
+
+
+def test_a_run_without_a_figure_says_nothing(tmp_path: Path) -> None:
+    assert findings(load_results(make_run(tmp_path, reached=lambda _: False)).summary) == []

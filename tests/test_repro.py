@@ -1,0 +1,92 @@
+"""A case as a program of its own: it runs with torch alone, prints a figure, and says what it is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.case import Case, Setting
+from harness.errors import UsageError
+from harness.problem import Problem
+from harness.repro import benchdnn, script
+from tests.conftest import Convscope, Stub
+
+SMALL: dict[str, Any] = {"in_channels": 8, "size": 10}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("problem", "setting"),
+    [
+        (Problem("standard", **SMALL, bias=True), Setting(memory_format="channels_last")),
+        (Problem("grouped", **SMALL, groups=4, kernel_size="3x5", stride=2), Setting(threads="1", allocator="default")),
+        (Problem("depthwise", **SMALL, dilation=2), Setting(computation="training", dtype="bfloat16")),
+        (Problem("pointwise", **SMALL, out_channels=16), Setting(computation="forward", fp32_precision="bf16")),
+        (Problem("depthwise_separable", **SMALL, out_channels=16, batch=2), Setting()),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Problem) else "",
+)
+def test_the_script_runs_with_torch_alone(problem: Problem, setting: Setting, tmp_path: Path) -> None:
+    """In a folder of its own, without this package on its path."""
+    path = tmp_path / "repro.py"
+    path.write_text(script(Case(problem, setting), None, None), encoding="utf-8")
+    assert "harness" not in path.read_text(encoding="utf-8")
+    ended = subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert re.fullmatch(r"[0-9.]+ us a call \(10th percentile of \d+ samples\)\n", ended.stdout)
+
+
+def test_onednn_gets_a_line_for_each_half() -> None:
+    """In the syntax of its driver: `g`, `mb`, `ic`, `oc`, then height and width, where a dilation of 0 is torch's 1."""
+    separable = Case(Problem("depthwise_separable", in_channels=64, out_channels=128, size=56, stride=2), Setting(memory_format="channels_last"))
+    depthwise, pointwise = benchdnn(separable)
+    assert depthwise.endswith("--dt=f32 --stag=acdb --dtag=acdb g64mb1_ic64oc64_ih56oh28kh3sh2dh0ph1_iw56ow28kw3sw2dw0pw1")
+    assert pointwise.endswith("g1mb1_ic64oc128_ih28oh28kh1sh1dh0ph0_iw28ow28kw1sw1dw0pw0")
+
+
+def test_a_measured_case_carries_its_figure_and_its_environment(convscope: Convscope, stub: Stub) -> None:
+    convscope("run", "-a", "kind=depthwise", "-a", "in_channels=8", "-a", "size=14", "--python", stub())
+    identity = Case(Problem("depthwise", in_channels=8, size=14), Setting()).case_id
+    ended = convscope("repro", identity[:8], "--out", "repro.py", "--json")
+    assert ended.code == 0, ended.err
+    text = ended.json["script"]
+    assert "torch        0.0-stub" in text
+    assert re.search(r"measured +1\.0\d ms|measured +99\d µs|measured +9\d\d µs", text)
+    assert "torch.set_num_threads(2)" in text
+    assert "benchdnn --conv" in text
+
+
+def test_a_case_that_was_measured_is_explained_in_full(convscope: Convscope, stub: Stub) -> None:
+    convscope("run", "-a", "kind=depthwise", "-a", "in_channels=8", "-a", "size=14", "-a", "allocator=retained,default", "--python", stub())
+    identity = Case(Problem("depthwise", in_channels=8, size=14), Setting()).case_id
+    ended = convscope("explain", identity)
+    assert ended.code == 0, ended.err
+    assert "every channel is filtered alone" in ended.out
+    assert "heap kept" in ended.out
+    assert "what binds" in ended.out
+    assert convscope("explain", identity, "--json").json["measured"]["case_id"] == identity
+
+
+def test_a_kind_is_explained_and_measured(convscope: Convscope, stub: Stub) -> None:
+    ended = convscope("explain", "depthwise", "--in", "8", "--measure", "--python", stub())
+    assert ended.code == 0, ended.err
+    assert "Where a call's time goes:" in ended.out
+    assert ended.out.splitlines()[-1].startswith("Next: convscope repro depthwise --in 8")
+
+
+@pytest.mark.parametrize("command", ["explain", "repro"])
+def test_a_case_that_is_nowhere_is_refused(convscope: Convscope, command: str) -> None:
+    ended = convscope(command, "0123456789abcdef")
+    assert ended.code == 2
+    assert "no such case" in ended.err
+
+
+@pytest.mark.parametrize("setting", [{"device": "cuda"}, {"implementation": "mine:layer"}, {"cache": "rotating"}])
+def test_what_a_plain_script_cannot_repeat_is_refused(setting: dict[str, str]) -> None:
+    with pytest.raises(UsageError):
+        script(Case(Problem("standard", **SMALL), Setting(**setting)), None, None)
