@@ -119,11 +119,11 @@ COLUMNS: tuple[Column, ...] = (
         calls_per_sample        | int32?           | calls |
         block_ends              | list<int32>?     |       | cumulative numbers of samples
         turns                   | int16?           |       | blocks that were taken in turns with the other arm; 0 outside a pair
-        latency_s               | double?          | s     | THE figure of the visit: the 10th percentile of its samples, calls in a back-to-back loop
+        latency_s               | double?          | s     | THE figure of the visit: mean of its blocks' 10th percentiles
         latency_low_s           | double?          | s     | lower end of the 95 % interval within the visit
         latency_high_s          | double?          | s     | upper end
         latency_min_s           | double?          | s     |
-        latency_p10_s           | double?          | s     | 10th percentile, the same as latency_s
+        latency_p10_s           | double?          | s     | 10th percentile of all samples
         latency_median_s        | double?          | s     |
         latency_mad_s           | double?          | s     | median absolute deviation, unscaled
         lag1                    | double?          |       | autocorrelation of the samples

@@ -26,7 +26,7 @@ SCRIPT = '''\
 
 {facts}
 """
-import ctypes, itertools, mmap, time
+import ctypes, itertools, mmap, statistics, time
 import torch
 
 {threads}{precision}{heap}
@@ -45,7 +45,7 @@ x = mapped(torch.empty({shape}, dtype=torch.{dtype}).contiguous(memory_format=to
 {wrap}
 {call}
 
-samples, ahead, steps = [], None, itertools.cycle((0, 16, 32, 48))
+figures, ahead, steps = [], None, itertools.cycle((0, 16, 32, 48))
 with torch.{guard}:
     end = time.perf_counter() + 0.2
     while time.perf_counter() < end:
@@ -55,13 +55,14 @@ with torch.{guard}:
     calls = max(1, round(1e-4 / (time.perf_counter() - began)))
     for _ in range(12):
 {move}        call()
-        end = time.perf_counter() + 0.03
+        samples, end = [], time.perf_counter() + 0.03
         while time.perf_counter() < end:
             began = time.perf_counter()
             for _ in range(calls):
                 call()
             samples.append((time.perf_counter() - began) / calls)
-print(f"{{sorted(samples)[len(samples) // 10] * 1e6:.1f}} us a call (10th percentile of {{len(samples)}} samples)")
+        figures.append(sorted(samples)[len(samples) // 10])
+print(f"{{statistics.geometric_mean(sorted(figures)[1:-1]) * 1e6:.1f}} us a call (mean of the 10th percentiles of {{len(figures)}} blocks)")
 '''
 KEEP = """\
 mallopt = ctypes.CDLL(None).mallopt  # glibc keeps what is freed, or every call faults its pages in again

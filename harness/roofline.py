@@ -22,19 +22,17 @@ BINDS = 0.25  # of the latency: a part so large is named before "implementation"
 PARTS = ("convolution", "reorder_source", "reorder_weights", "reorder_destination", "page_faults", "dispatch", "other")
 LAYOUT = ("reorder_source", "reorder_weights", "reorder_destination")
 COPY = "bytes_per_s_"
-EXPLAINED = (0.8, 1.1)  # of a call: primitives that come to more, or with dispatch to less, do not describe it
+MOST_EXPLAINED = 1.1  # of a call: primitives that come to more do not describe it
 STANDING = ("attainable_s", "roofline_fraction", "bound", "split")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roofs:
-    """What holds for a case: FLOPs a second in its dtype, bytes a second of copies by how many they touch, seconds a page fault, and seconds of
-    host and library for a convolution of next to nothing."""
+    """What holds for a case: FLOPs a second in its dtype, bytes a second of copies by how many they touch, seconds a page fault."""
 
     flops_per_s: float
     bytes_per_s: Mapping[int, float]
     page_fault_s: float | None
-    dispatch_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def roofs_of(row: Row, ceilings: Sequence[Row]) -> Roofs | None:
         copies = {int(name.removeprefix(COPY)): value for name, value in roofs.items() if name.startswith(COPY)}
         if alike and copies and roofs.get(f"flops_per_s_{row['dtype']}"):
             flops_per_s = roofs[f"flops_per_s_{row['dtype']}"]
-            return Roofs(flops_per_s=flops_per_s, bytes_per_s=copies, page_fault_s=roofs["page_fault_s"], dispatch_s=roofs.get("dispatch_s"))
+            return Roofs(flops_per_s=flops_per_s, bytes_per_s=copies, page_fault_s=roofs["page_fault_s"])
     return None
 
 
@@ -95,30 +93,26 @@ def split(row: Row, roofs: Roofs) -> dict[str, float] | None:
     """Seconds of a call by `PARTS`, which add up to its latency.
 
     Page faults are as many as were counted at what one costs. The rest is shared out by the primitives that were seen: oneDNN's take the share
-    that their own times are of a call with the heap kept, torch's operators all of it, a GPU's kernels their seconds. What remains is dispatch,
-    up to what a convolution of one pixel takes, and other; where nobody saw primitives, it is the convolution. None where oneDNN's times come to
-    more than the call that they were taken in, or with dispatch to much less.
+    that their own times are of a call with the heap kept, torch's operators all of it, a GPU's kernels their seconds. What they leave is
+    dispatch: Python, torch, and the library's looking up of what it made before. Where nobody saw primitives, it is the convolution. None where
+    oneDNN's times come to more than the call that they were taken in.
     """
     latency_s, faults = row["latency_s"], row["minor_faults_per_call"]
     parts = dict.fromkeys(PARTS, 0.0)
     parts["page_faults"] = min((faults if faults is not None and faults == faults else 0.0) * (roofs.page_fault_s or 0.0), latency_s)
     rest_s = latency_s - parts["page_faults"]
-    dispatch_s = min((2 if row["kind"] == "depthwise_separable" else 1) * (roofs.dispatch_s or 0.0), rest_s)
     primitives = [] if row["primitives"] is None else list(row["primitives"])
     timed_s = sum(one["time_s"] for one in primitives)
     share = row["explained_share"]
     if timed_s and share is not None and share == share:
-        if not (share <= EXPLAINED[1] and share * rest_s + dispatch_s >= EXPLAINED[0] * rest_s):
+        if share > MOST_EXPLAINED:
             return None
         shared_s = min(share, 1.0) * rest_s
     else:
         shared_s = rest_s if row["device"] == "cpu" else min(timed_s, rest_s)
     for one in primitives if timed_s else ():
         parts[one["role"]] += shared_s * one["time_s"] / timed_s
-    left_s = max(latency_s - sum(parts.values()), 0.0)
-    if row["mode"] == "eager":
-        parts["dispatch"] = min(dispatch_s, left_s) if row["device"] == "cpu" else left_s  # a GPU's host is waited for, or it is not seen
-    parts["other" if timed_s else "convolution"] += left_s - parts["dispatch"]
+    parts["dispatch" if timed_s and row["mode"] == "eager" else "other" if timed_s else "convolution"] += max(latency_s - sum(parts.values()), 0.0)
     return parts
 
 

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE = 0.95
-# A visit's figure is this quantile of its samples. Of all that were compared (docs/method.md) it errs least but for the minimum, which falls as
-# samples are added.
+# A block's figure is this quantile of its samples, a visit's the mean of its blocks'. Of the quantiles that were compared (docs/method.md) it errs
+# least but for the minimum, which falls as samples are added.
 FIGURE_SHARE = 0.1
+FEWEST_TRIMMED = 4  # blocks, of which the lowest and the highest are left out
 FEWEST_VISITS = 3  # below this the spread between visits says too little; the interval within a visit is shown instead
 RUN_SPREAD = 0.005  # standard deviation between runs minutes apart, beyond that of their visits
 MODES_APART = 0.05  # two modes closer than this move a figure by less than an interval of usual width
@@ -117,19 +118,21 @@ def blocks(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequence
 
 
 def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> Estimate:
-    """The figure of one visit, the 10th percentile of its samples, with the t interval over the logarithms of its blocks' 10th percentiles.
+    """The figure of one visit with its t interval, both over the logarithms of its blocks' 10th percentiles: their mean without the lowest and
+    the highest, since one block may be disturbed.
 
     No interval is narrower than the clock: each side is at least half of `resolution_s` (seconds a call) away. One block alone
     says nothing about spread; then the interval reaches from the smallest to the largest sample.
     """
-    value = quantile(samples, FIGURE_SHARE)
-    figures = [quantile(block, FIGURE_SHARE) for block in blocks(samples, block_ends) if block]
-    if len(figures) < 2:
+    logs = sorted(log(quantile(block, FIGURE_SHARE)) for block in blocks(samples, block_ends) if block)
+    value = exp(fmean(logs[1:-1] if len(logs) >= FEWEST_TRIMMED else logs))
+    if len(logs) < 2:
         low, high = min(samples), max(samples)
     else:
-        low, high = _around(value, figures)
+        half = _half_width(logs)
+        low, high = value * exp(-half), value * exp(half)
     floor = min(resolution_s / 2, value / 2)
-    return Estimate(value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), units=len(figures), between=False)
+    return Estimate(value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), units=len(logs), between=False)
 
 
 def interval_between(visits: Sequence[float]) -> Estimate:
@@ -163,11 +166,6 @@ def two_modes(figures: Sequence[float]) -> bool:
     return gap > max(MODES_APART, MODES_SPREADS * within)
 
 
-def _around(value: float, figures: Sequence[float]) -> tuple[float, float]:
-    half = _half_width([log(x) for x in figures])
-    return value * exp(-half), value * exp(half)
-
-
 def _half_width(logs: Sequence[float]) -> float:
     """Of the t interval of their mean."""
     return student_t((1 + CONFIDENCE) / 2, len(logs) - 1) * stdev(logs) / sqrt(len(logs))
@@ -181,7 +179,7 @@ def describe(samples: Sequence[float], block_ends: Sequence[int], resolution_s: 
         "latency_low_s": within.low_s,
         "latency_high_s": within.high_s,
         "latency_min_s": min(samples),
-        "latency_p10_s": within.value_s,
+        "latency_p10_s": quantile(samples, FIGURE_SHARE),
         "latency_median_s": median(samples),
         "latency_mad_s": median_deviation(samples),
         "lag1": lag1(samples),

@@ -28,9 +28,9 @@ FACTS = [c.name for c in COLUMNS if c.part in ("case", "survey") and c.name != "
 ]
 COMPUTED = [
     *("visits", "processes", "set_aside", "invalid", "status", "message", "trust", "trust_reasons"),
-    *("latency_s", "latency_low_s", "latency_high_s", "interval", "between_cv"),
+    *("latency_s", "latency_low_s", "latency_high_s", "interval", "between_cv", "minor_faults_per_call"),
 ]
-MEDIANS = ["minor_faults_per_call", "system_share", "run_queue_share", "device_s", "dispatch_s", *PROBES]
+MEDIANS = ["system_share", "run_queue_share", "device_s", "dispatch_s", *PROBES]
 WORST_FIRST = ("invalid", "noisy", "unknown", "ok")
 
 
@@ -102,6 +102,7 @@ def _case_row(group: pd.DataFrame, used: pd.DataFrame) -> dict[str, Any]:
         "latency_high_s": estimate.high_s if estimate else float("nan"),
         "interval": ("between" if estimate.between else "within") if estimate else None,
         "between_cv": spread_between(used["latency_s"].tolist()),
+        "minor_faults_per_call": used["minor_faults_per_call"].mean(),  # as the latency: some visits may fault and others not
     }
     return row
 

@@ -96,7 +96,7 @@ class StubWorker:
     def ceilings(self, message: Message) -> None:
         """A machine of round figures."""
         roofs = {f"flops_per_s_{dtype}": 1e11 for dtype in message["dtypes"]}
-        roofs |= {f"bytes_per_s_{2**21}": 4e10, f"bytes_per_s_{2**29}": 1e10, "page_fault_s": 5e-7, "dispatch_s": 5e-6}
+        roofs |= {f"bytes_per_s_{2**21}": 4e10, f"bytes_per_s_{2**29}": 1e10, "page_fault_s": 5e-7}
         identity = {"device": "cpu", "device_index": None, "threads_used": 2}
         self._done(message, {"status": "ok", "values": identity | {"roofs": roofs | self.script.get("roofs", {})}})
 

@@ -145,6 +145,23 @@ def test_a_run_without_page_faults_has_no_sentence_on_them(tmp_path: Path) -> No
     assert "0 of 30 cases are slower under the default allocator" in page.text
 
 
+def test_where_the_time_of_a_call_goes_is_drawn_and_told(tmp_path: Path) -> None:
+    """Of every call but its page faults three fifths are the convolution, a fifth a reorder and a fifth dispatch."""
+    roofs = {"flops_per_s_float32": 1e12, "bytes_per_s_2097152": 1e11, "page_fault_s": 1e-7}
+    below = [{"name": "any", "role": role, "calls": 1, "time_s": time_s} for role, time_s in (("convolution", 3e-4), ("reorder_source", 1e-4))]
+    run = make_run(
+        tmp_path,
+        ceilings=[{"device": "cpu", "device_index": None, "threads_used": 4, "roofs": roofs}],
+        change=lambda _: {"primitives": below, "explained_share": 0.8},
+    )
+    page = report(run, tmp_path=tmp_path)
+    assert "causes" in page.figures
+    assert "more than half of a call is not the convolution" in page.text
+    (numbers,) = [found for found in page.tables if "Dispatch (%)" in found[0]]
+    shares = dict(zip(numbers[0], numbers[-1], strict=True))
+    assert [shares[name] for name in ("Convolution (%)", "Reorders (%)", "Dispatch (%)")] == ["60.0", "20.0", "20.0"]
+
+
 def test_every_link_within_the_page_has_its_target_and_ids_are_unique(tmp_path: Path) -> None:
     page = report(make_run(tmp_path), tmp_path=tmp_path)
     assert len(page.ids) == len(set(page.ids))

@@ -23,11 +23,9 @@ SMALL: dict[str, Any] = {"in_channels": 8, "size": 10}
 @pytest.mark.parametrize(
     ("problem", "setting"),
     [
-        (Problem("standard", **SMALL, bias=True), Setting(memory_format="channels_last")),
-        (Problem("grouped", **SMALL, groups=4, kernel_size="3x5", stride=2), Setting(threads="1", allocator="default")),
+        (Problem("grouped", **SMALL, groups=4, kernel_size="3x5", stride=2, bias=True), Setting(threads="1", allocator="default")),
         (Problem("depthwise", **SMALL, dilation=2), Setting(computation="training", dtype="bfloat16")),
-        (Problem("pointwise", **SMALL, out_channels=16), Setting(computation="forward", fp32_precision="bf16")),
-        (Problem("depthwise_separable", **SMALL, out_channels=16, batch=2), Setting()),
+        (Problem("depthwise_separable", **SMALL, out_channels=16, batch=2), Setting(computation="forward", fp32_precision="bf16")),
     ],
     ids=lambda value: value.kind if isinstance(value, Problem) else "",
 )
@@ -38,7 +36,7 @@ def test_the_script_runs_with_torch_alone(problem: Problem, setting: Setting, tm
     assert "harness" not in path.read_text(encoding="utf-8")
     ended = subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
-    assert re.fullmatch(r"[0-9.]+ us a call \(10th percentile of \d+ samples\)\n", ended.stdout)
+    assert re.fullmatch(r"[0-9.]+ us a call \(mean of the 10th percentiles of 12 blocks\)\n", ended.stdout)
 
 
 def test_onednn_gets_a_line_for_each_half() -> None:

@@ -1,6 +1,6 @@
 """What a chart is, and what all charts share: names of axes, order of kinds, whiskers.
 
-A `Chart` is made by one function in `charts`, `charts_of_cases` or `charts_of_pairs`, and set by the page's template.
+A `Chart` is made by one function in `charts` or one of `charts_of_*`, and set by the page's template.
 """
 
 from __future__ import annotations

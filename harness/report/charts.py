@@ -2,8 +2,8 @@
 
 In: the joined points and the summary (`tables`). Out: `Chart`s in the order of the page; none where there is nothing to draw.
 Kinds keep their colour and mark everywhere; panels of one chart share their axes, so that they can be read against each other.
-Here: latency over a sweep. In `charts_of_cases`: work, memory, networks; in `charts_of_pairs`: allocators, runs. A chart is added
-to `all_charts`.
+Here: latency over a sweep. In `charts_of_cases`: work, memory, networks; in `charts_of_causes`: where time goes; in `charts_of_pairs`:
+allocators, runs. A chart is added to `all_charts`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from harness.contrasts import PAST, is_clear
 from harness.labels import highest, kind_name, lowest
 from harness.report.chart import ALONE, BESIDE, INTERVALS, Chart, Panel, axis_title, described, listed, ordered, slug, whiskers
 from harness.report.charts_of_cases import memory, network, work
+from harness.report.charts_of_causes import causes
 from harness.report.charts_of_pairs import allocators, sides
 from harness.report.figures import SURFACE, canvas, look, set_scale, set_ticks, spaced, style_of, time_unit, to_svg, wide
 from harness.report.sweeps import Sweep, fullest, missing, networks, panels, place, reference, sweeps
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
 
 def all_charts(points: pd.DataFrame, summary: pd.DataFrame) -> list[Chart]:
-    """Every chart that these results have data for: sweeps, work, allocators, memory, networks, runs."""
+    """Every chart that these results have data for: sweeps, work, causes, allocators, memory, networks, runs."""
     found = sweeps(points)
     charts = [latency(sweep) for sweep in found]
-    charts += [chart for chart in (work(summary), allocators(summary)) if chart]
+    charts += [chart for chart in (work(summary), causes(summary), allocators(summary)) if chart]
     charts += [chart for chart in map(memory, found) if chart]
     charts += [network(sweep) for sweep in networks(points)]
     return charts + sides(summary)

@@ -5,7 +5,6 @@ In: dtypes, a number of threads as a setting has it. Out: device, device_index, 
     flops_per_s_<dtype>      of large matrix products, 2 FLOPs a multiply-accumulate
     bytes_per_s_<bytes>      of a copy that touches so many bytes, what is read and what is written counted
     page_fault_s             seconds for a page that glibc hands back to the kernel and gets anew (CPU)
-    dispatch_s               seconds of a convolution of one channel and two images of one pixel: Python, torch and the library around next to no work
 
 The best of several tries counts: what disturbs only makes slower. For a process of its own, since the choice of an allocator cannot be undone.
 """
@@ -40,7 +39,6 @@ def measure(dtypes: Iterable[str], threads: str, kind: str, index: int | None) -
         allocator.keep_freed_memory()
         roofs |= {f"flops_per_s_{dtype}": _flops_per_s(getattr(torch, dtype), device) for dtype in dtypes}
         roofs |= {f"bytes_per_s_{size}": _copied_per_s(size, device) for size in COPIED_BYTES[kind]}
-        roofs["dispatch_s"] = _dispatch_s(device)
     return {"device": kind, "device_index": index, "threads_used": used, "roofs": roofs}
 
 
@@ -63,13 +61,6 @@ def _copied_per_s(size: int, device: torch.device) -> float:
     """Bytes a second, read and written, of a copy that touches `size` of them."""
     source, target = (torch.ones(size // 2, dtype=torch.uint8, device=device) for _ in range(2))
     return size / _least_s(lambda: target.copy_(source), device)
-
-
-def _dispatch_s(device: torch.device) -> float:
-    """Of the smallest convolution that takes the way of the large ones: for one image of few elements torch leaves oneDNN out."""
-    layer = torch.nn.Conv2d(1, 1, 3, padding=1, bias=False).to(device)
-    x = torch.ones(2, 1, 1, 1, device=device)
-    return _least_s(lambda: layer(x), device)
 
 
 def _page_fault_s() -> float | None:
