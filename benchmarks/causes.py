@@ -37,7 +37,7 @@ LAYERS: list[dict[str, Any]] = [
 ]
 TRIES, CLOSE, SECONDS = 4, 1.05, 30.0
 EXPLAINED, LEAST_S, FAULTS = (0.8, 1.1), 100e-6, 0.15
-LONG = Policy(rounds=12, max_rounds=12)
+LONG = Policy(rounds=8, max_rounds=8)
 
 
 def convscope(*arguments: str) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness import units
 from harness.bench import Ratio
 from harness.case import ALLOWED, Case
-from harness.contrasts import is_clear
+from harness.contrasts import NOTABLE
 from harness.errors import ProblemError, UsageError
 from harness.labels import kind_name
 from harness.policy import Policy
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     Row = dict[Any, Any]
 
-# a visit of a quarter of a second, three times, tells candidates apart that differ by a tenth; closer ones take turns
-POLICY = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.1, min_samples=12)
+# three short visits tell candidates apart that differ by a tenth; closer ones take turns. The whole answer is to come in half a minute
+POLICY = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.08, min_samples=12, time_limit_s=16.0)
 PAIRS = 5
 MOST_RIVALS = 2  # that take turns with the fastest, for a pair costs as much as four visits
 GROUPS = (4, 32)  # a grouped candidate each, as ResNeXt and wider ones have
@@ -87,11 +87,12 @@ def advise(
     if not rows:
         raise UsageError("no candidate could be measured", where="advise", hint="convscope measure says why, kind by kind.")
     by_id = {case.case_id: case for case in cases}
-    rivals = [row for row in rows[1:] if not is_clear(rows[0], row)][:MOST_RIVALS]
+    near = [row for row in rows[1:] if _near(rows[0], row)]
+    rivals = near[:MOST_RIVALS]
     ratios = bench.settle(by_id[rows[0]["case_id"]], [by_id[row["case_id"]] for row in rivals], POLICY, PAIRS) if rivals else {}
     rows, ratios = reordered(rows, ratios)
     chosen = choose(rows, most_parameters, most_s)
-    close = {row["case_id"] for row in rows[1:] if not is_clear(rows[0], row)} - ratios.keys()
+    close = {row["case_id"] for row in near} - ratios.keys()
     return Advice(rows, ratios, close, list(left), chosen, sentences(rows, ratios, chosen, budget=most_parameters is not None or most_s is not None))
 
 
@@ -120,6 +121,11 @@ def _over(one: Ratio, other: Ratio) -> Ratio:
     middle = log(one.value / other.value)
     half = hypot(*(log(ratio.high / ratio.low) / 2 for ratio in (one, other)))
     return Ratio(exp(middle), exp(middle - half), exp(middle + half), min(one.pairs, other.pairs))
+
+
+def _near(first: Row, row: Row) -> bool:
+    """Whether a candidate is not slower than the first past both intervals and by a tenth, whatever its interval stands on."""
+    return bool(row["latency_low_s"] <= first["latency_high_s"] or row["latency_s"] <= NOTABLE * first["latency_s"])
 
 
 def ties(ratios: Mapping[str, Ratio]) -> set[str]:

@@ -10,6 +10,7 @@ import contextlib
 import random
 import time
 from dataclasses import dataclass
+from itertools import product
 from math import exp
 from typing import TYPE_CHECKING
 
@@ -74,23 +75,20 @@ class Bench:
     def settle(self, first: Case, others: Sequence[Case], policy: Policy, pairs: int) -> dict[str, Ratio]:
         """By how many times each other case takes as long as the first, with its interval over pairs that took turns, by case_id.
 
-        Every round of pairs is under two fresh workers. A case with fewer than two valid pairs is left out.
+        All pairs are of fresh processes under two fresh workers. A case with fewer than two valid pairs is left out.
         """
         rows: list[Row] = []
         order = self._order(policy)
         arms = {side: Arm(side, order, self._greeted, rows.append, self._watcher) for side in SIDES}
-        for number in range(pairs):
-            with arms["base"].station(self._device) as base, arms["head"].station(self._device) as head:
-                stations = dict(zip(SIDES, (base, head), strict=True))
-                open_all(stations.values())
-                for position, other in enumerate(others):
-                    self._watcher.visiting(other, "turns", (pairs - number) * len(others) * policy.pair_estimate_s(0.0))
-                    cases = dict(zip(SIDES, (first, other), strict=True))
-                    visits = {side: (stations[side], arms[side].request("visit", cases[side], turns=policy.turns)) for side in _tossed()}
-                    answers = alternate(visits, policy.turns, policy.visit_limit_s + GRACE_S)
-                    for side, answer in answers.items():
-                        pair = number * len(others) + position
-                        arms[side].record(cases[side], answer, round=number + 1, position=position, pair=pair)
+        with arms["base"].station(self._device) as base, arms["head"].station(self._device) as head:
+            stations = dict(zip(SIDES, (base, head), strict=True))
+            open_all(stations.values())
+            for pair, (number, other) in enumerate(product(range(pairs), others)):
+                self._watcher.visiting(other, "turns", (pairs - number) * len(others) * policy.pair_estimate_s(0.0))
+                cases = dict(zip(SIDES, (first, other), strict=True))
+                visits = {side: (stations[side], arms[side].request("visit", cases[side], turns=policy.turns)) for side in _tossed()}
+                for side, answer in alternate(visits, policy.turns, policy.visit_limit_s + GRACE_S).items():
+                    arms[side].record(cases[side], answer, round=number + 1, position=pair, pair=pair)
         return _ratios(pd.DataFrame(rows))
 
     def _order(self, policy: Policy) -> Order:

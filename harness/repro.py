@@ -1,7 +1,7 @@
 """A case as a program of its own: a script that needs torch alone, a line for benchdnn, and the environment, to paste into a bug report.
 
 In: a case, and where it was measured a row of its summary and the facts of the environment. Out: text. The script does what a visit does, in
-one process: glibc told as the case says, input and weights mapped past malloc, warm-up, and twelve blocks between which the heap moves.
+one process: glibc told as the case says, input and weights mapped past malloc, warm-up, and twelve blocks between which they and the heap move.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ SCRIPT = '''\
 
 {facts}
 """
-import ctypes, itertools, mmap, statistics, time
+import ctypes, itertools, mmap, random, statistics, time
 import torch
 
 {threads}{precision}{heap}
-def mapped(like, scale):
-    """Normal numbers past malloc, in the layout of `like`."""
-    bytes_ = mmap.mmap(-1, like.numel() * like.element_size())
-    room = torch.frombuffer(bytes_, dtype=like.dtype).normal_(0, scale)
+def mapped(like):
+    """Room past malloc for a tensor in the layout of `like`, somewhere within 16 pages."""
+    start = 64 * random.randrange(1024)
+    bytes_ = mmap.mmap(-1, start + like.numel() * like.element_size())
+    room = torch.frombuffer(bytes_, dtype=torch.uint8)[start:].view(like.dtype)
     return room.as_strided(like.shape, like.stride())
 
 torch.manual_seed(0)
 layer = {layer}
 layer = layer.to(dtype=torch.{dtype}, memory_format=torch.{memory_format}).eval()
 for weight in layer.parameters():
-    weight.data = mapped(weight, (weight[0].numel() if weight.dim() > 1 else 1) ** -0.5)
-x = mapped(torch.empty({shape}, dtype=torch.{dtype}).contiguous(memory_format=torch.{memory_format}), 1.0)
+    weight.data = mapped(weight).normal_(0, (weight[0].numel() if weight.dim() > 1 else 1) ** -0.5)
+x = mapped(torch.empty({shape}, dtype=torch.{dtype}).contiguous(memory_format=torch.{memory_format})).normal_()
 {wrap}
 {call}
 
@@ -54,6 +55,8 @@ with torch.{guard}:
     call()
     calls = max(1, round(1e-4 / (time.perf_counter() - began)))
     for _ in range(12):
+        for tensor in (x, *layer.parameters()):
+            tensor.data = mapped(tensor).copy_(tensor.data)
 {move}        call()
         samples, end = [], time.perf_counter() + 0.03
         while time.perf_counter() < end:
