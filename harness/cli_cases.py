@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from harness.errors import CasesFailed, UsageError
 from harness.options import (
@@ -161,7 +162,7 @@ def explain(what: str, wanted: bool, python: str | None, wait: bool, results: Pa
     if CASE_ID.fullmatch(what):
         from harness import api
 
-        case, row, other, _ = _kept(what, results)
+        case, row, other, _ = _kept(what, results, {**arguments, "wanted": wanted})
         problem, measured = case.problem, api.Measurement(case, row, other)
     else:
         problem = _problem(what, arguments)
@@ -189,9 +190,18 @@ def _explain(problem: Problem, measured: Measurement | None) -> None:
     print(f"Next: convscope repro {terminal.as_arguments(problem, measured.case.setting)}")
 
 
-def _kept(identity: str, results: Path) -> tuple[Case, dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
-    """A case of the newest run that has it: case, row, the row under the other allocator where that was a case too, and its environment."""
+def _kept(identity: str, results: Path, arguments: Mapping[str, Any]) -> tuple[Case, dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+    """A case of the newest run that has it: case, row, the row under the other allocator where that was a case too, and its environment.
+
+    Raises UsageError where there is none, and for `arguments` that were stated beside it.
+    """
     from harness.case import Case
+
+    context = click.get_current_context()
+    stated = [name for name in arguments if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if stated:
+        what = "a case that was measured has its own shape and setting"
+        raise UsageError(what, where=f"--{stated[0].replace('_', '-')}", hint="Give a kind in its place, or leave the option out.")
     from harness.results import as_json_values, find_case
 
     run, row = find_case(identity, results)
@@ -220,7 +230,7 @@ def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments
     from harness.repro import benchdnn, script
 
     if CASE_ID.fullmatch(what):
-        case, row, _, environment = _kept(what, results)
+        case, row, _, environment = _kept(what, results, arguments)
         text = script(case, row, environment)
     else:
         case = Case(_problem(what, arguments), _setting(arguments))

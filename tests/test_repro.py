@@ -84,6 +84,12 @@ def test_a_case_that_is_nowhere_is_refused(convscope: Convscope, command: str) -
     assert "no such case" in ended.err
 
 
+def test_a_measured_case_takes_no_shape(convscope: Convscope) -> None:
+    ended = convscope("explain", "0123456789abcdef", "--in", "64")
+    assert ended.code == 2
+    assert "its own shape" in ended.err
+
+
 @pytest.mark.parametrize("setting", [{"device": "cuda"}, {"implementation": "mine:layer"}, {"cache": "rotating"}])
 def test_what_a_plain_script_cannot_repeat_is_refused(setting: dict[str, str]) -> None:
     with pytest.raises(UsageError):

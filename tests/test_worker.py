@@ -96,6 +96,14 @@ def test_what_onednn_ran_is_found_with_its_roles(worker: WorkerProcess, kind: st
     assert values["explained_share"] > 0
 
 
+def test_what_torch_itself_ran_is_found_where_onednn_has_no_part(worker: WorkerProcess) -> None:
+    """On one thread torch leaves oneDNN out for few pointwise images."""
+    values = ask(worker, "survey", Case(Problem("pointwise", in_channels=64, size=28), Setting(threads="1")))["values"]
+    assert "Mkldnn" not in values["backend"]
+    assert "convolution" in {primitive["role"] for primitive in values["primitives"]}
+    assert values.get("explained_share") is None
+
+
 def test_a_machine_has_roofs(worker: WorkerProcess) -> None:
     done = worker.ask({"do": "ceilings", "id": 1, "threads": "1", "dtypes": ["float32"]}, 60)
     assert done["values"]["threads_used"] == 1
