@@ -44,6 +44,7 @@ KERNEL = ("kernel_height", "kernel_width", "padding_height", "padding_width")
 SIDE = ("run_id", "arm")
 CURVES = ("in_channels", "out_channels", "height", "batch", "kernel_height", "groups")  # axes along which cliffs are looked for
 ONE_LAYER = ("standard", "grouped", "depthwise")  # kinds that differ by the number of groups alone
+CONTRASTED = ("allocator", "memory_format", "dtype", "mode")  # settings whose two values a sentence names itself
 SAVED_WORK = "Fewer FLOPs, more time"
 CAVEAT = "Not to be trusted"
 CURVE = 4  # places, at least: fewer are no curve
@@ -66,8 +67,8 @@ def findings(summary: pd.DataFrame) -> list[Finding]:
     measured = summary[summary["latency_s"].notna()].reset_index(drop=True)
     if measured.empty:
         return []
-    named = {"label": map(sentence, labels(measured)), "layer": map(sentence, labels(measured, without=["allocator"]))}
-    rows = measured.assign(**{name: list(texts) for name, texts in named.items()}, error=_errors(measured)).to_dict("records")
+    named = {"label": labels(measured)} | {f"label, {axis} aside": labels(measured, without=[axis]) for axis in CONTRASTED}
+    rows = measured.assign(**{name: list(map(sentence, texts)) for name, texts in named.items()}, error=_errors(measured)).to_dict("records")
     said = [finding for rule in RULES if (finding := rule(rows))]
     return sorted(said, key=lambda finding: (finding.rule != CAVEAT, -finding.strength))
 
@@ -92,7 +93,7 @@ def page_faults(rows: list[Row]) -> Finding | None:
         return None
     kept, plain = max(slower, key=_factor)
     text = (
-        f"With glibc's default allocator {kept['layer']} takes {units.seconds(plain['latency_s'])} instead of "
+        f"With glibc's default allocator {kept['label, allocator aside']} takes {units.seconds(plain['latency_s'])} instead of "
         f"{units.seconds(kept['latency_s'])}, {units.significant(_factor((kept, plain)), 2)} times as long, "
         f"with {plain['minor_faults_per_call']:,.0f} minor faults a call instead of {kept['minor_faults_per_call']:,.0f}. "
         f"{len(slower)} of {len(pairs)} cases are slower so, {PAST}."
@@ -251,18 +252,18 @@ def _gain(rows: list[Row], rule: str, axis: str, base: str, other: str) -> Findi
     slower = [(one, two) for one, two in pairs if _clear(one, two)]
     if not faster and not slower:
         return None
-    said = [f"{other} is faster than {base} for {len(faster)} of {len(pairs)} cases{_most(faster)}"] if faster else []
-    said += [f"{other} is slower than {base} for {len(slower)} of {len(pairs)} cases{_most(slower)}"] if slower else []
+    said = [f"{other} is faster than {base} for {len(faster)} of {len(pairs)} cases{_most(faster, axis)}"] if faster else []
+    said += [f"{other} is slower than {base} for {len(slower)} of {len(pairs)} cases{_most(slower, axis)}"] if slower else []
     return Finding(rule, f"{'; '.join(said)}.", _cases([*faster, *slower]), max(map(_factor, [*faster, *slower])))
 
 
-def _most(pairs: list[tuple[Row, Row]]) -> str:
+def _most(pairs: list[tuple[Row, Row]], axis: str) -> str:
     """The pair that differs most, in words."""
     if not pairs:
         return ""
     one, two = max(pairs, key=_factor)
     times = f"{units.significant(_factor((one, two)), 2)} times"
-    return f", most for {two['label']} ({units.seconds(one['latency_s'])} to {units.seconds(two['latency_s'])}, {times})"
+    return f", most for {two[f'label, {axis} aside']} ({units.seconds(one['latency_s'])} to {units.seconds(two['latency_s'])}, {times})"
 
 
 def _together(rule: str, found: list[Finding | None]) -> Finding | None:

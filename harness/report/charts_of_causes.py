@@ -53,7 +53,7 @@ def causes(summary: pd.DataFrame) -> Chart | None:
     columns += [("What binds it", lambda r: Cell(in_words(r["bound"])))]
     numbers = table(rows, columns, {name for name, _ in columns[1:-1]})
     some = f"The {len(shown)} of {len(rows)} cases that spend least on the convolution itself. " if len(shown) < len(rows) else ""
-    note = f"{some}Parts that take a hundredth of a call or more, as they were found in the survey; how stands in docs/why.md."
+    note = f"{some}Parts that take a hundredth of a call or more, as the survey found them; docs/why.md says how."
     return Chart("causes", "Where the time of a call goes", _caption(rows), alt, (Panel("", _bars(shown, drawn, alt)),), numbers, (), note)
 
 
