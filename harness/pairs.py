@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from harness.station import Station
 
 SCREENING_PAIRS = 5
+RESERVED = 0.25  # of a time limit, which screening leaves to confirming: on a noisy machine it would take all, and nothing could be named
 START_S = 1.0  # of the two workers of a round: what they took on two quiet cores
 
 
@@ -125,15 +126,14 @@ class PairedRun:
         self.watcher.begin(len(self.cases), estimate_s(self.policy, self.cases, quick=self.quick), then)
         for arm in self.arms.values():  # both end before anything is timed
             arm.survey(self.cases, self._may_go_on)
-        if not self._rounds(dict.fromkeys(self.pair_s, pairs)):
-            return "time_limit"
-        if self.quick or not self._live():
-            return "complete"
+        screened = self._rounds(dict.fromkeys(self.pair_s, pairs))
+        if self.quick or not self._live() or not self.rows:
+            return "complete" if screened else "time_limit"
+        self.stage = "confirm"
         self.confirming = self._plan()
         self.tell(self.confirming)
-        self.stage = "confirm"
         complete = self._rounds(self.confirming.pairs)
-        return "complete" if complete and not self.confirming.left else "time_limit"
+        return "complete" if screened and complete and not self.confirming.left else "time_limit"
 
     def _plan(self) -> Confirming:
         """The plan, by the case_ids of the cases as asked: an arm's own may differ by its implementation."""
@@ -258,7 +258,10 @@ class PairedRun:
 
     def _left_s(self) -> float | None:
         limit = self.policy.time_limit_s
-        return None if limit is None else limit - (time.monotonic() - self._began)
+        if limit is None:
+            return None
+        reserved = RESERVED if self.stage == "screen" and not self.quick else 0.0
+        return (1 - reserved) * limit - (time.monotonic() - self._began)
 
     def _may_go_on(self, case: Case) -> bool:
         left_s = self._left_s()
