@@ -111,6 +111,8 @@ def first_places(values: Sequence[int]) -> list[int]:
 def to_look_into(curve: Sequence[Place], values: Sequence[int]) -> set[int]:
     """The middle value of every step that hides something and has values between: its ends differ below torch, or it is out of line."""
     found = steps(curve)
+    if not found:  # fewer than two places have a figure
+        return set()
     bends = [0.0, *(_bend(before, after) for before, after in pairwise(found)), 0.0]
     middles = set()
     for step, sides in zip(found, pairwise(bends), strict=True):

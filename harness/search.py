@@ -82,12 +82,16 @@ def _case(kind: str, fields: Mapping[str, Any], setting: Setting) -> Case | str:
 
 
 def search(axis: str, asked: Curves, measure: Callable[[list[Case]], pd.DataFrame], may_go_on: Callable[[list[Case]], bool]) -> Found:
-    """Look until nothing is left to look into, or until `may_go_on` says of the next cases that there is no time."""
+    """Look until nothing is left to look into, or until `may_go_on` says of the next cases that there is no time. Raises UsageError where no place
+    of any curve could be measured."""
     rows: Rows = defaultdict(dict)
     due = {kind: set(first_places(sorted(cases))) for kind, cases in asked.items()}
     complete = True
     while any(due.values()) and (complete := may_go_on(_cases(asked, due))):
         _measure(asked, due, measure, rows)
+        measured = [row for places in rows.values() for row in places.values()]
+        if not any(row["latency_s"] for row in measured):
+            raise UsageError("no place could be measured", where="cliffs", hint=str(measured[0]["message"]))
         due = _next(asked, rows)
     seen = {kind: [step for step in steps(list(places.values())) if step.is_cliff] for kind, places in rows.items()}
     ends = {kind: {step_end["x"] for step in found for step_end in (step.left, step.right)} for kind, found in seen.items()}

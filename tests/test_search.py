@@ -15,6 +15,7 @@ from harness.errors import UsageError
 from harness.problem import Problem
 from harness.search import Found, curves, search
 from harness.summary import summarize
+from tests.conftest import Convscope, Stub
 from tests.visits import visit
 
 Cost = Callable[[Case], float]
@@ -129,6 +130,18 @@ def test_a_place_without_a_figure_is_left_out() -> None:
     )
     rows = summarize(pd.DataFrame([visit("main", case, None, [1.0], status="error", message="as made", process="0")])).to_dict("records")
     assert steps([row | {"x": 1} for row in rows]) == []
+
+
+def test_a_curve_that_cannot_be_measured_is_an_error_that_says_why(convscope: Convscope, stub: Stub) -> None:
+    ended = convscope("cliffs", "--range", "8:16", "--size", "8", "--python", stub({"fault": "unsupported"}))
+    assert ended.code == 2
+    assert "not supported, as scripted" in ended.err
+
+
+def test_a_curve_of_which_one_place_can_be_measured_has_no_cliff(convscope: Convscope, stub: Stub) -> None:
+    ended = convscope("cliffs", "--range", "8:12", "--size", "8", "--python", stub({"match": {"in_channels": 8}}, {"fault": "unsupported"}))
+    assert ended.code == 0, ended.err
+    assert "No cliff" in ended.out
 
 
 @pytest.mark.parametrize(("axis", "kind", "said"), [("bias", "standard", "in_channels"), ("groups", "grouped", "three")])
