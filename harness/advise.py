@@ -6,7 +6,7 @@ In: the shape of a layer. Out: `Advice`: the candidates with their figures, fast
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import exp, hypot, log
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Advice:
     close: set[str]
     left: list[tuple[str, str]]
     chosen: Row | None
-    sentences: list[str] = field(default_factory=list)
+    sentences: list[str]
 
 
 def candidates(shape: Mapping[str, Any], setting: Setting) -> tuple[list[Case], list[tuple[str, str]]]:
@@ -88,8 +88,8 @@ def advise(
         raise UsageError("no candidate could be measured", where="advise", hint="convscope measure says why, kind by kind.")
     by_id = {case.case_id: case for case in cases}
     near = [row for row in rows[1:] if _near(rows[0], row)]
-    rivals = near[:MOST_RIVALS]
-    ratios = bench.settle(by_id[rows[0]["case_id"]], [by_id[row["case_id"]] for row in rivals], POLICY, PAIRS) if rivals else {}
+    rivals = [by_id[row["case_id"]] for row in near[:MOST_RIVALS]]
+    ratios = bench.settle(by_id[rows[0]["case_id"]], rivals, POLICY, PAIRS) if rivals else {}
     rows, ratios = reordered(rows, ratios)
     chosen = choose(rows, most_parameters, most_s)
     close = {row["case_id"] for row in near} - ratios.keys()
@@ -156,11 +156,10 @@ def sentences(rows: Sequence[Row], ratios: Mapping[str, Ratio], chosen: Row | No
             f"Where every output must see every channel and its neighbours, {candidate_name(whole)} is fastest: {units.seconds(whole['latency_s'])}, "
             f"{units.significant(slower, 2)} times as long."
         )
-    if budget:
-        within = (
-            "Nothing fits the budget." if chosen is None else f"Within the budget: {candidate_name(chosen)}, {units.seconds(chosen['latency_s'])}, "
-        )
-        said.append(within if chosen is None else f"{within}{chosen['parameters']:,} parameters.")
+    if budget and chosen is None:
+        said.append("Nothing fits the budget.")
+    elif budget and chosen:
+        said.append(f"Within the budget: {candidate_name(chosen)}, {units.seconds(chosen['latency_s'])}, {chosen['parameters']:,} parameters.")
     return said
 
 

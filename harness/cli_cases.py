@@ -170,13 +170,13 @@ def explain(what: str, wanted: bool, python: str | None, wait: bool, results: Pa
     if as_json:
         print(json.dumps(_numbers(problem) | ({} if measured is None else {"measured": measured.as_json()})))
     else:
-        _explain(problem, measured)
+        _explain(problem, measured, kept=what if CASE_ID.fullmatch(what) else None)
     if measured:
         _require_figure(measured.row)
 
 
-def _explain(problem: Problem, measured: Measurement | None) -> None:
-    """The kind in numbers, and what it costs where that is known."""
+def _explain(problem: Problem, measured: Measurement | None, *, kept: str | None) -> None:
+    """The kind in numbers, and what it costs where that is known. `kept`: the id of a case in results/, whose script carries its figure."""
     from harness import terminal
 
     terminal.explanation(problem, DEFINITIONS[problem.kind])
@@ -187,7 +187,7 @@ def _explain(problem: Problem, measured: Measurement | None) -> None:
 
     print()
     answers.measurement(measured.case, measured.row, measured.other, in_full=True)
-    print(f"Next: convscope repro {terminal.as_arguments(problem, measured.case.setting)}")
+    print(f"Next: convscope repro {kept or terminal.as_arguments(problem, measured.case.setting)}")
 
 
 def _kept(identity: str, results: Path, arguments: Mapping[str, Any]) -> tuple[Case, dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
