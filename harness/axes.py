@@ -20,6 +20,7 @@ Value = int | bool | str
 PROBLEM_AXES = ("batch", "in_channels", "out_channels", "size", "height", "width", "kernel_size", "stride", "padding", "dilation", "groups", "bias")
 AXES = ("kind", *PROBLEM_AXES, *DEFAULTS)
 MOST_VALUES = 100_000
+LONGEST_EXPRESSION = 200  # characters; what is longer was not written by anybody
 EXPRESSION_AXES = ("in_channels", "out_channels", "groups")
 
 
@@ -90,6 +91,8 @@ def evaluated(asked: Mapping[str, Value]) -> dict[str, Value]:
 def check_expression(text: str) -> ast.Expression:
     """Parse an expression over a point's fields: names, whole numbers, + - * // and parentheses. Raises ValueError."""
     names = [name for name in FIELDS if name not in PAIR_FIELDS and name != "bias"]
+    if len(text) > LONGEST_EXPRESSION:
+        raise ValueError(f"'{text[:20]}...' is longer than {LONGEST_EXPRESSION} characters")
     try:
         tree = ast.parse(text, mode="eval")
     except SyntaxError:

@@ -77,12 +77,10 @@ def unfit(run: Results) -> list[str]:
 def saved(results: Path) -> list[dict[str, Any]]:
     """Every baseline that can be read, by name: name, run_id, suite, path, cpu, torch."""
     rows = []
-    for path in _kept(results, "*"):
-        with contextlib.suppress(StorageError):  # one broken folder must not hide the others
-            header = read_header(path)
-            known = facts(header, "main")
-            about = {"name": path.parent.name, "run_id": header["run_id"], "suite": header["suite"]["name"], "path": str(path)}
-            rows.append(about | {name: known.get(name) for name in ("cpu", "torch")})
+    for path, header in _readable(_kept(results, "*")).items():
+        known = facts(header, "main")
+        about = {"name": path.parent.name, "run_id": header["run_id"], "suite": header["suite"]["name"], "path": str(path)}
+        rows.append(about | {name: known.get(name) for name in ("cpu", "torch")})
     return rows
 
 
@@ -95,7 +93,7 @@ def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False
     """The baseline of a name whose environment is like the run's; of several, one of the same suite that differs least in what informs, the latest.
     With `same_suite` no other fits.
 
-    Raises NoBaseline where there is no such name, NotComparable where none fits.
+    Raises NoBaseline where there is no such name, NotComparable where none fits, StorageError where none can be read.
     """
     header = head.runs[0]
     make = f"convscope baseline save {name} {header['run_id']}"
@@ -104,14 +102,14 @@ def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False
         names = sorted({row["name"] for row in saved(results)})
         known = nearest(name, names) if names else "There is none yet."
         raise NoBaseline("there is no such baseline and no such run", where=name, hint=f"{known} To make it: {make}")
-    headers = {path: read_header(path) for path in paths}
+    headers = _readable(paths) or {path: read_header(path) for path in paths}
     apart = {path: differing(likeness(known, "main"), likeness(header, "main")) for path, known in headers.items()}
     if same_suite:
         for path, other in headers.items():
             apart[path] |= differing({"suite": other["suite"]["name"]}, {"suite": header["suite"]["name"]})
-    fit = [path for path in paths if not apart[path]]
+    fit = [path for path in headers if not apart[path]]
     if not fit:
-        closest = min(paths, key=lambda path: len(apart[path]))
+        closest = min(headers, key=lambda path: len(apart[path]))
         hint = f"To make one that does: {make}, or compare with --create."
         raise NotComparable(f"no baseline fits this machine: {in_words(apart[closest])}", where=name, hint=hint)
 
@@ -125,6 +123,15 @@ def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False
 def _kept(results: Path, name: str) -> list[Path]:
     """The folders under a name, oldest first."""
     return sorted(path.parent for path in (results / FOLDER).glob(f"{name}/[!.]*/{RUN_FILE}"))
+
+
+def _readable(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    """The headers that can be read: one broken folder must not hide the others."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(StorageError):
+            found[path] = read_header(path)
+    return found
 
 
 def floor_between(summaries: Sequence[pd.DataFrame]) -> float:

@@ -8,6 +8,7 @@ but some cases failed, 130 after Ctrl-C.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,8 +177,8 @@ def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: boo
             ("time", f"about {units.clock(estimated_s)}, a survey and {asked.policy.rounds} rounds; more where intervals stay wide"),
         ]
     )
-    repeated = f"convscope run {suite} " + " ".join(f"-a {name}={','.join(map(str, values))}" for name, values in axes)
-    print(f"\nNext: {repeated.strip()}")
+    stated = [word for name, values in axes for word in ("-a", f"{name}={','.join(map(str, values))}")]
+    print("\nNext: " + shlex.join(["convscope", "run", *([suite] if suite else []), *stated, *(["--quick"] if quick else [])]))
 
 
 @main.command()

@@ -89,6 +89,8 @@ def read_suite(path: Path) -> Suite:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SuiteError(str(path), [f"is not TOML: {error}"], hint="Strings need quotes, and every table's name stands in brackets.") from None
+    except RecursionError:
+        raise SuiteError(str(path), ["is nested deeper than any suite"]) from None
     return parse_suite(content, text=text, source=str(path), folder=path.parent)
 
 
@@ -154,6 +156,12 @@ def _repeat(raw: object) -> int:
     return raw
 
 
+def _schema(raw: object) -> object:
+    if isinstance(raw, bool):  # true is 1 to Python, and not to people
+        raise ValueError(f"{raw!r} is not the number 1")
+    return raw
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -191,7 +199,7 @@ class _Gate(_Table):
 
 class _SuiteFile(_Table):
     # "schema" is a method of pydantic's models
-    version: Literal[1] = Field(alias="schema")
+    version: Annotated[Literal[1], BeforeValidator(_schema)] = Field(alias="schema")
     name: Annotated[str, BeforeValidator(_suite_name)]
     title: str | None = None
     policy: dict[str, Any] = Field(default_factory=dict)
@@ -280,6 +288,8 @@ def _sweep(file: _SuiteFile, sweep: Any, folder: Path, faults: list[str], placem
     rows: list[dict[str, Value]] = [{name: values[0] for name, values in _stated(row).items()} | _extras(row) for row in sweep.rows]
     if sweep.layers is not None:
         rows += _layers(folder / sweep.layers, label, faults)
+    if sweep.x == "layer" and not (rows and all("layer" in row for row in rows)):
+        faults.append(f'{label}, x: "layer" needs rows that each name their layer, or a layer list')
     return Sweep(sweep.name, sweep.x, axes, tuple(rows) or ({},))
 
 
@@ -294,7 +304,7 @@ def _layers(path: Path, label: str, faults: list[str]) -> list[dict[str, Value]]
         with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin a file with a byte order mark
             reader = csv.DictReader(file)
             columns, table = list(reader.fieldnames or ()), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: text that is not UTF-8, a path that no system takes
         faults.append(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}")
         return []
     unknown = [name for name in columns if name not in LAYER_COLUMNS]

@@ -77,6 +77,11 @@ def test_plan_as_json_counts_points_cases_and_skips_with_reasons(convscope: Conv
     assert answer["estimated_s"] > 0
 
 
+def test_plan_ends_with_the_command_that_measures_it(convscope: Convscope) -> None:
+    told = convscope("plan", "quickstart", "-a", "kernel_size=3x3,3x5", "-a", "out_channels=2 * in_channels", "--quick").out.splitlines()[-1]
+    assert told == "Next: convscope run quickstart -a kernel_size=3x3,3x5 -a 'out_channels=2 * in_channels' --quick"
+
+
 def test_plan_narrows_a_suite(convscope: Convscope) -> None:
     whole = convscope("plan", "quickstart", "--json").json
     part = convscope("plan", "quickstart", "-a", "kind=depthwise", "-a", "in_channels=32:128:x2", "-a", "allocator=retained", "--json").json

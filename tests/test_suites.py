@@ -317,7 +317,19 @@ def test_an_expression_without_a_usable_value_is_a_reason_to_skip(expression: st
     assert reason in point.skip_reason
 
 
-@pytest.mark.parametrize("expression", ["in_channels / 2", "in_channels ** 2", "__import__('os')", "in_channels.real", "2 *", "1.5", "in_chanels"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "in_channels / 2",
+        "in_channels ** 2",
+        "__import__('os')",
+        "in_channels.real",
+        "2 *",
+        "1.5",
+        "in_chanels",
+        pytest.param(5000 * "1 + " + "1", id="endless"),
+    ],
+)
 def test_an_expression_of_anything_else_is_a_fault(expression: str) -> None:
     (fault,) = faults_of({"kind": "standard", "out_channels": expression})
     assert fault.startswith('sweep "s1", out_channels: ')
@@ -455,11 +467,19 @@ def test_a_file_with_unquoted_text_is_told_the_line(tmp_path: Path) -> None:
         read_suite(path)
 
 
+def test_a_file_of_brackets_alone_is_a_fault_and_not_a_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "deep.toml"
+    path.write_text("name = " + 5000 * "[")
+    with pytest.raises(SuiteError, match=r"is nested deeper|is not TOML"):
+        read_suite(path)
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
         ({"name": "a", "sweep": [{"name": "s"}]}, "schema is not stated"),
         ({"schema": 2, "name": "a", "sweep": [{"name": "s"}]}, "schema: found 2. Input should be 1"),
+        ({"schema": True, "name": "a", "sweep": [{"name": "s"}]}, "schema: True is not the number 1"),
         ({"schema": 1, "name": "a"}, "sweep is not stated"),
         ({"schema": 1, "name": "a", "sweep": []}, "sweep: is empty"),
         ({"schema": 1, "name": "a", "sweep": {"name": "s"}}, "sweep: is not a list; tables of a list are written in double brackets, [[sweep]]"),
@@ -553,6 +573,14 @@ def test_a_layer_list_that_is_not_text_is_a_fault_and_not_a_traceback(tmp_path: 
     (tmp_path / "net.csv").write_bytes(b"name,in_channels\n\xe9,3\n")
     (fault,) = faults_of({"layers": "net.csv"}, folder=tmp_path)
     assert "cannot be read" in fault
+    (fault,) = faults_of({"layers": "net\0.csv"})
+    assert "cannot be read" in fault
+
+
+def test_a_chart_over_layers_needs_layers() -> None:
+    told = 'sweep "s1", x: "layer" needs rows that each name their layer, or a layer list'
+    assert faults_of({"x": "layer", "kind": "standard", "in_channels": 8}) == [told]
+    assert faults_of({"x": "layer", "kind": "standard", "rows": [{"layer": "a", "in_channels": 8}, {"in_channels": 8}]}) == [told]
 
 
 # What the command line changes
