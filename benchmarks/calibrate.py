@@ -2,6 +2,7 @@
 
     python benchmarks/calibrate.py                       a campaign: every method, in random order, kept in results/calibration/
     python benchmarks/calibrate.py --pool FOLDER FOLDER  the table of campaigns that were kept
+    python benchmarks/calibrate.py --device cuda         on a GPU, 32 images at once, beside triton's do_bench
 
 Ten cases. A process of a method is one start of it that gives a figure and an interval for every case; ours is a whole run, its
 planner, workers and surveys included, and the peers may time a case for as long as that makes their wall equal to ours so far. Truth is
@@ -12,8 +13,8 @@ the method's own: the median of its figure over all its processes of the campaig
     covers        share of intervals that hold the truth
     A/A           share of ordered pairs of processes in which some case seems more than 5 % slower
     wall a case   seconds, process starts included
-    bias          truth over that of blocked_autorange with the heap kept, median over the cases (and the farthest). Theirs is a median of
-                  samples whatever ran beside it, ours the 10th percentile beside a quiet machine, so ours is lower
+    bias          truth over that of blocked_autorange (on a CPU with the heap kept), median over the cases (and the farthest). Theirs is a
+                  median of samples whatever ran beside it, ours the 10th percentile beside a quiet machine, so ours is lower
 """
 
 from __future__ import annotations
@@ -39,25 +40,27 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from harness import sweep
+from harness.axes import Value
 from harness.case import Case
 from harness.errors import CasesFailed
-from harness.points import distinct_cases, expand
+from harness.points import distinct_cases, expand, prepare
 from harness.results import load_results
-from harness.suite import Suite, read_suite
+from harness.suite import Suite
 
 HERE = Path(__file__).parent
 OURS = {"convscope, 3 visits": 3, "convscope": None}  # the most rounds; None: as the suite says, until tight
-METHODS = [*OURS, *PEERS, *(f"{peer}, heap kept" for peer in PEERS)]
-REFERENCE = "blocked_autorange, heap kept"
+METHODS = {"cpu": [*OURS, *PEERS["cpu"], *(f"{peer}, heap kept" for peer in PEERS["cpu"])], "cuda": [*OURS, *PEERS["cuda"]]}
+REFERENCES = ("blocked_autorange, heap kept", "blocked_autorange")  # the first that was measured
+AXES: dict[str, dict[str, tuple[Value, ...]]] = {"cpu": {}, "cuda": {"device": ("cuda",), "batch": (32,)}}
 FALSE_ALARM = 1.05
 START_S = {"pyperf": 1.5}  # a case: pyperf imports torch for each; the others once for all ten
 START_OTHERS_S = 0.25
 Row = dict[str, Any]
 
 
-def ours(most_rounds: int | None, folder: Path) -> list[Row]:
+def ours(most_rounds: int | None, device: str, folder: Path) -> list[Row]:
     """One whole run, in this process; its visits stay in `folder`."""
-    suite = calibration()
+    suite = calibration(device)
     if most_rounds:
         suite = replace(suite, policy=replace(suite.policy, max_rounds=most_rounds))
     try:
@@ -68,15 +71,15 @@ def ours(most_rounds: int | None, folder: Path) -> list[Row]:
     return [dict(zip(("case_id", "value_s", "low_s", "high_s"), row, strict=True)) for row in rows.itertuples(index=False)]
 
 
-def calibration() -> Suite:
+def calibration(device: str) -> Suite:
     """The suite of ten cases."""
-    return read_suite(HERE / "calibration.toml")
+    return prepare(HERE / "calibration.toml", AXES[device])
 
 
-def one(method: str, folder: Path, cases: Path, seconds: float) -> list[Row]:
+def one(method: str, device: str, folder: Path, cases: Path, seconds: float) -> list[Row]:
     """One process of a method: a row a case, `wall_s` a case in each."""
     if method in OURS:
-        command = [sys.executable, __file__, "--ours", method, str(folder / "runs")]
+        command = [sys.executable, __file__, "--ours", method, device, str(folder / "runs")]
     else:
         peer = method.removesuffix(", heap kept")
         command = [sys.executable, str(HERE / "peers.py"), peer, str(cases), str(max(0.1, seconds - START_S.get(peer, START_OTHERS_S)))]
@@ -91,13 +94,13 @@ def one(method: str, folder: Path, cases: Path, seconds: float) -> list[Row]:
     return [row | {"method": method, "wall_s": wall_s / len(json.loads(cases.read_text()))} for row in rows]
 
 
-def campaign(processes: int, methods: list[str], folder: Path) -> pd.DataFrame:
+def campaign(processes: int, methods: list[str], device: str, folder: Path) -> pd.DataFrame:
     """Every method so many times, in random order within each round of them; kept after every process."""
     folder.mkdir(parents=True)
-    cases: list[Case] = distinct_cases(expand(calibration()))
+    cases: list[Case] = distinct_cases(expand(calibration(device)))
     path = folder.resolve() / "cases.json"
     path.write_text(json.dumps([case.as_message() for case in cases]))
-    walls = [one("convscope", folder, path, 0)[0]["wall_s"]]  # of ours, a case; the first one fills the page cache
+    walls = [one("convscope", device, folder, path, 0)[0]["wall_s"]]  # of ours, a case; the first one fills the page cache
     rows: list[Row] = []
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -106,7 +109,7 @@ def campaign(processes: int, methods: list[str], folder: Path) -> pd.DataFrame:
             for method in random.sample(methods, len(methods)):
                 progress.update(task, description=method)
                 began = datetime.now(timezone.utc)
-                found = one(method, folder, path, fmean(walls))
+                found = one(method, device, folder, path, fmean(walls))
                 walls += [found[0]["wall_s"]] * (method == "convscope")
                 rows += [row | {"process": number, "campaign": folder.name, "started_at": began} for row in found]
                 pd.DataFrame(rows).to_parquet(folder / "figures.parquet")
@@ -118,9 +121,10 @@ def table(figures: pd.DataFrame) -> pd.DataFrame:
     """One row a method. `figures`: a row a method, process and case, of one campaign or several; errors are against each campaign's own truth."""
     key = ["campaign", "method", "case_id"]
     figures = figures.join(figures.groupby(key)["value_s"].median().rename("truth_s"), on=key)
-    reference = figures[figures["method"] == REFERENCE].groupby(["campaign", "case_id"])["value_s"].median().rename("reference_s")
-    figures = figures.join(reference, on=["campaign", "case_id"])
-    rows = [_method_row(method, figures[figures["method"] == method]) for method in METHODS if (figures["method"] == method).any()]
+    measured = [name for name in dict.fromkeys(METHODS["cpu"] + METHODS["cuda"]) if (figures["method"] == name).any()]
+    reference = figures[figures["method"] == next((name for name in REFERENCES if name in measured), "")]
+    figures = figures.join(reference.groupby(["campaign", "case_id"])["value_s"].median().rename("reference_s"), on=["campaign", "case_id"])
+    rows = [_method_row(method, figures[figures["method"] == method]) for method in measured]
     return pd.DataFrame(rows).set_index("method")
 
 
@@ -165,22 +169,27 @@ def main() -> int:
     """Measure, or pool what was measured; print the table and keep it beside the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=20, help="of each method (default: 20)")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD", help="only these (default: all)")
+    parser.add_argument("--device", choices=list(METHODS), default="cpu")
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="only these (default: all of the device)")
     parser.add_argument("--pool", nargs="+", type=Path, metavar="FOLDER", help="measure nothing; campaigns that were kept")
-    parser.add_argument("--ours", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--ours", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.ours:
-        print(json.dumps(ours(OURS[asked.ours[0]], Path(asked.ours[1]))))
+        method, device, where = asked.ours
+        print(json.dumps(ours(OURS[method], device, Path(where))))
         return 0
     if asked.pool:
         figures = pd.concat([pd.read_parquet(folder / "figures.parquet") for folder in asked.pool])
         print(markdown(table(figures)))
         return 0
+    methods = asked.methods or METHODS[asked.device]
+    if unknown := set(methods) - set(METHODS[asked.device]):
+        parser.error(f"no method on {asked.device}: {', '.join(sorted(unknown))}; there are {', '.join(METHODS[asked.device])}")
     folder = Path("results", "calibration", datetime.now().strftime("%Y%m%d-%H%M%S"))
-    methods = table(campaign(asked.processes, asked.methods, folder))
-    methods.to_parquet(folder / "methods.parquet")
-    (folder / "table.md").write_text(markdown(methods) + "\n")
-    print(markdown(methods))
+    found = table(campaign(asked.processes, methods, asked.device, folder))
+    found.to_parquet(folder / "methods.parquet")
+    (folder / "table.md").write_text(markdown(found) + "\n")
+    print(markdown(found))
     print(f"\nkept in {folder}")
     return 0
 

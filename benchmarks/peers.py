@@ -2,9 +2,9 @@
 
     python benchmarks/peers.py METHOD CASES SECONDS
 
-METHOD is one of `PEERS`, CASES a file of cases as JSON messages, SECONDS what a case may be timed. Prints, as one line of JSON, the
-figure of every case with an interval: for the tools that show a median the interval of the median from their own samples (binomial,
-95 %), for pyperf, which shows a mean, the t interval of its values. None states one itself, so this is the best each could state.
+METHOD is one of `PEERS` of the cases' device, CASES a file of cases as JSON messages, SECONDS what a case may be timed. Prints, as one line of
+JSON, the figure of every case with an interval: for the tools that show a median the interval of the median from their own samples
+(binomial, 95 %), for pyperf, which shows a mean, the t interval of its values. None states one itself, so this is the best each could state.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Figure = tuple[float, float, float]
+    Peer = Callable[[float], dict[str, Figure]]
 
 CASES = "CONVSCOPE_PEERS_CASES"  # pytest and pyperf start this file again, and find the cases there
 KEPT = {"MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TOP_PAD_": "67108864"}
@@ -45,8 +46,8 @@ def call_of(case: Case) -> Callable[[], object]:
     from harness.worker.layers import torch_layer
 
     memory_format = getattr(torch, "contiguous_format" if case.setting.memory_format == "contiguous" else "channels_last")
-    module = torch_layer(case.problem).eval().to(memory_format=memory_format)
-    x = torch.randn(case.problem.input_shape).to(memory_format=memory_format)
+    module = torch_layer(case.problem).eval().to(device=case.setting.device, memory_format=memory_format)
+    x = torch.randn(case.problem.input_shape, device=case.setting.device).to(memory_format=memory_format)
 
     def call() -> object:
         with torch.inference_mode():
@@ -87,6 +88,25 @@ def _timer(timer: Any, case: Case) -> Any:
     import torch
 
     return timer("call()", globals={"call": call_of(case)}, num_threads=torch.get_num_threads())
+
+
+def do_bench(seconds: float) -> dict[str, Figure]:
+    """triton.testing.do_bench: device time by events, the cache flushed before every call, as long as the time allows."""
+    from triton import testing
+
+    return {case.case_id: _of_milliseconds(testing.do_bench(call_of(case), rep=1e3 * seconds, return_mode="all")) for case in cases()}
+
+
+def do_bench_cudagraph(seconds: float) -> dict[str, Figure]:
+    """triton.testing.do_bench_cudagraph: replays of a graph of many calls."""
+    from triton import testing
+
+    # it replays its graph ten times, of so many calls as fill `rep`
+    return {case.case_id: _of_milliseconds(testing.do_bench_cudagraph(call_of(case), rep=1e2 * seconds, return_mode="all")) for case in cases()}
+
+
+def _of_milliseconds(times: Sequence[float]) -> Figure:
+    return of_median([time_ms / 1e3 for time_ms in times])
 
 
 def pytest_benchmark(seconds: float) -> dict[str, Figure]:
@@ -143,11 +163,10 @@ def _lazy(case: Case) -> object:
     return _MADE[case.case_id]()
 
 
-PEERS: dict[str, Callable[[float], dict[str, Figure]]] = {
-    "blocked_autorange": blocked_autorange,
-    "adaptive_autorange": adaptive_autorange,
-    "pytest-benchmark": pytest_benchmark,
-    "pyperf": pyperf,
+TORCH: dict[str, Peer] = {"blocked_autorange": blocked_autorange, "adaptive_autorange": adaptive_autorange}
+PEERS: dict[str, dict[str, Peer]] = {  # by device; pytest-benchmark and pyperf do not wait for a GPU
+    "cpu": TORCH | {"pytest-benchmark": pytest_benchmark, "pyperf": pyperf},
+    "cuda": TORCH | {"do_bench": do_bench, "do_bench_cudagraph": do_bench_cudagraph},
 }
 
 
@@ -158,7 +177,7 @@ def main() -> None:
         return
     _, method, path, seconds = sys.argv
     os.environ[CASES] = path
-    print(json.dumps(PEERS[method](float(seconds))))
+    print(json.dumps(PEERS[cases()[0].setting.device][method](float(seconds))))
 
 
 if __name__ == "__main__":
