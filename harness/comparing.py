@@ -39,7 +39,7 @@ def compare(
     baseline fits becomes it, and is compared with itself. Raises NotComparable by the name of the fields that differ, UsageError, StorageError.
     """
     folder = Path(results)
-    own = load_results(base, results=folder) if head is None else load_results(head, results=folder, samples=False)
+    own = load_results(base if head is None else head, results=folder, samples=False)
     gate = _gate(own) if tolerance is None else _gate(own).with_latency(tolerance)
     if head is None:
         return _narrowed(judge(own, gate), metric)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.stats import FIGURE_SHARE, RUN_SPREAD
+from harness.stats import RUN_SPREAD
 from harness.summary import is_valid
 
 if TYPE_CHECKING:
@@ -45,24 +45,23 @@ def pair_ratios(visits: pd.DataFrame) -> pd.DataFrame:
     by_pair = counted.groupby("pair")[["match_id", "stage", "turns"]].first()
     latency = counted.pivot(index="pair", columns="arm", values="latency_s")
     ratio = each(np.log, latency["head"] / latency["base"]) if len(latency) else pd.Series(dtype=float)
-    turned = counted[counted["turns"] > 0]
+    turned = counted[(counted["turns"] > 0) & counted["block_figures_s"].notna()]
     if len(turned):
         ratio.update(_ratios_of_turns(turned))
     return by_pair.assign(ratio=ratio).reset_index()
 
 
 def _ratios_of_turns(turned: pd.DataFrame) -> pd.Series[float]:
-    """By pair, the trimmed mean over blocks of the log ratio of their 10th percentiles."""
-    counts = np.concatenate([np.diff(ends, prepend=0) for ends in turned["block_ends"]])
+    """By pair, the trimmed mean over blocks of the log ratio of their figures."""
+    counts = turned["block_figures_s"].map(len)
     blocks = pd.DataFrame(
         {
-            "pair": np.repeat(turned["pair"].to_numpy(), turned["turns"]),
-            "arm": np.repeat(turned["arm"].to_numpy(), turned["turns"]),
-            "block": np.concatenate([np.arange(turns) for turns in turned["turns"]]),
+            "pair": np.repeat(turned["pair"].to_numpy(), counts),
+            "arm": np.repeat(turned["arm"].to_numpy(), counts),
+            "block": np.concatenate([np.arange(count) for count in counts]),
+            "figure_s": np.concatenate(turned["block_figures_s"].to_list()),
         }
     )
-    samples = pd.Series(np.concatenate(turned["samples_s"].to_list()))
-    blocks["figure_s"] = samples.groupby(np.repeat(np.arange(len(blocks)), counts)).quantile(FIGURE_SHARE)
     by_arm = blocks.pivot(index=["pair", "block"], columns="arm", values="figure_s")
     ratios = each(np.log, by_arm["head"] / by_arm["base"]).dropna().groupby("pair").agg(["sum", "min", "max", "count"])
     return (ratios["sum"] - ratios["min"] - ratios["max"]) / (ratios["count"] - 2)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 from math import cos, exp, hypot, log, pi, sin, sqrt, tan
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE = 0.95
-# A block's figure is this quantile of its samples, a visit's the mean of its blocks'. Of the quantiles that were compared (docs/method.md) it errs
-# least but for the minimum, which falls as samples are added.
+# A block's figure is this quantile of samples that met alike many page faults, a visit's the mean of its blocks'. Of the quantiles that were
+# compared (docs/method.md) it errs least but for the minimum, which falls as samples are added.
 FIGURE_SHARE = 0.1
+FAULTS_ALIKE, FAULTS_FEW = 1.25, 64  # up to so many times the fewest page faults among them, and so many more, samples are alike
 FEWEST_TRIMMED = 4  # blocks, of which the lowest and the highest are left out
 FEWEST_VISITS = 3  # below this the spread between visits says too little; the interval within a visit is shown instead
 RUN_SPREAD = 0.005  # standard deviation between runs minutes apart, beyond that of their visits
@@ -112,19 +113,36 @@ def drift(samples: Sequence[float]) -> float | None:
     return median(samples[middle:]) / median(samples[:middle]) - 1
 
 
-def blocks(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequence[float]]:
-    """The samples cut at `block_ends`, which are cumulative counts."""
-    return [samples[start:end] for start, end in pairwise([0, *block_ends])]
+def block_figures(samples: Sequence[float], block_ends: Sequence[int], faults: Sequence[int] = ()) -> list[float]:
+    """The figure of each block, in seconds a call: the 10th percentile of its samples, which leaves out what disturbed the others.
+
+    `faults`: page faults of each sample, where they were counted. By glibc's defaults some calls of a process fault and others do not, as if by
+    chance, and a low quantile of all would be of those that do not. So it is taken of each kind, and the kinds are meaned by how many samples
+    they have (a stratified estimate: Cochran, Sampling Techniques, 1977, section 5.3).
+    """
+    starts = [0, *block_ends]
+    return [_stratified(samples[start:end], faults[start:end]) for start, end in pairwise(starts) if end > start]
 
 
-def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> Estimate:
-    """The figure of one visit with its t interval, both over the logarithms of its blocks' 10th percentiles: their mean without the lowest and
-    the highest, since one block may be disturbed.
+def _stratified(samples: Sequence[float], faults: Sequence[int]) -> float:
+    strata: list[list[float]] = []
+    fewest = 0
+    for count, sample in sorted(zip(faults, samples, strict=True)) if faults else zip(repeat(0), samples):
+        if not strata or count > FAULTS_ALIKE * fewest + FAULTS_FEW:
+            fewest = count
+            strata.append([])
+        strata[-1].append(sample)
+    return sum(len(stratum) * quantile(stratum, FIGURE_SHARE) for stratum in strata) / len(samples)
+
+
+def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float, faults: Sequence[int] = ()) -> Estimate:
+    """The figure of one visit with its t interval, both over the logarithms of its `block_figures`: their mean without the lowest and the
+    highest, since one block may be disturbed.
 
     No interval is narrower than the clock: each side is at least half of `resolution_s` (seconds a call) away. One block alone
     says nothing about spread; then the interval reaches from the smallest to the largest sample.
     """
-    logs = sorted(log(quantile(block, FIGURE_SHARE)) for block in blocks(samples, block_ends) if block)
+    logs = sorted(map(log, block_figures(samples, block_ends, faults)))
     value = exp(fmean(logs[1:-1] if len(logs) >= FEWEST_TRIMMED else logs))
     if len(logs) < 2:
         low, high = min(samples), max(samples)
@@ -171,10 +189,13 @@ def _half_width(logs: Sequence[float]) -> float:
     return student_t((1 + CONFIDENCE) / 2, len(logs) - 1) * stdev(logs) / sqrt(len(logs))
 
 
-def describe(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> dict[str, float | None]:
-    """The columns of the record that follow from a visit's samples alone, in seconds a call. Needs at least one sample."""
-    within = interval_within(samples, block_ends, resolution_s)
+def describe(
+    samples: Sequence[float], block_ends: Sequence[int], resolution_s: float, faults: Sequence[int] = ()
+) -> dict[str, float | list[float] | None]:
+    """The columns of the record that follow from a visit's samples, in seconds a call, and the page faults of each. Needs at least one sample."""
+    within = interval_within(samples, block_ends, resolution_s, faults)
     return {
+        "block_figures_s": block_figures(samples, block_ends, faults),
         "latency_s": within.value_s,
         "latency_low_s": within.low_s,
         "latency_high_s": within.high_s,

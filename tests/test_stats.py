@@ -57,10 +57,21 @@ def test_a_visits_figure_is_the_mean_of_its_blocks_without_the_extremes() -> Non
 
 
 def test_calls_of_two_kinds_are_meaned_and_the_cheap_kind_does_not_hide_the_other() -> None:
-    """As with glibc's defaults: the calls of half of the blocks fault. The 10th percentile of all samples says what those that do not take."""
-    samples = [*[1.0] * 60, *[2.0] * 60]
-    assert stats.interval_within(samples, list(range(10, 121, 10)), 1e-9).value_s == pytest.approx(2**0.5)
-    assert stats.describe(samples, list(range(10, 121, 10)), 1e-9)["latency_p10_s"] == 1.0
+    """As with glibc's defaults: calls that fault take 2, the others 1, in blocks of their own or by turns, one in ten disturbed."""
+    ends = list(range(10, 121, 10))
+    of_blocks = [*[1.0] * 60, *[2.0] * 60]
+    assert stats.interval_within(of_blocks, ends, 1e-9).value_s == pytest.approx(2**0.5)
+    by_turns, faults = [1.0, 2.0, 1.0, 2.0, 9.0, 2.0, 1.0, 2.0, 1.0, 9.0] * 12, [0, 760, 12, 744, 0, 701, 5, 760, 0, 733] * 12
+    found = stats.describe(by_turns, ends, 1e-9, faults)
+    assert found["latency_s"] == pytest.approx(1.5)
+    assert found["block_figures_s"] == pytest.approx([1.5] * 12)
+    assert found["latency_p10_s"] == stats.describe(by_turns, ends, 1e-9)["latency_s"] == 1.0
+
+
+@given(durations, st.integers(0, 64))
+def test_a_few_faults_make_no_kind_of_their_own(samples: list[float], most: int) -> None:
+    faults = [number % (most + 1) for number in range(len(samples))]
+    assert stats.block_figures(samples, [len(samples)], faults) == pytest.approx(stats.block_figures(samples, [len(samples)]))
 
 
 def test_an_interval_between_visits_is_the_t_interval_of_their_logarithms_and_what_runs_differ_by() -> None:

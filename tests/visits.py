@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from harness import stats
 from harness.arm import EMPTY_ROW
 from harness.case import Case, Setting
 from harness.problem import Problem
@@ -22,7 +23,12 @@ def visit(arm: str, of: Case, pair: int | None, block_medians: list[float], **va
     samples = [median * step for median in block_medians for step in (0.9, 1.0, 1.2)]
     row = EMPTY_ROW | case_columns(of) | {"arm": arm, "run_id": "r", "pair": pair, "stage": "screen" if pair is not None else None, "status": "ok"}
     row |= {"trust": "ok", "trust_reasons": [], "samples_s": samples, "block_ends": [3 * (i + 1) for i in range(len(block_medians))]}
-    row |= {"turns": len(block_medians) if pair is not None else 0, "latency_s": float(np.median(samples)), "process": f"{arm}{pair}"}
+    row |= {
+        "turns": len(block_medians) if pair is not None else 0,
+        "block_figures_s": stats.block_figures(samples, row["block_ends"]),
+        "latency_s": float(np.median(samples)),
+        "process": f"{arm}{pair}",
+    }
     return row | {"threads_used": 2, "device_name": "cpu"} | values
 
 

@@ -1,6 +1,7 @@
 """Clocks, and nothing else: what a call costs, in seconds, as each device can tell it.
 
 HostClock    perf_counter_ns around inner calls (CPU)
+FaultClock   the same, and how many page faults each sample met
 EventClock   CUDA events around a batch; three figures with three definitions:
                sample     a call in a back-to-back eager loop: the larger of what the host and what the device takes
                device     device time of a call: the batch waits behind a blocker until all of it is queued
@@ -57,6 +58,22 @@ class HostClock:
         return (time.perf_counter_ns() - start) / 1e9 / calls
 
 
+class FaultClock(HostClock):
+    """The host's clock, which keeps how many page faults each sample met. `count` tells those of the process so far; reading it is not timed."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        super().__init__()
+        self._count = count
+        self.faults: list[int] = []
+
+    def sample(self, call: Call, calls: int) -> float:
+        """Seconds a call over `calls` calls in a row."""
+        before = self._count()
+        call_s = super().sample(call, calls)
+        self.faults.append(self._count() - before)
+        return call_s
+
+
 class EventClock:
     """CUDA events on the current stream."""
 
@@ -94,6 +111,15 @@ class EventClock:
 
     def _elapsed_s(self) -> float:
         return float(self._start.elapsed_time(self._end)) / 1e3
+
+
+def waited_s(call: Call, device: str) -> float:
+    """Seconds of one call on the host's clock, until its device is done: with all that a first call prepares."""
+    began = time.perf_counter_ns()
+    call()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter_ns() - began) / 1e9
 
 
 def clock_of(device: str) -> HostClock | EventClock:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import stats
 from harness.worker import allocator, correctness, environment, health, sampling, throttle
-from harness.worker.clocks import EventClock, clock_of
+from harness.worker.clocks import EventClock, FaultClock, clock_of, waited_s
 from harness.worker.workload import Workload, guard
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Visit:
         self.deadline_s = time.perf_counter() + policy.visit_limit_s
         self.values: dict[str, Any] = {"process": _process(), "turns": turns}
         self.samples: list[float] = []
+        self.faults: list[int] = []  # of each sample, where the clock tells
         self.counts: list[int] = []
         self.readings: list[throttle.GpuReading] = []  # of the counted blocks
         self.discarded = 0
@@ -78,11 +79,13 @@ class Visit:
 
     def _set_up(self) -> None:
         """Every setting, explicitly, before the first tensor; read back."""
-        if self.case.setting.allocator == "retained" and self.case.setting.device == "cpu" and not allocator.keep_freed_memory():
+        setting = self.case.setting
+        if setting.allocator == "retained" and setting.device == "cpu" and not allocator.keep_freed_memory():
             raise environment.NotSupported("this system's allocator cannot be told to keep freed memory")
-        self.values |= environment.apply(self.case.setting, self.device_index)
-        self.clock: HostClock | EventClock = clock_of(self.case.setting.device)
-        self.gpu = throttle.gpu(self.device_index or 0) if self.case.setting.device == "cuda" else None
+        self.values |= environment.apply(setting, self.device_index)
+        faults = setting.allocator == "default" and setting.device == "cpu"
+        self.clock: HostClock | EventClock = FaultClock(health.minor_faults) if faults else clock_of(setting.device)
+        self.gpu = throttle.gpu(self.device_index or 0) if setting.device == "cuda" else None
 
     def _draw(self) -> None:
         """Inputs and weights, once a visit."""
@@ -92,7 +95,7 @@ class Visit:
     def _warm_up(self) -> None:
         """The first call, apart, then until steady. Threads are started, code is compiled and algorithms are tried in the first call."""
         began = time.perf_counter()
-        self.values["first_call_s"] = self.clock.sample(self.workload.call, 1)
+        self.values["first_call_s"] = waited_s(self.workload.call, self.case.setting.device)
         prepares = self.case.setting.mode == "compile" or self.case.setting.autotune
         self.values["compile_s"] = self.values["first_call_s"] if prepares else None
         call_s = sampling.warm_up(self.workload.call, self.clock, self.policy.warm_up_s, self.deadline_s)
@@ -123,6 +126,7 @@ class Visit:
                 return
             self.readings.append(reading)
         self.samples += block
+        self.faults += self.clock.faults[-len(block) :] if isinstance(self.clock, FaultClock) else []
         self.counts.append(len(block))
 
     def _take_blocks(self) -> None:
@@ -181,7 +185,7 @@ class Visit:
             "stop_reason": reason,
             "discarded_samples": self.discarded,
         }
-        self.values |= stats.describe(self.samples, ends, resolution_s) | self.meter.columns(calls * len(self.samples))
+        self.values |= stats.describe(self.samples, ends, resolution_s, self.faults) | self.meter.columns(calls * len(self.samples))
         if self.probes:
             self.values |= self.probes.columns()
         if self.readings:
