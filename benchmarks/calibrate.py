@@ -94,13 +94,14 @@ def one(method: str, device: str, folder: Path, cases: Path, seconds: float) -> 
     return [row | {"method": method, "wall_s": wall_s / len(json.loads(cases.read_text()))} for row in rows]
 
 
-def campaign(processes: int, methods: list[str], device: str, folder: Path) -> pd.DataFrame:
+def campaign(processes: int, methods: list[str], device: str, folder: Path, seconds: float | None) -> pd.DataFrame:
     """Every method so many times, in random order within each round of them; kept after every process."""
     folder.mkdir(parents=True)
     cases: list[Case] = distinct_cases(expand(calibration(device)))
     path = folder.resolve() / "cases.json"
     path.write_text(json.dumps([case.as_message() for case in cases]))
-    walls = [one("convscope", device, folder, path, 0)[0]["wall_s"]]  # of ours, a case; the first one fills the page cache
+    # of ours, a case; the first one fills the page cache
+    walls = [one("convscope" if seconds is None else "convscope, 3 visits", device, folder, path, 0)[0]["wall_s"]]
     rows: list[Row] = []
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -109,7 +110,7 @@ def campaign(processes: int, methods: list[str], device: str, folder: Path) -> p
             for method in random.sample(methods, len(methods)):
                 progress.update(task, description=method)
                 began = datetime.now(timezone.utc)
-                found = one(method, device, folder, path, fmean(walls))
+                found = one(method, device, folder, path, seconds or fmean(walls))
                 walls += [found[0]["wall_s"]] * (method == "convscope")
                 rows += [row | {"process": number, "campaign": folder.name, "started_at": began} for row in found]
                 pd.DataFrame(rows).to_parquet(folder / "figures.parquet")
@@ -172,6 +173,7 @@ def main() -> int:
     parser.add_argument("--device", choices=list(METHODS), default="cpu")
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="only these (default: all of the device)")
     parser.add_argument("--pool", nargs="+", type=Path, metavar="FOLDER", help="measure nothing; campaigns that were kept")
+    parser.add_argument("--seconds", type=float, help="a case, for the peers (default: what makes their wall equal to ours so far)")
     parser.add_argument("--ours", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.ours:
@@ -186,7 +188,7 @@ def main() -> int:
     if unknown := set(methods) - set(METHODS[asked.device]):
         parser.error(f"no method on {asked.device}: {', '.join(sorted(unknown))}; there are {', '.join(METHODS[asked.device])}")
     folder = Path("results", "calibration", datetime.now().strftime("%Y%m%d-%H%M%S"))
-    found = table(campaign(asked.processes, methods, asked.device, folder))
+    found = table(campaign(asked.processes, methods, asked.device, folder, asked.seconds))
     found.to_parquet(folder / "methods.parquet")
     (folder / "table.md").write_text(markdown(found) + "\n")
     print(markdown(found))

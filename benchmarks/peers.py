@@ -45,6 +45,8 @@ def call_of(case: Case) -> Callable[[], object]:
 
     from harness.worker.layers import torch_layer
 
+    if case.setting.device == "cuda":  # cuDNN multiplies float32 in TF32 unless it is told, and so ours would be another case
+        torch.backends.cudnn.conv.fp32_precision = case.setting.fp32_precision
     memory_format = getattr(torch, "contiguous_format" if case.setting.memory_format == "contiguous" else "channels_last")
     module = torch_layer(case.problem).eval().to(device=case.setting.device, memory_format=memory_format)
     x = torch.randn(case.problem.input_shape, device=case.setting.device).to(memory_format=memory_format)
@@ -145,7 +147,7 @@ def pyperf(seconds: float, arguments: Sequence[str] | None = None) -> dict[str, 
     figures = {}
     for case in cases():
         if not arguments:  # the process that starts the others
-            guess_s = guess_call_s(case.problem.macs, case.problem.minimum_bytes(case.setting.element_bytes))
+            guess_s = guess_call_s(case.problem.macs, case.problem.minimum_bytes(case.setting.element_bytes), "cpu")
             runner.args.loops = max(1, round(seconds / PYPERF_VALUES / guess_s))
         found = runner.bench_func(case.case_id, lambda case=case: _lazy(case))
         if not arguments:

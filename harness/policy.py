@@ -14,6 +14,7 @@ TURN_S = 0.017  # one block of an arm that takes turns ...
 TURN_SETTLE_S = 0.006  # ... after calls that are not counted: the other arm's OpenMP threads still spin
 TURN_SAMPLES = 2  # ... of at least so many samples; `min_samples` does not hold in turns
 FEWEST_TURNS = 12  # three for each way that the heap may lie (`worker/workload`)
+GUESSES = {"cpu": (25e9, 5e9, 10e-6), "cuda": (5e12, 1e12, 20e-6)}  # MACs and bytes a second, seconds of overhead
 FIXED_S = 0.05  # what a visit costs beside its warm-up and its samples: a fork, tensors, twelve placements
 
 
@@ -63,6 +64,7 @@ class Policy:
         return asdict(self)
 
 
-def guess_call_s(macs: int, minimum_bytes: int) -> float:
-    """A rough guess of a call, in seconds, to plan with before anything is measured: 25 GMAC/s, 5 GB/s, 10 us of overhead. Never shown."""
-    return max(macs / 25e9, minimum_bytes / 5e9, 10e-6)
+def guess_call_s(macs: int, minimum_bytes: int, device: str) -> float:
+    """A rough guess of a call, in seconds, to plan with before anything is measured: by the MACs, the bytes, or the overhead. Never shown."""
+    macs_per_s, bytes_per_s, overhead_s = GUESSES[device]
+    return max(macs / macs_per_s, minimum_bytes / bytes_per_s, overhead_s)

@@ -40,7 +40,7 @@ def estimate_s(policy: Policy, cases: Iterable[Case]) -> float:
 
 def guess_s(case: Case) -> float:
     """A call of a case before anything is measured, in seconds."""
-    return guess_call_s(case.problem.macs, case.problem.minimum_bytes(case.setting.element_bytes))
+    return guess_call_s(case.problem.macs, case.problem.minimum_bytes(case.setting.element_bytes), case.setting.device)
 
 
 @dataclass(frozen=True, slots=True)

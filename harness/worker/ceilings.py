@@ -12,20 +12,22 @@ The best of several tries counts: what disturbs only makes slower. For a process
 from __future__ import annotations
 
 import time
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from harness.worker import allocator, environment, health
+from harness.worker.clocks import EventClock, waited_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 PRODUCT_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}  # the best size differs by library and number of threads
-COPIED_BYTES = {"cpu": (2**21, 2**23, 2**25, 2**27, 2**29), "cuda": (2**25, 2**31)}  # of source and target: every cache, then memory
+COPIED_BYTES = {"cpu": (2**21, 2**23, 2**25, 2**27, 2**29), "cuda": (2**23, 2**25, 2**31)}  # of source and target: every cache, then memory
 TRY_S = 0.1  # each roof is tried for so long, and three times at least
 FEWEST_TRIES = 3
-BATCH = {"cpu": 1, "cuda": 20}  # calls a try: a GPU is waited for after the last, and a short one takes less than the waiting
+BATCH_S = 1e-3  # a try on a GPU holds so much of calls, queued before the first begins: a small copy takes less than its launch
 FAULTING_BYTES = (2**20, 2 * 2**20, 4 * 2**20)  # as large as the outputs of common layers
 PAGE_BYTES = 4096
 
@@ -34,6 +36,8 @@ def measure(dtypes: Iterable[str], threads: str, kind: str, index: int | None) -
     """Every roof of a device. Raises NotSupported for more threads than there are."""
     device = torch.device(kind if index is None else f"{kind}:{index}")
     used = environment.use_threads(threads)
+    if kind == "cuda":
+        torch.cuda.set_device(index or 0)  # where events are recorded
     with torch.inference_mode():
         roofs = {"page_fault_s": _page_fault_s() if kind == "cpu" else None}
         allocator.keep_freed_memory()
@@ -92,20 +96,12 @@ def _page_fault_s() -> float | None:
 
 
 def _least_s(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds a call, of the fastest of several batches, each waited for."""
-    batch, tries = BATCH[device.type], list[float]()
+    """Seconds a call, of the fastest of several tries; on a GPU what the device takes, in batches that are queued before they begin."""
+    clock, tries = EventClock() if device.type == "cuda" else None, list[float]()
     call()
-    _wait(device)
+    call_s = waited_s(call, device.type)
+    batch = ceil(BATCH_S / call_s)
     end = time.perf_counter() + TRY_S
     while time.perf_counter() < end or len(tries) < FEWEST_TRIES:
-        began = time.perf_counter()
-        for _ in range(batch):
-            call()
-        _wait(device)
-        tries.append((time.perf_counter() - began) / batch)
+        tries.append(clock.device_and_dispatch(call, batch, call_s)[0] if clock else waited_s(call, device.type))
     return min(tries)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -39,7 +39,7 @@ def describe() -> dict[str, Any]:
         "torch_git": torch.version.git_version,
         "onednn": _onednn_version(),
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if torch.version.cuda else None,
+        "cudnn": _cudnn_version(),
         "system": platform.system(),
         "kernel": platform.release(),
         "libc": " ".join(platform.libc_ver()).strip(),
@@ -53,6 +53,12 @@ def describe() -> dict[str, Any]:
         "transparent_hugepages": _first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(TELLING_VARIABLES)},
     }
+
+
+def _cudnn_version() -> int | None:
+    """Asked below `torch.backends`, which would start CUDA to look at the devices; no child that is forked afterwards could start it again."""
+    cudnn = getattr(torch._C, "_cudnn", None)
+    return None if cudnn is None else cudnn.getVersionInt()
 
 
 def devices() -> list[dict[str, Any]]:

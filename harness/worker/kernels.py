@@ -8,13 +8,14 @@ kernel, and not among them. Never in a process that times.
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from harness.worker.clocks import HostClock
+from harness.worker.clocks import waited_s
 from harness.worker.primitives import Line, of_one_call
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from harness.worker.workload import Workload
 
-MOST_CALLS, CALLS_S = 10, 0.1
+CALLS_S = 0.1  # of calls are looked at ...
+MOST_CALLS = {"cpu": 10, "cuda": 1000}  # ... so many at most
 OPERATORS = re.compile(r"aten::(_?slow_conv|thnn_conv|_?conv_depthwise|_nnpack|im2col|(add)?mm$|(badd)?bmm$|_?convolution_backward$)")
 CONVERTS = {
     "cpu": re.compile(r"aten::(copy_|contiguous|clone)$"),
@@ -34,7 +36,7 @@ BESIDE = re.compile(r"elementwise|fill|bias|memcpy|memset", re.IGNORECASE)  # ke
 def native(workload: Workload) -> list[dict[str, Any]]:
     """The `primitives` of a call; none where the profiler saw nothing, or calls that differ."""
     device = workload.device
-    calls = min(max(round(CALLS_S / HostClock().sample(workload.call, 1)), 1), MOST_CALLS)
+    calls = min(max(round(CALLS_S / _call_s(workload)), 1), MOST_CALLS[device.type])
     with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")) as profiler:
         for _ in range(calls):
             workload.call()
@@ -43,6 +45,15 @@ def native(workload: Workload) -> list[dict[str, Any]]:
     events = sorted(profiler.events() or (), key=lambda event: event.time_range.start)
     lines = [line for event in events if (line := _line(event, device.type))]
     return of_one_call(lines, [calls], workload.case.problem)
+
+
+def _call_s(workload: Workload) -> float:
+    """Seconds a call; on a GPU the least of a tenth of a second of them, since one that had nothing to do has lowered its clock."""
+    device, found = workload.device.type, list[float]()
+    end = time.perf_counter() + (CALLS_S if device == "cuda" else 0)
+    while not found or time.perf_counter() < end:
+        found.append(waited_s(workload.call, device))
+    return min(found)
 
 
 def _line(event: FunctionEvent, device: str) -> Line | None:
