@@ -7,6 +7,7 @@ but some cases failed, 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import sys
@@ -38,6 +39,13 @@ EPILOG = "Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished
 
 class Door(click.Group):
     """Turns our errors into messages and exit codes, and gives the nearest name for a command that there is not."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """As click does; a terminal that cannot write a sign, as µ, gets another one in its place."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **extra)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, remembering whether errors are to be objects."""

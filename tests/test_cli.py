@@ -199,6 +199,12 @@ def test_the_next_command_measures_the_problem_that_was_explained(convscope: Con
     assert convscope("explain", *following, "--json").json == convscope("explain", "grouped", *more, "--json").json
 
 
+def test_a_terminal_without_the_signs_gets_others(convscope: Convscope, stub: Stub) -> None:
+    ended = convscope("explain", "depthwise", "--in", "8", "--measure", "--python", stub({"latency_s": 2e-5}), PYTHONIOENCODING="ascii")
+    assert ended.code == 0, ended.err
+    assert "?s" in ended.out
+
+
 def test_a_page_does_not_replace_what_is_no_file(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
     convscope("run", suite, "--python", stub(), "--quick")
     (tmp_path / "folder").mkdir()
