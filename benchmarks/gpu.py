@@ -103,11 +103,11 @@ def clocks(place: Place) -> Iterator[Row]:
     graphs = [Case(problem, Setting(device="cuda", mode="cuda_graph")) for problem in PROBLEMS] if place.device == "cuda" else eager
     rows = place.measured(*eager, *graphs)
     for case, one, graph in zip(eager, rows[: len(eager)], rows[len(eager) :], strict=True):
-        events_s, replay_s = (row["device_s"] or row["latency_s"] for row in (one, graph))
+        events_s, replay_s = (row["device_s"] or row["latency_s"] or float("nan") for row in (one, graph))
         kernels_s = sum(kernel["time_s"] for kernel in one["primitives"] or ()) or float("nan")
         bound = 0.02 if events_s > 1e-3 else 0.05 if 5e-6 <= events_s <= 100e-6 else float("inf")
         ratios = {"graph": replay_s / events_s, "profiler": kernels_s / events_s}
-        ok = place.device == "cpu" or all(abs(ratio - 1) <= bound for ratio in ratios.values())
+        ok = events_s > 0 and (place.device == "cpu" or all(abs(ratio - 1) <= bound for ratio in ratios.values()))
         yield {"case": case.label, "device_s": events_s, **ratios, "bound": bound, "ok": ok}
 
 
@@ -115,7 +115,7 @@ def launches(place: Place) -> Iterator[Row]:
     """A layer that the host takes longer to launch than the device to compute."""
     case = Case(Problem("depthwise", in_channels=32, size=14), Setting(device=place.device))
     (row,) = place.measured(case)
-    figures = {name: row[name] for name in ("latency_s", "device_s", "dispatch_s")}
+    figures = {name: row[name] or float("nan") for name in ("latency_s", "device_s", "dispatch_s")}
     # dispatch is a median of calls after a wait, latency a low quantile of calls in a row
     ok = place.device == "cpu" or figures["device_s"] < figures["dispatch_s"] <= 1.25 * figures["latency_s"]
     yield {"case": case.label, **figures, "ok": ok}
@@ -124,7 +124,7 @@ def launches(place: Place) -> Iterator[Row]:
 def caches(place: Place) -> Iterator[Row]:
     """What fits the cache of a current GPU, hot and rotated over copies that do not."""
     cases = [Case(FITS_THE_CACHE, Setting(device=place.device, cache=cache)) for cache in ("hot", "rotating")]
-    hot_s, rotating_s = (row["device_s"] or row["latency_s"] for row in place.measured(*cases))
+    hot_s, rotating_s = (row["device_s"] or row["latency_s"] or float("nan") for row in place.measured(*cases))
     yield {"case": cases[0].label, "hot_s": hot_s, "rotating_s": rotating_s, "ok": rotating_s > 1.1 * hot_s}
 
 
@@ -176,7 +176,7 @@ def roofline(place: Place) -> Iterator[Row]:
             "fraction": fraction,
             "bound": row["bound"],
             "winograd": winograd,
-            "ok": winograd or not fraction > 1.05,
+            "ok": fraction <= 1.05 or winograd,
         }
 
 
@@ -215,13 +215,15 @@ def _allocations(case: Case) -> list[int]:
 def repeat(place: Place) -> Iterator[Row]:
     """Five runs, each case against the median of the five."""
     runs = [place.swept("quickstart", LARGE, 60).set_index("case_id")["latency_s"] for _ in range(5)]
-    frame = pd.concat(runs, axis=1)
+    whole = pd.concat(runs, axis=1)
+    frame = whole.dropna()
     middle = frame.median(axis=1)
     off = (frame.div(middle, axis=0) - 1).abs().max(axis=1)[middle > 20e-6]
     share = float((off <= 0.01).mean())
     yield {
         "case": "quickstart",
         "cases": len(off),
+        "not_in_all_runs": len(whole) - len(frame),
         "within": share,
         "median_off": float(off.median()),
         "worst_off": float(off.max()),
@@ -243,7 +245,8 @@ def _swept(place: Place, wanted: Sweeps) -> Iterator[Row]:
     for suite, axes, limit_s in wanted:
         axes = {name: values for name, values in axes.items() if place.device == "cuda" or name not in ("mode", "cache")}
         found = place.swept(suite, axes, limit_s if place.device == "cuda" else 5)
-        yield {"case": suite, "axes": str(axes), "cases": len(found), "with_figure": int(found["latency_s"].notna().sum()), "ok": len(found) > 0}
+        figures = int(found["latency_s"].notna().sum())
+        yield {"case": suite, "axes": str(axes), "cases": len(found), "with_figure": figures, "ok": figures > 0}
 
 
 PARTS: dict[str, Callable[[Place], Iterator[Row]]] = {
@@ -268,8 +271,10 @@ def main() -> int:
     asked = parser.parse_args()
     place = Place(asked.device, asked.out)
     place.results.mkdir(parents=True, exist_ok=True)
-    failures = sum([_done(name, place) for name in asked.only])
-    shutil.make_archive(str(place.results), "gztar", place.results)
+    failures = 0
+    for name in asked.only:
+        failures += _done(name, place)
+        shutil.make_archive(str(place.results), "gztar", place.results)
     return int(failures > 0)
 
 

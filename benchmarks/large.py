@@ -56,7 +56,13 @@ def visit_columns(run_id: str, number: int, visit: int, latency_s: float) -> dic
     made = {"schema": 1, "run_id": run_id, "arm": "main", "environment_id": "e", "round": visit + 1}
     made |= {"position": number, "started_at": BEGAN + timedelta(seconds=number), "process": f"{visit}-{number}", "status": "ok", "trust": "ok"}
     made |= {"trust_reasons": [], "samples_s": [], "block_ends": ends, "calls_per_sample": 1, "turns": 0, "peak_bytes": 1000}
-    return made | {"threads_used": 2, "device_name": "made", "latency_s": latency_s, "latency_low_s": 1e-3}
+    return made | {
+        "threads_used": 2,
+        "device_name": "made",
+        "latency_s": latency_s,
+        "block_figures_s": [latency_s] * len(ends),
+        "latency_low_s": 1e-3,
+    }
 
 
 def main() -> int:

@@ -41,10 +41,9 @@ class Door(click.Group):
     """Turns our errors into messages and exit codes, and gives the nearest name for a command that there is not."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """As click does; a terminal that cannot write a sign, as µ, gets another one in its place."""
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")
+        """As click does; where a sign, as µ, cannot be written, its number is."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it
         return super().main(*args, **extra)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -82,6 +81,10 @@ def _show_error(error: ConvscopeError, as_json: bool) -> None:
         return
     prefix = "" if isinstance(error, (CasesFailed, Stopped)) else "Error: "
     print(prefix + str(error), file=sys.stderr)
+
+
+def _word(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -185,7 +188,7 @@ def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: boo
             ("time", f"about {units.clock(estimated_s)}, a survey and {asked.policy.rounds} rounds; more where intervals stay wide"),
         ]
     )
-    stated = [word for name, values in axes for word in ("-a", f"{name}={','.join(map(str, values))}")]
+    stated = [word for name, values in axes for word in ("-a", f"{name}={','.join(map(_word, values))}")]
     print("\nNext: " + shlex.join(["convscope", "run", *([suite] if suite else []), *stated, *(["--quick"] if quick else [])]))
 
 

@@ -118,9 +118,9 @@ COLUMNS: tuple[Column, ...] = (
         samples_s               | list<double>?    | s     | a call, in time order
         calls_per_sample        | int32?           | calls |
         block_ends              | list<int32>?     |       | cumulative numbers of samples
-        block_figures_s         | list<double>?    | s     | of each block: 10th percentile of its samples, of each kind where some fault
+        block_figures_s         | list<double>?    | s     | of each block: 10th percentile of its samples, at the visit's mean of page faults
         turns                   | int16?           |       | blocks that were taken in turns with the other arm; 0 outside a pair
-        latency_s               | double?          | s     | THE figure of the visit: geometric mean of its blocks' without the lowest and the highest
+        latency_s               | double?          | s     | THE figure of the visit: mean of block_figures_s without the lowest and the highest
         latency_low_s           | double?          | s     | lower end of the 95 % interval within the visit
         latency_high_s          | double?          | s     | upper end
         latency_min_s           | double?          | s     |

@@ -26,7 +26,7 @@ SCRIPT = '''\
 
 {facts}
 """
-import ctypes, itertools, mmap, random, statistics, time
+import ctypes, itertools, math, mmap, random, statistics, time
 import torch
 
 {threads}{precision}{heap}
@@ -46,7 +46,7 @@ x = mapped(torch.empty({shape}, dtype=torch.{dtype}).contiguous(memory_format=to
 {wrap}
 {call}
 
-figures, ahead, steps = [], None, itertools.cycle((0, 16, 32, 48))
+blocks, ahead, steps = [], None, itertools.cycle((0, 16, 32, 48))
 with torch.{guard}:
     end = time.perf_counter() + 0.2
     while time.perf_counter() < end:
@@ -58,31 +58,45 @@ with torch.{guard}:
         for tensor in (x, *layer.parameters()):
             tensor.data = mapped(tensor).copy_(tensor.data)
 {move}        call()
-        samples, end = [{first}], time.perf_counter() + 0.03
-        while time.perf_counter() < end:
-            began = time.perf_counter()
+        blocks.append([])
+        end = time.perf_counter() + 0.03
+        while time.perf_counter() < end or len(blocks[-1]) < 2:
+{before}            began = time.perf_counter()
             for _ in range(calls):
                 call()
-{figure}print(f"{{statistics.geometric_mean(sorted(figures)[1:-1]) * 1e6:.1f}} us a call (mean of the 10th percentiles of {{len(figures)}} blocks)")
+            took = (time.perf_counter() - began) / calls
+            blocks[-1].append({sample})
+{adjust}figures = sorted(statistics.quantiles(block, n=10, method="inclusive")[0] for block in blocks)
+print(f"{{statistics.geometric_mean(figures[1:-1]) * 1e6:.1f}} us a call (mean of the 10th percentiles of {{len(figures)}} blocks{said})")
 '''
-FIGURE = """\
-            samples.append((time.perf_counter() - began) / calls)
-        figures.append(sorted(samples)[len(samples) // 10])
+COUNT = """\
+try:
+    import resource
+    faulted = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt  # pages, so far
+except ImportError:
+    faulted = lambda: 0
 """
-FAULTED = """\
-import resource
-faulted = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt  # pages, so far
+BEFORE = """\
+            before = faulted()
 """
-# as `stats.block_figures` has it
-FIGURE_BY_FAULTS = """\
-            samples.append((faulted(), (time.perf_counter() - began) / calls))
-        kinds = []  # some calls fault and others do not: each kind has its 10th percentile
-        for faults, time_s in sorted((after - before, time_s) for (before, _), (after, time_s) in itertools.pairwise(samples)):
-            if not kinds or faults > 1.25 * fewest + 64:
-                fewest = faults
-                kinds.append([])
-            kinds[-1].append(time_s)
-        figures.append(sum(len(kind) * sorted(kind)[len(kind) // 10] for kind in kinds) / sum(map(len, kinds)))
+# as `stats.at_mean_faults` has it
+ADJUST = """\
+seen = [sample for block in blocks for sample in block]
+times, faults = zip(*seen)
+mean, fault = statistics.fmean(faults), 0.0  # pages a sample, seconds a page: the slope of the line below which a tenth of the samples lie
+
+def loss(slope):
+    rest = sorted(t - slope * f for t, f in seen)
+    base = rest[math.ceil(0.1 * len(rest)) - 1]
+    return sum((0.1 if one >= base else -0.9) * (one - base) for one in rest)
+
+if statistics.stdev(faults) >= 8:
+    low, high = 0.0, (max(times) - min(times)) / (max(faults) - min(faults))
+    for _ in range(30):
+        third = (high - low) / 3
+        low, high = (low, high - third) if loss(low + third) <= loss(high - third) else (low + third, high)
+    fault = (low + high) / 2
+blocks = [[max(t - fault * (f - mean), min(times)) for t, f in block] for block in blocks]
 """
 KEEP = """\
 mallopt = ctypes.CDLL(None).mallopt  # glibc keeps what is freed, or every call faults its pages in again
@@ -106,7 +120,7 @@ def script(case: Case, row: Mapping[Any, Any] | None, environment: Mapping[str, 
         facts=_facts(case, row, environment),
         threads="" if threads == "all" else f"torch.set_num_threads({threads})\n",
         precision="" if setting.fp32_precision == "ieee" else f'torch.backends.mkldnn.conv.fp32_precision = "{setting.fp32_precision}"\n',
-        heap=KEEP if kept else FAULTED,
+        heap=KEEP if kept else COUNT,
         layer=_layer(case.problem),
         dtype=setting.dtype,
         memory_format={"contiguous": "contiguous_format"}.get(setting.memory_format, setting.memory_format),
@@ -115,8 +129,10 @@ def script(case: Case, row: Mapping[Any, Any] | None, environment: Mapping[str, 
         call=_training() if training else "call = lambda: layer(x)",
         guard="inference_mode()" if setting.computation == "inference" else "enable_grad()",
         move=MOVE if kept else "",
-        first="" if kept else "(faulted(), 0.0)",
-        figure=FIGURE if kept else FIGURE_BY_FAULTS,
+        before="" if kept else BEFORE,
+        sample="took" if kept else "(took, faulted() - before)",
+        adjust="" if kept else ADJUST,
+        said="" if kept else ", at {mean / calls:.0f} page faults a call",
     )
 
 

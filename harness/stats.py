@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise, repeat
-from math import cos, exp, hypot, log, pi, sin, sqrt, tan
+from itertools import pairwise
+from math import ceil, cos, exp, hypot, log, pi, sin, sqrt, tan
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE = 0.95
-# A block's figure is this quantile of samples that met alike many page faults, a visit's the mean of its blocks'. Of the quantiles that were
-# compared (docs/method.md) it errs least but for the minimum, which falls as samples are added.
+# A block's figure is this quantile of its samples, a visit's the mean of its blocks'. Of the quantiles that were compared (docs/method.md) it errs
+# least but for the minimum, which falls as samples are added.
 FIGURE_SHARE = 0.1
-FAULTS_ALIKE, FAULTS_FEW = 1.25, 64  # up to so many times the fewest page faults among them, and so many more, samples are alike
+FAULTS_APART = 8.0  # standard deviation of page faults a sample: less takes less than a tenth of the shortest sample
+SEARCH_STEPS = 30  # each leaves two thirds of what is searched
 FEWEST_TRIMMED = 4  # blocks, of which the lowest and the highest are left out
 FEWEST_VISITS = 3  # below this the spread between visits says too little; the interval within a visit is shown instead
 RUN_SPREAD = 0.005  # standard deviation between runs minutes apart, beyond that of their visits
@@ -113,36 +114,49 @@ def drift(samples: Sequence[float]) -> float | None:
     return median(samples[middle:]) / median(samples[:middle]) - 1
 
 
-def block_figures(samples: Sequence[float], block_ends: Sequence[int], faults: Sequence[int] = ()) -> list[float]:
-    """The figure of each block, in seconds a call: the 10th percentile of its samples, which leaves out what disturbed the others.
+def at_mean_faults(samples: Sequence[float], faults: Sequence[int]) -> Sequence[float]:
+    """The samples of a visit as if each had met the visit's mean number of page faults; `faults`: those of each, empty where nobody counted.
 
-    `faults`: page faults of each sample, where they were counted. By glibc's defaults some calls of a process fault and others do not, as if by
-    chance, and a low quantile of all would be of those that do not. So it is taken of each kind, and the kinds are meaned by how many samples
-    they have (a stratified estimate: Cochran, Sampling Techniques, 1977, section 5.3).
+    By glibc's defaults it is as if by chance whether a call faults, and a low quantile of the samples would be of those that do not. The number
+    of faults is a control variate (Owen, Monte Carlo theory, methods and examples, section 8.9). Where numbers hardly differ, as with the heap
+    kept, samples stay as they are.
     """
-    starts = [0, *block_ends]
-    return [_stratified(samples[start:end], faults[start:end]) for start, end in pairwise(starts) if end > start]
+    if len(faults) < 2 or stdev(faults) < FAULTS_APART:
+        return samples
+    mean, cost_s, fastest = fmean(faults), fault_cost_s(samples, faults), min(samples)
+    return [max(sample - cost_s * (count - mean), fastest) for sample, count in zip(samples, faults, strict=True)]
 
 
-def _stratified(samples: Sequence[float], faults: Sequence[int]) -> float:
-    strata: list[list[float]] = []
-    fewest = 0
-    for count, sample in sorted(zip(faults, samples, strict=True)) if faults else zip(repeat(0), samples):
-        if not strata or count > FAULTS_ALIKE * fewest + FAULTS_FEW:
-            fewest = count
-            strata.append([])
-        strata[-1].append(sample)
-    return sum(len(stratum) * quantile(stratum, FIGURE_SHARE) for stratum in strata) / len(samples)
+def fault_cost_s(samples: Sequence[float], faults: Sequence[int]) -> float:
+    """Seconds that a sample grows by with each page fault, 0 at least: the slope of the line below which a tenth of the samples lie (Koenker and
+    Bassett, Regression quantiles, 1978), which a few disturbed samples do not turn. Its loss is convex in the slope. Needs two numbers of faults.
+    """
+
+    def loss(slope: float) -> float:
+        rest = sorted(sample - slope * count for sample, count in zip(samples, faults, strict=True))
+        base = rest[ceil(FIGURE_SHARE * len(rest)) - 1]
+        return sum((FIGURE_SHARE if one >= base else FIGURE_SHARE - 1) * (one - base) for one in rest)
+
+    low, high = 0.0, (max(samples) - min(samples)) / (max(faults) - min(faults))
+    for _ in range(SEARCH_STEPS):
+        third = (high - low) / 3
+        low, high = (low, high - third) if loss(low + third) <= loss(high - third) else (low + third, high)
+    return (low + high) / 2
 
 
-def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float, faults: Sequence[int] = ()) -> Estimate:
+def block_figures(samples: Sequence[float], block_ends: Sequence[int]) -> list[float]:
+    """The figure of each block, in seconds a call: the 10th percentile of its samples, which leaves out what disturbed the others."""
+    return [quantile(samples[start:end], FIGURE_SHARE) for start, end in pairwise([0, *block_ends]) if end > start]
+
+
+def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> Estimate:
     """The figure of one visit with its t interval, both over the logarithms of its `block_figures`: their mean without the lowest and the
     highest, since one block may be disturbed.
 
     No interval is narrower than the clock: each side is at least half of `resolution_s` (seconds a call) away. One block alone
     says nothing about spread; then the interval reaches from the smallest to the largest sample.
     """
-    logs = sorted(map(log, block_figures(samples, block_ends, faults)))
+    logs = sorted(map(log, block_figures(samples, block_ends)))
     value = exp(fmean(logs[1:-1] if len(logs) >= FEWEST_TRIMMED else logs))
     if len(logs) < 2:
         low, high = min(samples), max(samples)
@@ -193,9 +207,10 @@ def describe(
     samples: Sequence[float], block_ends: Sequence[int], resolution_s: float, faults: Sequence[int] = ()
 ) -> dict[str, float | list[float] | None]:
     """The columns of the record that follow from a visit's samples, in seconds a call, and the page faults of each. Needs at least one sample."""
-    within = interval_within(samples, block_ends, resolution_s, faults)
+    steady = at_mean_faults(samples, faults)
+    within = interval_within(steady, block_ends, resolution_s)
     return {
-        "block_figures_s": block_figures(samples, block_ends, faults),
+        "block_figures_s": block_figures(steady, block_ends),
         "latency_s": within.value_s,
         "latency_low_s": within.low_s,
         "latency_high_s": within.high_s,
@@ -203,6 +218,6 @@ def describe(
         "latency_p10_s": quantile(samples, FIGURE_SHARE),
         "latency_median_s": median(samples),
         "latency_mad_s": median_deviation(samples),
-        "lag1": lag1(samples),
-        "drift": drift(samples),
+        "lag1": lag1(steady),
+        "drift": drift(steady),
     }

@@ -288,7 +288,8 @@ def _sweep(file: _SuiteFile, sweep: Any, folder: Path, faults: list[str], placem
     rows: list[dict[str, Value]] = [{name: values[0] for name, values in _stated(row).items()} | _extras(row) for row in sweep.rows]
     if sweep.layers is not None:
         rows += _layers(folder / sweep.layers, label, faults)
-    if sweep.x == "layer" and not (rows and all("layer" in row for row in rows)):
+    unnamed = [row for row in rows if "layer" not in row] if rows or sweep.layers else [{}]
+    if sweep.x == "layer" and unnamed:
         faults.append(f'{label}, x: "layer" needs rows that each name their layer, or a layer list')
     return Sweep(sweep.name, sweep.x, axes, tuple(rows) or ({},))
 

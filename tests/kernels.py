@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 from typing import Any
@@ -22,6 +23,26 @@ def right(problem: Any, setting: Any) -> nn.Module:
         problem.groups,
         problem.bias,
     )
+
+
+class Faulting(nn.Conv2d):
+    """Every other call writes 4,000 fresh pages."""
+
+    calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The convolution, and the pages."""
+        self.calls += 1
+        if self.calls % 2:
+            with mmap.mmap(-1, 4000 * mmap.PAGESIZE) as fresh:
+                for page in range(4000):
+                    fresh[page * mmap.PAGESIZE] = 1
+        return super().forward(x)
+
+
+def faulting(problem: Any, setting: Any) -> nn.Module:
+    """A layer whose calls fault by turns."""
+    return Faulting(problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False)
 
 
 class Off(nn.Conv2d):

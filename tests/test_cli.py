@@ -78,8 +78,10 @@ def test_plan_as_json_counts_points_cases_and_skips_with_reasons(convscope: Conv
 
 
 def test_plan_ends_with_the_command_that_measures_it(convscope: Convscope) -> None:
-    told = convscope("plan", "quickstart", "-a", "kernel_size=3x3,3x5", "-a", "out_channels=2 * in_channels", "--quick").out.splitlines()[-1]
-    assert told == "Next: convscope run quickstart -a kernel_size=3x3,3x5 -a 'out_channels=2 * in_channels' --quick"
+    told = convscope(
+        "plan", "quickstart", "-a", "kernel_size=3x3,3x5", "-a", "out_channels=2 * in_channels", "-a", "bias=true", "--quick"
+    ).out.splitlines()[-1]
+    assert told == "Next: convscope run quickstart -a kernel_size=3x3,3x5 -a 'out_channels=2 * in_channels' -a bias=true --quick"
 
 
 def test_plan_narrows_a_suite(convscope: Convscope) -> None:
@@ -199,10 +201,10 @@ def test_the_next_command_measures_the_problem_that_was_explained(convscope: Con
     assert convscope("explain", *following, "--json").json == convscope("explain", "grouped", *more, "--json").json
 
 
-def test_a_terminal_without_the_signs_gets_others(convscope: Convscope, stub: Stub) -> None:
+def test_a_terminal_without_the_signs_gets_their_numbers(convscope: Convscope, stub: Stub) -> None:
     ended = convscope("explain", "depthwise", "--in", "8", "--measure", "--python", stub({"latency_s": 2e-5}), PYTHONIOENCODING="ascii")
     assert ended.code == 0, ended.err
-    assert "?s" in ended.out
+    assert r"\xb5s" in ended.out
 
 
 def test_a_page_does_not_replace_what_is_no_file(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:

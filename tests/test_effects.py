@@ -30,6 +30,11 @@ def test_a_pair_without_turns_is_the_ratio_of_its_latencies() -> None:
     assert effects.pair_ratios(frame(rows))["ratio"].tolist() == pytest.approx([log(1.5)])
 
 
+def test_a_pair_of_a_run_without_figures_of_blocks_is_compared_by_its_latencies() -> None:
+    rows = [visit("base", case(), 1, [1e-3] * 3, block_figures_s=None), visit("head", case(), 1, [1.2e-3] * 3, block_figures_s=None)]
+    assert effects.pair_ratios(frame(rows))["ratio"].tolist() == pytest.approx([log(1.2)])
+
+
 def test_an_invalid_visit_takes_its_pair_along() -> None:
     rows = [visit("base", case(), 1, [1e-3] * 3, trust="invalid"), visit("head", case(), 1, [1e-3] * 3)]
     assert effects.pair_ratios(frame(rows)).empty

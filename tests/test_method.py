@@ -46,6 +46,24 @@ KINDS_OF_VISIT: dict[str, Callable[[Draw], float]] = {
 }
 
 
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.9])
+def test_the_figure_holds_what_page_faults_cost_however_many_calls_fault(share: float) -> None:
+    """Calls of 1 that by chance meet some 700 faults of 0.001 each: the figure is 1, less what a low quantile of noise is, and the mean's faults."""
+    draw = random.Random(share)
+    off = []
+    for _ in range(100):
+        faults = [draw.randint(645, 746) if draw.random() < share else 0 for _ in range(240)]
+        noise = [1 + draw.gauss(0, 0.03) for _ in faults]
+        ends = list(range(20, 241, 20))
+        found, without = (
+            stats.describe(samples, ends, 1e-9, counts)["latency_s"]
+            for samples, counts in (([one + 0.001 * count for one, count in zip(noise, faults, strict=True)], faults), (noise, ()))
+        )
+        off.append(found - without - 0.001 * fmean(faults))
+    assert abs(fmean(off)) < 0.01
+    assert max(map(abs, off)) < 0.05
+
+
 @pytest.mark.parametrize("name", KINDS_OF_VISIT)
 def test_the_stated_interval_holds_the_truth_in_nine_of_ten_runs(name: str) -> None:
     draw = random.Random(name)

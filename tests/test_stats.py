@@ -6,6 +6,7 @@ import math
 import random
 from itertools import accumulate
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,22 +57,50 @@ def test_a_visits_figure_is_the_mean_of_its_blocks_without_the_extremes() -> Non
     assert stats.interval_within(samples[:9], [3, 6, 9], 1e-9).value_s == pytest.approx(2.0)
 
 
-def test_calls_of_two_kinds_are_meaned_and_the_cheap_kind_does_not_hide_the_other() -> None:
-    """As with glibc's defaults: calls that fault take 2, the others 1, in blocks of their own or by turns, one in ten disturbed."""
+def by_turns(costs: dict[int, float], blocks: int = 12) -> tuple[list[float], list[int], list[int]]:
+    """Samples, their faults and the ends of blocks: every block holds each number of faults twice, and one sample that was disturbed."""
+    faults = [*costs, *costs, min(costs)]
+    samples = [*costs.values(), *costs.values(), 9.0]
+    return samples * blocks, faults * blocks, [len(faults) * (block + 1) for block in range(blocks)]
+
+
+def figure(samples: list[float], ends: list[int], faults: list[int]) -> object:
+    return stats.describe(samples, ends, 1e-9, faults)["latency_s"]
+
+
+def test_the_figure_is_that_of_a_call_with_the_mean_number_of_faults() -> None:
+    """As glibc's defaults have it: by turns calls fault and do not. A low quantile of all samples is of those that do not."""
+    samples, faults, ends = by_turns({0: 1.0, 760: 2.0})
+    found = stats.describe(samples, ends, 1e-9, faults)
+    assert found["latency_s"] == pytest.approx(1 + np.mean(faults) / 760, rel=1e-3)
+    assert found["block_figures_s"] == pytest.approx([found["latency_s"]] * 12)
+    assert found["latency_p10_s"] == stats.describe(samples, ends, 1e-9)["latency_s"] == 1.0
+
+
+def test_it_is_so_however_the_calls_that_fault_are_spread_over_blocks() -> None:
+    mixed, of_blocks = [1.0, 2.0] * 60, [*[1.0] * 60, *[2.0] * 60]
     ends = list(range(10, 121, 10))
-    of_blocks = [*[1.0] * 60, *[2.0] * 60]
-    assert stats.interval_within(of_blocks, ends, 1e-9).value_s == pytest.approx(2**0.5)
-    by_turns, faults = [1.0, 2.0, 1.0, 2.0, 9.0, 2.0, 1.0, 2.0, 1.0, 9.0] * 12, [0, 760, 12, 744, 0, 701, 5, 760, 0, 733] * 12
-    found = stats.describe(by_turns, ends, 1e-9, faults)
-    assert found["latency_s"] == pytest.approx(1.5)
-    assert found["block_figures_s"] == pytest.approx([1.5] * 12)
-    assert found["latency_p10_s"] == stats.describe(by_turns, ends, 1e-9)["latency_s"] == 1.0
+    for samples in (mixed, of_blocks):
+        faults = [0 if sample == 1.0 else 760 for sample in samples]
+        assert figure(samples, ends, faults) == pytest.approx(1.5)
 
 
-@given(durations, st.integers(0, 64))
-def test_a_few_faults_make_no_kind_of_their_own(samples: list[float], most: int) -> None:
-    faults = [number % (most + 1) for number in range(len(samples))]
-    assert stats.block_figures(samples, [len(samples)], faults) == pytest.approx(stats.block_figures(samples, [len(samples)]))
+def test_three_numbers_of_faults_lie_on_one_line() -> None:
+    samples, faults, ends = by_turns({0: 1.0, 376: 1.5, 752: 2.0})
+    assert figure(samples, ends, faults) == pytest.approx(1 + np.mean(faults) / 752, rel=1e-3)
+
+
+@given(durations, st.integers(0, 7))
+def test_a_few_faults_change_nothing(samples: list[float], most: int) -> None:
+    assert stats.at_mean_faults(samples, [number % (most + 1) for number in range(len(samples))]) == samples
+
+
+@given(durations.flatmap(lambda samples: st.tuples(st.just(samples), st.lists(st.integers(0, 2000), min_size=len(samples), max_size=len(samples)))))
+def test_no_sample_becomes_faster_than_the_fastest(both: tuple[list[float], list[int]]) -> None:
+    samples, faults = both
+    steady = stats.at_mean_faults(samples, faults)
+    assert len(steady) == len(samples)
+    assert min(steady) >= min(samples)
 
 
 def test_an_interval_between_visits_is_the_t_interval_of_their_logarithms_and_what_runs_differ_by() -> None:

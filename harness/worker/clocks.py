@@ -115,6 +115,8 @@ class EventClock:
 
 def waited_s(call: Call, device: str) -> float:
     """Seconds of one call on the host's clock, until its device is done: with all that a first call prepares."""
+    if device == "cuda":
+        torch.cuda.synchronize()
     began = time.perf_counter_ns()
     call()
     if device == "cuda":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.worker.workload import Workload
 
 CALLS_S = 0.1  # of calls are looked at ...
-MOST_CALLS = {"cpu": 10, "cuda": 1000}  # ... so many at most
+MOST_CALLS = {"cpu": 10, "cuda": 100}  # ... so many at most
 OPERATORS = re.compile(r"aten::(_?slow_conv|thnn_conv|_?conv_depthwise|_nnpack|im2col|(add)?mm$|(badd)?bmm$|_?convolution_backward$)")
 CONVERTS = {
     "cpu": re.compile(r"aten::(copy_|contiguous|clone)$"),

@@ -98,6 +98,8 @@ class Visit:
         self.values["first_call_s"] = waited_s(self.workload.call, self.case.setting.device)
         prepares = self.case.setting.mode == "compile" or self.case.setting.autotune
         self.values["compile_s"] = self.values["first_call_s"] if prepares else None
+        for _ in range(1, self.workload.copies):
+            self.workload.call()
         call_s = sampling.warm_up(self.workload.call, self.clock, self.policy.warm_up_s, self.deadline_s)
         self.values["warm_up_s"] = time.perf_counter() - began
         self.probes = health.ReferenceProbes(self.clock) if self.case.setting.device == "cpu" else None
@@ -192,7 +194,11 @@ class Visit:
             self.values["sm_clock_hz"] = stats.quantile([reading.sm_clock_hz for reading in self.readings], 0.5)
             self.values["throttle_reasons"] = sorted(frozenset().union(*(reading.reasons for reading in self.readings)))
         trust, reasons = health.judge(
-            self.values, self.samples, allocator=self.case.setting.allocator, enough=reason != "limit", resolution_s=resolution_s
+            self.values,
+            stats.at_mean_faults(self.samples, self.faults),
+            allocator=self.case.setting.allocator,
+            enough=reason != "limit",
+            resolution_s=resolution_s,
         )
         if self.case.setting.device != "cpu" and self.gpu is None and trust == "ok":
             trust = "unknown"  # its clock and its heat are

@@ -51,6 +51,7 @@ class Workload:
         self._steps = cycle(HEAP_STEPS)
         self._ahead: torch.Tensor | None = None  # lies in the heap before what a call allocates
         self._copies = [self._copy(seed) for _ in range(self._copies_needed())]
+        self._results: deque[object] = deque(maxlen=self.copies)  # kept while copies rotate, or every call would write where the last one did
         self.module, self.input = self._copies[0]
         self._forwards = [torch.compile(module) if setting.mode == "compile" else module for module, _ in self._copies]
         self.call = self._make_call()
@@ -59,6 +60,11 @@ class Workload:
         """The output of the forward pass as it is executed, compiled where the case is."""
         output: torch.Tensor = self._forwards[0](self.input)
         return output
+
+    @property
+    def copies(self) -> int:
+        """How many modules and inputs rotate; 1 where the cache is hot."""
+        return len(self._copies)
 
     @property
     def tensors(self) -> list[torch.Tensor]:
@@ -82,6 +88,7 @@ class Workload:
         """
         if self.case.setting.mode == "cuda_graph":
             return
+        self._results.clear()
         if self.device.type == "cpu" and self.case.setting.allocator == "retained":
             self._ahead = None  # given back before the next is taken, which then lies in its place
             far = self._offsets.randrange(0, HEAP_BYTES, ALIGNMENT["cpu"])
@@ -145,8 +152,9 @@ class Workload:
         if len(calls) == 1:
             return calls[0]
         following = cycle(calls).__next__
-        results: deque[object] = deque(maxlen=len(calls))  # kept, or every call would write where the one before it did
-        return lambda: results.append(following()())
+        if self.device.type == "cpu" and self.case.setting.allocator == "default":
+            return lambda: following()()  # what is freed at once is what this allocator is there to show
+        return lambda: self._results.append(following()())
 
     def _call_of(self, forward: Callable[[torch.Tensor], torch.Tensor], module: nn.Module, x: torch.Tensor) -> Callable[[], object]:
         if self.case.setting.computation != "training":
