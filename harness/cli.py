@@ -246,19 +246,18 @@ def run(
 
 
 def _run_answer(path: Path | None) -> dict[str, Any]:
-    """What `run --json` answers."""
+    """What `run --json` answers: how it ended, how many cases came to what, and what was found."""
+    from dataclasses import asdict
+
+    from harness.findings import findings
     from harness.results import load_results
 
     assert path is not None
-
-    loaded = load_results(path)
-    return {
-        "run_id": loaded.runs[0]["run_id"],
-        "path": str(path),
-        "visits": len(loaded.visits),
-        "status": loaded.runs[0]["state"],
-        "quick": loaded.runs[0]["quick"],
-    }
+    loaded = load_results(path, samples=False)
+    header = loaded.runs[0]
+    answer = {"run_id": header["run_id"], "path": str(path), "status": header["state"], "quick": header["quick"], "visits": len(loaded.visits)}
+    cases = {str(status): int(count) for status, count in loaded.summary["status"].value_counts().items()}
+    return answer | {"cases": cases, "findings": [asdict(finding) for finding in findings(loaded.summary)]}
 
 
 @main.command()

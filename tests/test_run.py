@@ -29,6 +29,7 @@ def test_every_case_is_visited_in_each_round_in_an_order_of_its_own(convscope: C
     assert ended.code == 0
     assert ended.json["status"] == "complete"
     assert ended.json["visits"] == 18
+    assert ended.json["cases"] == {"ok": 6}
     visits = visits_of(ended, tmp_path)
     rounds = [group.sort_values("position")["case_id"].tolist() for _, group in visits.groupby("round")]
     assert len(rounds) == 3
@@ -63,6 +64,7 @@ def test_a_case_that_hangs_is_ended_at_its_limit(
     suite.write_text(text, encoding="utf-8")
     ended = run(convscope, suite, stub({"match": {"kind": "standard", "in_channels": 8}, "fault": "hang"}, {"spread": 0}))
     assert ended.code == 4
+    assert ended.json["cases"] == {"ok": 5, "timeout": 1}
     hung = visits_of(ended, tmp_path).query("kind == 'standard' and in_channels == 8")
     assert hung["status"].tolist() == ["timeout"]
 
@@ -100,6 +102,7 @@ def test_where_every_visit_was_disturbed_the_answer_says_so(convscope: Convscope
 def test_noisy_visits_count_and_are_named(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
     ended = run(convscope, suite, stub({"match": {"kind": "pointwise"}, "fault": "noisy"}, {"spread": 0}))
     assert ended.code == 0
+    assert "Not to be trusted" in [finding["rule"] for finding in ended.json["findings"]]
     summary = load_results(tmp_path / ended.json["path"]).summary.set_index("kind")
     assert (summary.loc["pointwise", "trust"] == "noisy").all()
     assert (summary.loc["standard", "trust"] == "ok").all()
