@@ -161,10 +161,12 @@ def test_the_default_allocator_faults_and_the_retained_does_not() -> None:
     """128 channels at 56x56: the output alone is 392 pages. A fresh worker, as every round has."""
     problem = Problem("depthwise", in_channels=128, size=56)
     with started() as worker:
-        kept = ask(worker, "visit", Case(problem, Setting()))["values"]["minor_faults_per_call"]
-        plain = max(ask(worker, "visit", Case(problem, Setting(allocator="default")))["values"]["minor_faults_per_call"] for _ in range(3))
-    assert kept < 8
-    assert plain > 300
+        visits = {
+            name: [ask(worker, "visit", Case(problem, Setting(allocator=name)))["values"] for _ in range(3)] for name in ("retained", "default")
+        }
+    kept, plain = ([visit["minor_faults_per_call"] for visit in found] for found in visits.values())
+    assert min(kept) < 8, "so short a visit may see its heap grow"
+    assert max(plain) > 300
 
 
 def test_an_implementation_is_checked_like_torch(worker: WorkerProcess) -> None:
