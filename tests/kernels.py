@@ -26,22 +26,22 @@ def right(problem: Any, setting: Any) -> nn.Module:
 
 
 class Faulting(nn.Conv2d):
-    """Every other call writes 4,000 fresh pages."""
+    """Every third call writes 1,000 fresh pages."""
 
     calls = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The convolution, and the pages."""
         self.calls += 1
-        if self.calls % 2:
-            with mmap.mmap(-1, 4000 * mmap.PAGESIZE) as fresh:
-                for page in range(4000):
+        if self.calls % 3 == 0:
+            with mmap.mmap(-1, 1000 * mmap.PAGESIZE) as fresh:
+                for page in range(1000):
                     fresh[page * mmap.PAGESIZE] = 1
         return super().forward(x)
 
 
 def faulting(problem: Any, setting: Any) -> nn.Module:
-    """A layer whose calls fault by turns."""
+    """A layer some of whose calls fault."""
     return Faulting(problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False)
 
 

@@ -67,12 +67,12 @@ def test_a_visit_answers_with_columns_of_the_record_and_a_figure_inside_its_inte
     assert values["resident_bytes"] == 4 * (8 * 144 + sum(a * b * c * d for a, b, c, d in small(kind).problem.weight_shapes))
 
 
-def test_calls_that_fault_by_turns_are_in_the_figure(worker: WorkerProcess) -> None:
+def test_calls_that_fault_are_in_the_figure(worker: WorkerProcess) -> None:
     """A low quantile of the samples is of the calls that do not."""
     case = Case(Problem("standard", in_channels=64, size=56), Setting(threads="1", allocator="default", implementation="kernels:faulting"))
     values = ask(worker, "visit", case)["values"]
     assert values["calls_per_sample"] == 1
-    assert values["minor_faults_per_call"] > 1000
+    assert values["minor_faults_per_call"] > 200
     assert values["latency_s"] > 1.1 * values["latency_p10_s"]
 
 
