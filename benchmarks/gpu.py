@@ -78,6 +78,11 @@ class Place:
     out: Path
 
     @property
+    def problems(self) -> list[Problem]:
+        """From small to large; on a CPU those that it is done with in a tenth of a second."""
+        return PROBLEMS if self.device == "cuda" else PROBLEMS[:5]
+
+    @property
     def results(self) -> Path:
         """The folder of the runs."""
         return self.out / "results"
@@ -99,8 +104,8 @@ class Place:
 
 def clocks(place: Place) -> Iterator[Row]:
     """Three ways to say what the device takes."""
-    eager = [Case(problem, Setting(device=place.device)) for problem in PROBLEMS]
-    graphs = [Case(problem, Setting(device="cuda", mode="cuda_graph")) for problem in PROBLEMS] if place.device == "cuda" else eager
+    eager = [Case(problem, Setting(device=place.device)) for problem in place.problems]
+    graphs = [Case(problem, Setting(device="cuda", mode="cuda_graph")) for problem in place.problems] if place.device == "cuda" else eager
     rows = place.measured(*eager, *graphs)
     for case, one, graph in zip(eager, rows[: len(eager)], rows[len(eager) :], strict=True):
         events_s, replay_s = (row["device_s"] or row["latency_s"] or float("nan") for row in (one, graph))
@@ -182,7 +187,7 @@ def roofline(place: Place) -> Iterator[Row]:
 
 def memory(place: Place) -> Iterator[Row]:
     """Workspace by the allocator's peak, and by the profiler's events of one call."""
-    cases = [Case(problem, Setting(device=place.device)) for problem in PROBLEMS[:6]]
+    cases = [Case(problem, Setting(device=place.device)) for problem in place.problems[:6]]
     for case, row in zip(cases, place.measured(*cases), strict=True):
         sizes = _allocations(case)
         peak = int(max(np.cumsum(sizes), default=0))
@@ -244,7 +249,7 @@ def papers(place: Place) -> Iterator[Row]:
 def _swept(place: Place, wanted: Sweeps) -> Iterator[Row]:
     for suite, axes, limit_s in wanted:
         axes = {name: values for name, values in axes.items() if place.device == "cuda" or name not in ("mode", "cache")}
-        found = place.swept(suite, axes, limit_s if place.device == "cuda" else 5)
+        found = place.swept(suite, axes, limit_s if place.device == "cuda" else 20)
         figures = int(found["latency_s"].notna().sum())
         yield {"case": suite, "axes": str(axes), "cases": len(found), "with_figure": figures, "ok": figures > 0}
 
