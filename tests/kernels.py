@@ -26,14 +26,14 @@ def right(problem: Any, setting: Any) -> nn.Module:
 
 
 class Faulting(nn.Conv2d):
-    """Every third call writes 1,000 fresh pages."""
+    """Three calls of seven write 1,000 fresh pages: blocks of two or three calls do not fall into step with them."""
 
     calls = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The convolution, and the pages."""
         self.calls += 1
-        if self.calls % 3 == 0:
+        if self.calls % 7 < 3:
             with mmap.mmap(-1, 1000 * mmap.PAGESIZE) as fresh:
                 for page in range(1000):
                     fresh[page * mmap.PAGESIZE] = 1
