@@ -158,15 +158,14 @@ def test_what_cannot_be_done_here_is_skipped_and_says_why(worker: WorkerProcess)
 
 
 def test_the_default_allocator_faults_and_the_retained_does_not() -> None:
-    """128 channels at 56x56: the output alone is 392 pages. A fresh worker, as every round has."""
+    """128 channels at 56x56: the output alone is 392 pages. A fresh worker, as every round has, and visits as long as usual: in a shorter one
+    some hundred faults, of the pages that the heap grows by when it is moved, are many a call."""
     problem = Problem("depthwise", in_channels=128, size=56)
-    with started() as worker:
-        visits = {
-            name: [ask(worker, "visit", Case(problem, Setting(allocator=name)))["values"] for _ in range(3)] for name in ("retained", "default")
-        }
-    kept, plain = ([visit["minor_faults_per_call"] for visit in found] for found in visits.values())
-    assert min(kept) < 8, "so short a visit may see its heap grow"
-    assert max(plain) > 300
+    with started(Policy()) as worker:
+        kept = ask(worker, "visit", Case(problem, Setting()))["values"]["minor_faults_per_call"]
+        plain = max(ask(worker, "visit", Case(problem, Setting(allocator="default")))["values"]["minor_faults_per_call"] for _ in range(3))
+    assert kept < 8
+    assert plain > 300
 
 
 def test_an_implementation_is_checked_like_torch(worker: WorkerProcess) -> None:
