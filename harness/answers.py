@@ -6,7 +6,7 @@ In: rows of the summary. Out: what a person reads. Not here: progress and tables
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import exp
+from math import exp, expm1
 from typing import TYPE_CHECKING, Any
 
 from harness import units
@@ -42,6 +42,7 @@ def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
             *_bound(row, drawn=in_full),
             *(_health(row) if in_full else ()),
             ("trust", ", ".join([TRUST_SIGNS[row["trust"]], *row["trust_reasons"]])),
+            *_neighbours(row),
             *_allocators(case, row, other),
         ]
     )
@@ -66,6 +67,14 @@ def _health(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
     known = [f"{units.percent(share)} {what}" for what, share in shares.items() if share is not None]
     visits = f"{row['visits']} visits count, {row['set_aside']} were set aside, {row['invalid']} were disturbed beyond use"
     return [("health", ", ".join([*known, visits]))]
+
+
+def _neighbours(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """What became of them in the figure, where no quiet visits make it."""
+    if not row["slowness"]:
+        return []
+    slowed = f"slowed the reference probes by {units.percent(expm1(row['slowness']))}"
+    return [("neighbours", f"{slowed}: half of it is taken off the latency, and the interval reaches from all of it to none")]
 
 
 def _bars(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
@@ -147,7 +156,7 @@ def advice(found: Advice) -> None:
         print(text)
     if found.close:
         print("~ is not clearly slower than the first, and took no turns with it.")
-    for what, why in found.left:
+    for what, why in (*found.left, *found.failed):
         print(f"Not among them: {what} ({why}).")
     first = Case.from_row(found.rows[0])
     print(f"\nNext: convscope explain {as_arguments(first.problem, first.setting)} --measure")
@@ -162,6 +171,7 @@ def advice_as_json(found: Advice) -> dict[str, Any]:
         "close": sorted(found.close),
         "chosen": found.chosen["case_id"] if found.chosen else None,
         "left": [{"candidate": what, "why": why} for what, why in found.left],
+        "failed": [{"candidate": what, "why": why} for what, why in found.failed],
         "sentences": found.sentences,
     }
 

@@ -181,7 +181,7 @@ def ab(
     order = _order(asked)
     with locks.hold(_devices(points, order), wait=wait, on_wait=watcher.waiting), ExitStack() as stack:
         greeted = {name: stack.enter_context(greet(side.python or default_python())) for name, side in sides.items()}
-        order = replace(order, quiet=machine.quiet(greeted["base"].environment_id))
+        order = replace(order, quiet=machine.quiet(*(one.environment_id for one in greeted.values())))
         _require_alike({name: one.hello.device_types for name, one in greeted.items()}, points)
         for one in greeted.values():
             points = _present(asked, points, one.hello, named="device" in axes)

@@ -31,13 +31,14 @@ EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a run is asked to do. `placement`: device type to index; `quiet`: what probes take on this machine when it is quiet, by threads."""
+    """What a run is asked to do. `placement`: device type to index; `quiet`: what probes take on this machine when it is quiet, by environment and
+    threads."""
 
     run_id: str
     policy: Policy
     seed: int
     placement: dict[str, int] = field(default_factory=dict)
-    quiet: dict[str, dict[str, float]] = field(default_factory=dict)
+    quiet: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
 
 class Watcher:
@@ -107,6 +108,8 @@ class Arm:
                     self.watcher.surveying(self.own(case), number, len(cases))
                     answer = station.ask(self.request("survey", case), self.order.policy.visit_limit_s + SURVEY_LIMIT_S)
                     self._facts[case.case_id] = facts = _filled(answer, SURVEYED)
+                    if answer["status"] not in ("ok", "skipped"):
+                        facts["survey_message"] = f"{answer['status']}: {answer.get('message')}"
                     if facts.get("error") is not None and facts["error"] > facts["error_bound"]:
                         self._refuse(case, facts)
         self.greeted.worker.quit()

@@ -19,7 +19,7 @@ from harness.case import Case
 from harness.effects import SIDES, each, match_ids, pair_ratios, paired_effects, unpaired_effects
 from harness.gate import MATCHED_BY, VERDICTS, Gate
 from harness.judging import FEWEST, Common, common_factor, decide, named, smallest_effects, smallest_of_two_stages, tested
-from harness.summary import is_valid, makes_figure
+from harness.summary import at_quiet_s, is_valid, makes_figure
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -80,8 +80,12 @@ class Comparison:
             return 1
         if self.verdicts["failed"].any():
             return 4
-        stopped = self.manner.ended not in ("complete", "time_limit")
-        return 3 if self.verdicts.empty or stopped or "not comparable" in counts or "missing" in counts else 0
+        return 3 if self.verdicts.empty or self.stopped or "not comparable" in counts or "missing" in counts else 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run ended otherwise than it was to: what it has is no answer."""
+        return self.manner.ended not in ("complete", "time_limit")
 
     @property
     def smallest_effect(self) -> float | None:
@@ -98,7 +102,7 @@ def judge_pairs(visits: pd.DataFrame, gate: Gate, manner: Manner | None = None) 
     base, head = (marked[marked["arm"] == side] for side in SIDES)
     cases = _cases(base, head)
     behind = marked[(marked["stage"] == "confirm") | ~marked["match_id"].isin(begun)]
-    cases = cases.assign(**{f"{side}_s": _latencies(behind[behind["arm"] == side]) for side in SIDES})
+    cases = cases.assign(**{f"{side}_s": _latencies(part := behind[behind["arm"] == side], part["latency_s"]) for side in SIDES})
     limits = each(np.log1p, _tolerances(cases, gate, "latency_s"))
     ratios = pair_ratios(marked)
     screening, confirming = ratios[ratios["stage"] == "screen"], ratios[ratios["stage"] == "confirm"]
@@ -124,7 +128,8 @@ def judge_runs(
     """
     sides = {side: visits.assign(match_id=visits["descriptor"]) for side, visits in zip(SIDES, (base, head), strict=True)}
     figures = {side: visits[makes_figure(visits, ["match_id"])] for side, visits in sides.items()}
-    cases = _cases(sides["base"], sides["head"], asked).assign(**{f"{side}_s": _latencies(figures[side]) for side in SIDES})
+    latencies = {f"{side}_s": _latencies(visits, at_quiet_s(visits)) for side, visits in figures.items()}
+    cases = _cases(sides["base"], sides["head"], asked).assign(**latencies)
     for side in SIDES:  # a run has a figure for what failed after its valid visits
         cases[f"{side}_failure"] = cases[f"{side}_failure"].where(cases[f"{side}_s"].isna(), None)
     limits = each(np.log1p, _tolerances(cases, gate, "latency_s")) + floor
@@ -135,10 +140,10 @@ def judge_runs(
     return _comparison(latency, limits, gate, Manner(quick=quick), unit="visits", floor=floor)
 
 
-def _latencies(visits: pd.DataFrame) -> pd.Series[float]:
-    """By case, the geometric mean of its valid visits, in seconds."""
-    valid = visits[is_valid(visits)]
-    return each(np.exp, each(np.log, valid["latency_s"]).groupby(valid["match_id"]).mean())
+def _latencies(visits: pd.DataFrame, latency_s: pd.Series[float]) -> pd.Series[float]:
+    """By case, the geometric mean of what its valid visits took, in seconds."""
+    valid = is_valid(visits)
+    return each(np.exp, each(np.log, latency_s[valid]).groupby(visits.loc[valid, "match_id"]).mean())
 
 
 def _cases(base: pd.DataFrame, head: pd.DataFrame, asked: Mapping[str, Container[str]] | None = None) -> pd.DataFrame:
@@ -195,6 +200,7 @@ def _reasons(latency: pd.DataFrame, limits: pd.Series[float], manner: Manner, un
     """Why a case is inconclusive; null for the others."""
     disturbed = (latency["base_invalid"] > 0) | (latency["head_invalid"] > 0)
     wide = (latency["high"] - latency["low"]) / 2 > limits
+    beside = latency["neighbours"] ** 2 > latency["error"] ** 2 / 2 if "neighbours" in latency else False  # pairs have the same ones
     cut = manner.ended != "complete"
     unconfirmed = "time: it was not confirmed by then" if cut else "screened: it has no pairs that confirm it at this tolerance"
     planned = pd.Series(manner.planned, dtype=float).reindex(latency.index)
@@ -206,6 +212,8 @@ def _reasons(latency: pd.DataFrame, limits: pd.Series[float], manner: Manner, un
         (latency["count"].isna(), f"few: fewer than {FEWEST} {unit}"),
         (latency["stage"] == "screen", unconfirmed),
         ((latency["count"] < planned) & cut, f"time: fewer {unit} than were planned by then"),
+        ((latency["count"] < planned) & disturbed, f"load: fewer undisturbed {unit} than were planned"),
+        (wide & beside, "neighbours: one side's machine was slower than when quiet"),
         (wide | latency.index.isin(manner.short), f"spread: its {unit} differ too much"),
     ]
     reasons = pd.Series("near: it lies about the tolerance", index=latency.index, dtype="object")

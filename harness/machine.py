@@ -32,10 +32,19 @@ Quiet = dict[str, dict[str, float]]
 Ceilings = dict[str, Any]
 
 
-def quiet(environment_id: str) -> Quiet:
-    """Seconds that each probe takes on the quiet machine, by thread count (as text); empty where nothing is known."""
-    known = _quiet_runs().get(environment_id, {})
-    return {threads: {probe: quantile(runs, QUIET_SHARE) for probe, runs in probes.items()} for threads, probes in known.items()}
+def quiet(*environment_ids: str) -> dict[str, Quiet]:
+    """Seconds that each probe takes on the quiet machine, by environment and thread count (as text); of an environment of which nothing is known,
+    nothing."""
+    known = _quiet_runs()
+    return {
+        environment: {threads: _usual(probes) for threads, probes in known[environment].items()}
+        for environment in environment_ids
+        if environment in known
+    }
+
+
+def _usual(probes: dict[str, list[float]]) -> dict[str, float]:
+    return {probe: quantile(runs, QUIET_SHARE) for probe, runs in probes.items()}
 
 
 def learn(visits: pd.DataFrame) -> None:

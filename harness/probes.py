@@ -1,11 +1,12 @@
 """The two reference probes beside each visit: what they take on the quiet machine, and when they are slow.
 
-In: seconds that probes took. Out: whether the machine was slower than when quiet. No counter shows such neighbours: another guest's
+In: seconds that probes took. Out: whether the machine was slower than when quiet, and by how much. No counter shows such neighbours: another guest's
 threads on the same core, or a stranger's data in the last-level cache, leave run queue and steal at zero.
 """
 
 from __future__ import annotations
 
+from math import log
 from typing import TYPE_CHECKING
 
 from harness.stats import quantile
@@ -31,4 +32,10 @@ def quiet_level(known: Mapping[str, float] | None, seen: Sequence[Probes]) -> Pr
 
 def beside_neighbours(probes: Probes, quiet: Probes) -> bool:
     """Whether either probe was slow."""
-    return any(took_s > (1 + SLOW) * quiet_s for took_s, quiet_s in zip(probes, quiet, strict=True))
+    return slowness(probes, quiet) > 0
+
+
+def slowness(probes: Probes, quiet: Probes) -> float:
+    """By how much neighbours slowed the machine: the logarithm of the slower probe over what it takes when quiet; 0 where neither was slow."""
+    slower = max(took_s / quiet_s for took_s, quiet_s in zip(probes, quiet, strict=True))
+    return log(slower) if slower > 1 + SLOW else 0.0

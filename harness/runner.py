@@ -52,6 +52,16 @@ class Seen:
     slow: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What is remembered of a visit that counts. Its samples are not: a long run would fill the memory of the machine that it measures."""
+
+    process: str
+    latency_s: float
+    threads: int | None  # None: on a device beside which nothing is probed
+    probes: tuple[float, ...] | None  # None: too disturbed for a figure
+
+
 def wants_another(policy: Policy, rounds: int, visits: Sequence[Seen]) -> bool:
     """Whether a case is visited again after so many rounds.
 
@@ -73,7 +83,7 @@ class Run:
 
     def __init__(self, arm: Arm, cases: Sequence[Case], tell: Callable[[list[Row]], None] | None) -> None:
         self.arm, self.cases, self.policy, self.watcher, self.tell = arm, list(cases), arm.order.policy, arm.watcher, tell
-        self.valid: dict[str, list[Row]] = defaultdict(list)  # the visits that count
+        self.valid: dict[str, list[_Counted]] = defaultdict(list)
         self.probed: dict[int, list[tuple[float, ...]]] = defaultdict(list)  # by threads, what the probes beside them took
         self.call_s = {case.case_id: guess_s(case) for case in self.cases}
         self.rounds = 0
@@ -108,8 +118,9 @@ class Run:
 
     def _due(self) -> list[Case]:
         """The cases of the next round."""
-        levels = {threads: quiet_level(self.arm.order.quiet.get(str(threads)), probed) for threads, probed in self.probed.items()}
-        return [case for case in self._live() if wants_another(self.policy, self.rounds, [_seen(row, levels) for row in self.valid[case.case_id]])]
+        known = self.arm.order.quiet.get(self.arm.greeted.environment_id, {})
+        levels = {threads: quiet_level(known.get(str(threads)), probed) for threads, probed in self.probed.items()}
+        return [case for case in self._live() if wants_another(self.policy, self.rounds, [_seen(one, levels) for one in self.valid[case.case_id]])]
 
     def _round(self, cases: list[Case]) -> bool:
         """Every case once, in random order, under a fresh worker; invalid visits again at its end. False when the time is up."""
@@ -144,9 +155,12 @@ class Run:
         self.call_s[case.case_id] = row["latency_s"]
         self.timed_s += timed_s(row)
         if row["trust"] != "invalid":
-            self.valid[case.case_id].append(row)
-            if all(row[probe] is not None for probe in PROBES):
-                self.probed[row["threads_used"]].append(tuple(row[probe] for probe in PROBES))
+            took = tuple(row[probe] for probe in PROBES)
+            threads = row["threads_used"] if case.setting.device == "cpu" else None
+            counted = _Counted(row["process"], row["latency_s"], threads, None if None in took else took)
+            self.valid[case.case_id].append(counted)
+            if threads is not None and counted.probes is not None:
+                self.probed[threads].append(counted.probes)
 
     def _visit_s(self, case: Case) -> float:
         return self.policy.visit_estimate_s(self.call_s[case.case_id])
@@ -166,7 +180,8 @@ def timed_s(row: Mapping[str, Any]) -> float:
     return float(sum(row["samples_s"]) * row["calls_per_sample"])
 
 
-def _seen(row: Row, levels: Mapping[int, tuple[float, ...] | None]) -> Seen:
-    """A visit as the rounds look at it, by what the probes take on the quiet machine, by threads, as far as that is known by now."""
-    probes, level = tuple(row[probe] for probe in PROBES), levels.get(row["threads_used"])
-    return Seen(row["process"], row["latency_s"], slow=level is not None and None not in probes and beside_neighbours(probes, level))
+def _seen(visit: _Counted, levels: Mapping[int, tuple[float, ...] | None]) -> Seen:
+    """A visit as the rounds look at it, by what the probes take on the quiet machine, by threads, as far as that is known by now. Probes that were
+    too disturbed for a figure were slow."""
+    level = None if visit.threads is None else levels.get(visit.threads)
+    return Seen(visit.process, visit.latency_s, slow=level is not None and (visit.probes is None or beside_neighbours(visit.probes, level)))

@@ -31,18 +31,20 @@ SEARCH_STEPS = 30  # each leaves two thirds of what is searched
 FEWEST_TRIMMED = 4  # blocks, of which the lowest and the highest are left out
 FEWEST_VISITS = 3  # below this the spread between visits says too little; the interval within a visit is shown instead
 RUN_SPREAD = 0.005  # standard deviation between runs minutes apart, beyond that of their visits
+# Neighbours slow a case by some share of what they slow the slower reference probe by (`probes.slowness`): none of it, all of it, or between
+NEIGHBOURS_SHARE = 0.5  # the middle is farthest from neither
+NEIGHBOURS_SPREAD = 12**-0.5  # standard deviation of a share that may be anything from 0 to 1
 MODES_APART = 0.05  # two modes closer than this move a figure by less than an interval of usual width
 MODES_SPREADS = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A duration with its 95 % interval, and what the interval stands on. Raises ValueError unless 0 < low <= value <= high."""
+    """A duration with its 95 % interval. Raises ValueError unless 0 < low <= value <= high."""
 
     value_s: float
     low_s: float
     high_s: float
-    units: int  # blocks of one visit, or visits of one case: never samples
     between: bool  # True: interval between visits; False: within one visit
 
     def __post_init__(self) -> None:
@@ -164,7 +166,7 @@ def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolut
         half = _half_width(logs)
         low, high = value * exp(-half), value * exp(half)
     floor = min(resolution_s / 2, value / 2)
-    return Estimate(value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), units=len(logs), between=False)
+    return Estimate(value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), between=False)
 
 
 def interval_between(visits: Sequence[float]) -> Estimate:
@@ -176,7 +178,7 @@ def interval_between(visits: Sequence[float]) -> Estimate:
     logs = [log(x) for x in visits]
     half = hypot(_half_width(logs), student_t((1 + CONFIDENCE) / 2, 1000) * RUN_SPREAD)
     value = exp(fmean(logs))
-    return Estimate(value_s=value, low_s=value * exp(-half), high_s=value * exp(half), units=len(visits), between=True)
+    return Estimate(value_s=value, low_s=value * exp(-half), high_s=value * exp(half), between=True)
 
 
 def spread_between(visits: Sequence[float]) -> float | None:

@@ -2,17 +2,23 @@
 
 In: the frame of visits. Out: the frame that charts, findings and people read: the centre of the visits with the interval between
 them, how far they can be trusted, and the facts that do not vary. Invalid visits and failures are counted and not averaged.
+
+    visits beside quiet probes of three processes  ->  they make the figure, the others are set aside
+    fewer                                          ->  all make it, less half of what neighbours slowed the machine by; the interval
+                                                       reaches from all of that to none of it
 """
 
 from __future__ import annotations
 
+from math import exp
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from harness.probes import PROBES, beside_neighbours, quiet_level
+from harness.probes import PROBES, quiet_level, slowness
 from harness.record import COLUMNS
-from harness.stats import FEWEST_VISITS, Estimate, interval_between, spread_between, two_modes
+from harness.stats import FEWEST_VISITS, NEIGHBOURS_SHARE, Estimate, interval_between, spread_between, two_modes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -28,7 +34,7 @@ FACTS = [c.name for c in COLUMNS if c.part in ("case", "survey") and c.name != "
 ]
 COMPUTED = [
     *("visits", "processes", "set_aside", "invalid", "status", "message", "trust", "trust_reasons"),
-    *("latency_s", "latency_low_s", "latency_high_s", "interval", "between_cv", "minor_faults_per_call"),
+    *("latency_s", "latency_low_s", "latency_high_s", "interval", "between_cv", "slowness", "minor_faults_per_call"),
 ]
 MEDIANS = ["system_share", "run_queue_share", "device_s", "dispatch_s", *PROBES]
 WORST_FIRST = ("invalid", "noisy", "unknown", "ok")
@@ -45,20 +51,24 @@ def summarize(visits: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).join(medians, on=KEYS).join(facts, on=KEYS)
 
 
-def mark_neighbours(visits: pd.DataFrame, quiet: Mapping[str, Quiet]) -> pd.DataFrame:
-    """The visits, those beside slow reference probes noisy with the reason `neighbours`.
+def mark_neighbours(visits: pd.DataFrame, quiet: Mapping[str, Mapping[str, Quiet]]) -> pd.DataFrame:
+    """The visits with their `slowness` (`probes.slowness`); those beside slow reference probes noisy, with the reason `neighbours`.
 
-    `quiet`: by run, what was known of its machine when it began; where nothing was, the run's own visits tell.
+    `quiet`: by run and environment, what was known of its machine when it began; where nothing was, the run's own visits tell. Another torch has
+    other probes, so each environment has its own.
     """
-    marked = visits.copy()
-    for (run_id, _, threads), group in visits[visits["status"] == "ok"].groupby(["run_id", "device", "threads_used"]):
+    marked = visits.assign(slowness=0.0)
+    counted = visits[is_valid(visits) & (visits["device"] == "cpu")]
+    for (run_id, environment, threads), group in counted.groupby(["run_id", "environment_id", "threads_used"]):
         seen = group.dropna(subset=PROBES)
         figures: list[Probes] = list(seen[PROBES].itertuples(index=False, name=None))
-        level = quiet_level(quiet.get(str(run_id), {}).get(f"{threads:.0f}"), figures)
+        level = quiet_level(quiet.get(str(run_id), {}).get(str(environment), {}).get(f"{threads:.0f}"), figures)
         if level is not None:
-            slow = seen.index[[beside_neighbours(probes, level) for probes in figures]]
-            marked.loc[slow, "trust_reasons"] = marked.loc[slow, "trust_reasons"].map(lambda reasons: [*reasons, "neighbours"])
-            marked.loc[slow, "trust"] = marked.loc[slow, "trust"].replace("ok", "noisy")
+            marked.loc[seen.index, "slowness"] = [slowness(probes, level) for probes in figures]
+            unknown = group[PROBES].isna().any(axis=1)  # probes without a figure were disturbed
+            beside = group.index[unknown | (marked.loc[group.index, "slowness"] > 0)]
+            marked.loc[beside, "trust_reasons"] = marked.loc[beside, "trust_reasons"].map(lambda reasons: [*reasons, "neighbours"])
+            marked.loc[beside, "trust"] = marked.loc[beside, "trust"].replace("ok", "noisy")
     return marked
 
 
@@ -76,6 +86,12 @@ def makes_figure(visits: pd.DataFrame, by: list[str]) -> pd.Series[bool]:
     return valid & (quiet | (processes < FEWEST_VISITS))
 
 
+def at_quiet_s(visits: pd.DataFrame) -> pd.Series[float]:
+    """What visits would have taken on the quiet machine, in seconds, as far as can be told: their latency less the middle of what neighbours may have
+    cost."""
+    return visits["latency_s"].mul(np.exp(-NEIGHBOURS_SHARE * visits["slowness"]))
+
+
 def _groups(visits: pd.DataFrame) -> list[tuple[tuple[Hashable, ...], pd.DataFrame]]:
     return [(keys, group) for keys, group in visits.groupby(KEYS, sort=False)]
 
@@ -83,7 +99,7 @@ def _groups(visits: pd.DataFrame) -> list[tuple[tuple[Hashable, ...], pd.DataFra
 def _case_row(group: pd.DataFrame, used: pd.DataFrame) -> dict[str, Any]:
     valid = group[is_valid(group)]
     failed = group[~group["status"].isin(["ok"])]
-    modes = two_modes(used["latency_s"].tolist())
+    modes = two_modes(at_quiet_s(used).tolist())
     trust = next((word for word in WORST_FIRST if (used["trust"] == word).any()), "invalid")
     row: dict[str, Any] = {
         "visits": len(used),
@@ -101,7 +117,8 @@ def _case_row(group: pd.DataFrame, used: pd.DataFrame) -> dict[str, Any]:
         "latency_low_s": estimate.low_s if estimate else float("nan"),
         "latency_high_s": estimate.high_s if estimate else float("nan"),
         "interval": ("between" if estimate.between else "within") if estimate else None,
-        "between_cv": spread_between(used["latency_s"].tolist()),
+        "between_cv": spread_between(at_quiet_s(used).tolist()),
+        "slowness": used["slowness"].mean(),
         "minor_faults_per_call": used["minor_faults_per_call"].mean(),  # as the latency: some visits may fault and others not
     }
     return row
@@ -124,17 +141,19 @@ def _message(group: pd.DataFrame, valid: pd.DataFrame, failed: pd.DataFrame) -> 
     return None if len(valid) else f"all {len(group)} visits were disturbed: something else used the processors"
 
 
-def _estimate(valid: pd.DataFrame) -> Estimate | None:
-    """Between visits where three processes or more stand behind it; with fewer, from the lowest to the highest end of the intervals within them."""
-    if valid.empty:
+def _estimate(used: pd.DataFrame) -> Estimate | None:
+    """Between visits where three processes or more stand behind it; with fewer, from the lowest to the highest end of the intervals within them.
+    Either reaches, beyond that, to where neighbours cost nothing, and to where they cost all of what they slowed the machine by."""
+    if used.empty:
         return None
-    between = interval_between(valid["latency_s"].tolist()) if len(valid) > 1 else None
-    if between and valid["process"].nunique() >= FEWEST_VISITS:
-        return between
-    return Estimate(
-        value_s=between.value_s if between else float(valid["latency_s"].iloc[0]),
-        low_s=valid["latency_low_s"].min(),
-        high_s=valid["latency_high_s"].max(),
-        units=int(valid["block_ends"].map(len).sum()),
-        between=False,
-    )
+    figures = at_quiet_s(used)
+    between = interval_between(figures.tolist()) if len(used) > 1 else None
+    stands = between is not None and used["process"].nunique() >= FEWEST_VISITS
+    if between and stands:
+        low_s, high_s = between.low_s, between.high_s
+    else:
+        less = figures / used["latency_s"]
+        low_s, high_s = (used["latency_low_s"] * less).min(), (used["latency_high_s"] * less).max()
+    reach = exp(NEIGHBOURS_SHARE * used["slowness"].mean())
+    value_s = between.value_s if between else float(figures.iloc[0])
+    return Estimate(value_s=value_s, low_s=low_s / reach, high_s=high_s * reach, between=stands)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, log
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,14 @@ def test_what_was_not_confirmed_is_inconclusive_and_says_why(policy: str, code: 
 def test_confirming_pairs_that_were_all_disturbed_do_not_fall_back_to_the_screening() -> None:
     rows = pairs_of(case(), 1.0) + pairs_of(case(), 1.0, 6, "confirm", trust="invalid")
     found = comparison.judge_pairs(pd.DataFrame(rows), GATE)
+    assert (latency(found)["verdict"], latency(found)["reason"].partition(":")[0]) == ("inconclusive", "load")
+
+
+def test_a_confirmation_that_load_spoilt_says_load() -> None:
+    rows = pairs_of(case(), 1.02) + pairs_of(case(), 1.02, 4, "confirm") + pairs_of(case(), 1.02, 4, "confirm", trust="invalid")
+    for number, row in enumerate(rows[-8:]):
+        row["pair"] = 200 + number // 2
+    found = comparison.judge_pairs(pd.DataFrame(rows), GATE, comparison.Manner(planned={rows[0]["descriptor"]: 8}))
     assert (latency(found)["verdict"], latency(found)["reason"].partition(":")[0]) == ("inconclusive", "load")
 
 
@@ -144,6 +152,15 @@ def test_the_latencies_shown_are_those_that_were_judged() -> None:
     row = latency(comparison.judge_runs(base, pd.concat([head, noisy]), GATE))
     assert row["head"] / row["base"] == pytest.approx(row["ratio"])
     assert row["head"] == pytest.approx(1e-3, rel=0.01), "not the noisy ones"
+
+
+def test_a_run_beside_neighbours_is_not_called_slower_than_a_quiet_one() -> None:
+    """All of its visits were a tenth slower, and so were the reference probes."""
+    base, head = runs_of(1.0, 1.1)
+    slow = head.assign(trust="noisy", trust_reasons=[["neighbours"]] * len(head), slowness=log(1.12))
+    row = latency(comparison.judge_runs(base, slow, GATE))
+    assert (row["verdict"], row["reason"].partition(":")[0]) == ("inconclusive", "neighbours")
+    assert latency(comparison.judge_runs(base.assign(slowness=log(1.12)), slow, GATE))["verdict"] == "regressed", "they were slowed alike"
 
 
 def test_a_common_change_below_the_floor_is_none() -> None:

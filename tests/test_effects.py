@@ -41,7 +41,7 @@ def test_an_invalid_visit_takes_its_pair_along() -> None:
 
 
 def unpaired(base: list[float], head: list[float]) -> pd.Series[float]:
-    return effects.unpaired_effects(*(pd.DataFrame({"match_id": "a", "latency_s": values}) for values in (base, head))).iloc[0]
+    return effects.unpaired_effects(*(pd.DataFrame({"match_id": "a", "latency_s": values, "slowness": 0.0}) for values in (base, head))).iloc[0]
 
 
 def test_welch_is_scipys_but_for_what_runs_differ_by() -> None:

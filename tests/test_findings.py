@@ -13,7 +13,7 @@ from harness.case import Case, Setting
 from harness.findings import Finding, findings
 from harness.problem import Problem
 from harness.results import load_results
-from harness.summary import summarize
+from harness.summary import mark_neighbours, summarize
 from tests.made_runs import KINDS_SUITE, cost, make_run
 from tests.visits import visit
 
@@ -88,6 +88,13 @@ def test_a_jump_along_an_axis_is_told_with_its_cause(tmp_path: Path) -> None:
     assert said.cases == tuple(Case(Problem("standard", in_channels=channels, size=28), Setting()).case_id for channels in (64, 128))
 
 
+def test_a_jump_along_kernels_is_told_though_some_are_not_square(tmp_path: Path) -> None:
+    kernels = 'kernel_size = ["3", "5", "7", "9", "1x9", "9x1"]'
+    text = LAYERS + f'[[sweep]]\nname = "k"\nx = "kernel_size"\nkind = "depthwise"\nin_channels = 32\n{kernels}\n'
+    said = found(tmp_path, text, latency=lambda case: cost(case) * (6 if case.problem.kernel_size[0] > 5 else 1))["Jumps"]
+    assert "From 5 to" in said.text
+
+
 def test_a_dtype_that_helps_here_and_not_there_is_told(tmp_path: Path) -> None:
     text = LAYERS + '[[sweep]]\nname = "d"\nkind = ["standard", "depthwise"]\nin_channels = 64\ndtype = ["float32", "bfloat16"]\n'
 
@@ -136,7 +143,7 @@ def test_nothing_is_found_in_visits_of_one_case_under_shuffled_labels(tmp_path: 
             for number, latency in enumerate(random.choice(figures, 3, replace=False)):
                 facts = {"latency_s": latency, "latency_low_s": latency, "latency_high_s": latency, "process": f"{case.case_id} {number}"}
                 rows.append(visit("main", case, None, [latency]) | facts)
-        assert findings(summarize(pd.DataFrame(rows))) == []
+        assert findings(summarize(mark_neighbours(pd.DataFrame(rows), {}))) == []
 
 
 def test_a_run_without_a_figure_says_nothing(tmp_path: Path) -> None:

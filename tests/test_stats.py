@@ -46,7 +46,6 @@ def test_an_interval_within_a_visit_holds_its_figure_and_is_never_narrower_than_
     found = stats.interval_within(samples, ends, resolution_s)
     assert found.low_s <= found.value_s <= found.high_s
     assert found.high_s - found.low_s >= min(resolution_s, found.value_s) * (1 - 1e-6)
-    assert found.units == len(ends)
     assert not found.between
 
 
@@ -114,7 +113,7 @@ def test_an_interval_between_visits_is_the_t_interval_of_their_logarithms_and_wh
 
 def test_an_estimate_that_is_no_interval_is_refused() -> None:
     with pytest.raises(ValueError, match="not an interval"):
-        stats.Estimate(value_s=1.0, low_s=1.1, high_s=1.2, units=3, between=True)
+        stats.Estimate(value_s=1.0, low_s=1.1, high_s=1.2, between=True)
 
 
 def test_blocks_cover_the_truth_where_correlated_samples_would_not() -> None:

@@ -29,7 +29,7 @@ def visit(arm: str, of: Case, pair: int | None, block_medians: list[float], **va
         "latency_s": float(np.median(samples)),
         "process": f"{arm}{pair}",
     }
-    return row | {"threads_used": 2, "device_name": "cpu"} | values
+    return row | {"threads_used": 2, "device_name": "cpu", "slowness": 0.0} | values
 
 
 def pairs_of(of: Case, factor: float, count: int = 6, stage: str = "screen", **head: Any) -> list[dict[str, Any]]:

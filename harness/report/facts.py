@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import expm1
 from typing import TYPE_CHECKING, Any
 
 from harness import units
@@ -28,6 +29,7 @@ REASONS = {
     "drift": "the second half of a visit differs from the first",
     "correlated": "samples remember each other",
     "throttled": "the device was too hot",
+    "low_clock": "the device ran below three quarters of its highest clock",
     "resolution": "a sample is near the clock's resolution",
     "outliers": "many samples lie far from the rest",
     "page_faults": "pages were faulted in although the heap was kept",
@@ -149,6 +151,12 @@ def _trust(summary: pd.DataFrame) -> str:
     within = int((measured["interval"] == "within").sum())
     aside = int(measured["set_aside"].sum())
     said += f" {aside} visits beside neighbours are set aside." if aside else ""
+    slowed = measured.loc[measured["slowness"] > 0, "slowness"]
+    if len(slowed):
+        said += (
+            f" {_cases(len(slowed))} on visits beside neighbours, which slowed the reference probes by up to {units.percent(expm1(slowed.max()))}: "
+            "half of it is taken off the figure, and the interval reaches from all of it to none."
+        )
     return said + (f" {_cases(within)} on fewer than three processes: the interval is that within a visit, and too narrow." if within else "")
 
 
@@ -163,20 +171,21 @@ def _reasons(visits: pd.DataFrame) -> tuple[tuple[str, str], ...]:
 
 def _outcome(summary: pd.DataFrame, points: pd.DataFrame) -> str:
     asked = points["case_id"].nunique()
-    have = int(summary.loc[summary["latency_s"].notna(), "case_id"].nunique())
+    have = int(summary.loc[summary["latency_s"].notna(), "asked_id"].nunique())
     skipped = int(points["skip_reason"].notna().sum())
     parts = [f"{have} of {asked} cases have a figure"]
     failed = int((~summary["status"].isin(["ok", "skipped"])).sum())
-    reached = summary["case_id"].nunique()
+    reached = summary["asked_id"].nunique()
     parts += [f"{failed} failed"] * bool(failed) + [f"{asked - reached} were not reached"] * (asked > reached)
     parts += [f"{skipped} of {len(points)} points were skipped"] * bool(skipped)
     return f"{listed(parts)}." if failed or skipped or asked > reached else f"{parts[0]}; none failed, none was skipped."
 
 
 def _problems(summary: pd.DataFrame, points: pd.DataFrame) -> tuple[str, ...]:
-    """Why cases have no figure, most frequent first, and where fvcore counts otherwise than we do."""
+    """Why cases have no figure, or lack a fact, most frequent first, and where fvcore counts otherwise than we do."""
     broken = summary[~summary["status"].isin(["ok"])]
     why = Counter(f"{in_words(row['status'])}: {row['message'] or 'no message'}" for row in broken.to_dict("records"))
+    why += Counter(f"survey: {message}" for message in summary["survey_message"].dropna())
     why += Counter(f"skipped: {reason}" for reason in points["skip_reason"].dropna())
     differ = disagreements(summary)
     mixed = mixed_arithmetic(summary)
