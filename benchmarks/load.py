@@ -72,7 +72,7 @@ def survived(folder: str) -> bool:
     off = (kept / quiet).dropna() - 1
     trust = ", ".join(f"{number} {word}" for word, number in Counter(visits["trust"]).most_common())
     print(f"loaded for half its time: visits: {trust}; {len(slow)} more than a tenth slower than quiet, {unseen} of them not marked")
-    farthest = off[off.abs().idxmax()]
+    farthest = off[off.abs().idxmax()] if len(off) else float("nan")
     print(f"{len(off)} of {len(quiet)} cases kept three valid visits; against the quiet sweep: median {off.median():+.2%}, farthest {farthest:+.2%}")
     return unseen == 0 and bool((off.abs() <= BOUND).all())
 

@@ -246,7 +246,7 @@ class PairedRun:
 
     def _record(self, name: str, case: Case, answer: Message, position: int, pair: int, started: datetime) -> Row:
         row = self.arms[name].record(case, answer, round=self.rounds, position=position, started=started, pair=pair, stage=self.stage)
-        self.rows.append(row)
+        self.rows.append(row | {"samples_s": None})  # they stay in the run's folder alone
         if row["status"] == "ok":
             self.timed_s += timed_s(row)
         return row

@@ -22,7 +22,10 @@ SCHEMA = 1
 WRONG = 1e9  # in `error`, what is no number (JSON has neither NaN nor infinity), or an output that does not last
 STATUSES = ("ok", "skipped", "error", "out_of_memory", "timeout", "crashed", "incorrect")
 TRUST = ("ok", "noisy", "invalid", "unknown")  # from best to worst, but for unknown
-TRUST_REASONS = ("load", "neighbours", "modes", "drift", "correlated", "throttled", "resolution", "outliers", "page_faults", "few_samples")
+TRUST_REASONS = (
+    *("load", "neighbours", "modes", "drift", "correlated", "throttled", "low_clock", "resolution"),
+    *("outliers", "page_faults", "few_samples"),
+)
 STOP_REASONS = ("time", "samples", "limit", "turns")
 
 
@@ -144,7 +147,7 @@ COLUMNS: tuple[Column, ...] = (
         trust_reasons           | list<string>?    |       | why: see TRUST_REASONS
         run_queue_share         | double?          |       | longest that one of the process's threads waited for a processor, over the timed wall
         system_share            | double?          |       | kernel time over the timed wall
-        steal_share             | double?          |       | time taken by the hypervisor, over the timed wall
+        steal_share             | double?          |       | most that the hypervisor took of one processor, as a share of the time
         context_switches        | int32?           |       | involuntary, while timed
         minor_faults_per_call   | double?          |       | page faults served without I/O
         drift                   | double?          |       | median of the second half of the samples over that of the first, less 1
@@ -170,6 +173,7 @@ COLUMNS: tuple[Column, ...] = (
         other_allocator_s             | double?          | s     | a call under the other allocator
         other_allocator_faults        | double?          |       | minor faults a call under it
         other_allocator_system_share  | double?          |       | share of kernel time under it
+        survey_message                | string?          |       | which of these could not be found, and why
         """,
     ),
 )

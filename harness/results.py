@@ -93,13 +93,16 @@ class RunFolder:
         self.path = results / header["run_id"]
         self.header = header
         self._journaled = 0
+        made = False
         try:
             self.path.mkdir(parents=True)
+            made = True
             self.write_header()
             _write_table(pa.Table.from_pylist([_point_row(point) for point in points], POINTS_SCHEMA), self.path / POINTS_FILE)
             self._journal = (self.path / JOURNAL_FILE).open("a", encoding="utf-8")
         except (OSError, ValueError, pa.ArrowException) as error:
-            shutil.rmtree(self.path, ignore_errors=True)
+            if made:  # what was there before us is not ours
+                shutil.rmtree(self.path, ignore_errors=True)
             reason = getattr(error, "strerror", None) or error
             raise StorageError(f"cannot be written: {reason}", where=str(results), hint="Name another folder with --results.") from None
 
@@ -122,6 +125,7 @@ class RunFolder:
         """Move the journal's rows into measurements.parquet. Raises StorageError where it cannot be written; the journal stays then."""
         with _storing(self.path):
             _write_table(_read_visits(self.path), self.path / MEASUREMENTS_FILE)
+            _sync_folder(self.path)  # the new name is on disk before the journal is not
             self._journal.truncate(0)
         self._journaled = 0
 
@@ -323,8 +327,21 @@ def _write_table(table: pa.Table, path: Path) -> None:
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _sync_folder(path: Path) -> None:
+    """Have the names in a folder on disk; where a system cannot open folders, it does that when it likes."""
+    with contextlib.suppress(OSError):
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 assert set(BY_NAME) == set(VISITS_SCHEMA.names)

@@ -5,6 +5,7 @@ In: two workers, each with a request for a visit. Out: both answers. While a tur
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,13 +33,15 @@ def alternate(visits: Mapping[str, tuple[Station, Message]], turns: int, limit_s
     """
     first, second = visits
     answers: dict[str, Message] = {}
+    began_s: dict[str, float] = {}
     for step in range(turns + 1):
         for name, partner in ((first, second), (second, first)):
             station, visit = visits[name]
+            began_s.setdefault(name, time.monotonic())
             answer = station.ask(visit if step == 0 else {"do": "turn", "id": visit["id"]}, limit_s)
             if answer["is"] != "done":
                 continue
-            answers[name] = answer
+            answers[name] = answer | {"wall_s": time.monotonic() - began_s[name]}  # of all its turns
             if answer["status"] == "ok" or partner in answers:
                 continue
             answers[partner] = _left(visits[partner], answer["status"], limit_s, set_up=step > 0 or partner == first)

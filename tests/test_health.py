@@ -16,9 +16,9 @@ SAMPLES = [1e-3] * 40
 
 
 def judged(
-    allocator: str = "retained", samples: list[float] = SAMPLES, enough: bool = True, resolution_s: float = 1e-9, **seen: Any
+    allocator: str = "retained", samples: list[float] = SAMPLES, enough: bool = True, low_clock: bool = False, resolution_s: float = 1e-9, **seen: Any
 ) -> tuple[str, list[str]]:
-    return judge(QUIET | seen, samples, allocator=allocator, enough=enough, resolution_s=resolution_s)
+    return judge(QUIET | seen, samples, allocator=allocator, enough=enough, low_clock=low_clock, resolution_s=resolution_s)
 
 
 def test_a_quiet_visit_is_ok() -> None:
@@ -43,6 +43,7 @@ def test_without_a_run_queue_nothing_is_known() -> None:
         ({"samples": [1e-3] * 30 + [3e-3] * 5}, "outliers"),
         ({"minor_faults_per_call": 500.0}, "page_faults"),
         ({"enough": False}, "few_samples"),
+        ({"low_clock": True}, "low_clock"),
         ({"steal_share": 0.2}, "load"),
     ],
 )

@@ -27,7 +27,7 @@ def visits_of(ended: Ended, cwd: Path) -> pd.DataFrame:
 def test_every_case_is_visited_in_each_round_in_an_order_of_its_own(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
     ended = run(convscope, suite, stub({"spread": 0}))
     assert ended.code == 0
-    assert ended.json["status"] == "complete"
+    assert ended.json["state"] == "complete"
     assert ended.json["visits"] == 18
     assert ended.json["cases"] == {"ok": 6}
     visits = visits_of(ended, tmp_path)
@@ -87,6 +87,7 @@ def test_a_survey_that_fails_costs_its_facts_and_nothing_else(convscope: Convsco
     visits = visits_of(ended, tmp_path)
     assert (visits["status"] == "ok").all()
     assert visits["macs_fvcore"].isna().eq(visits["kind"] == "pointwise").all()
+    assert visits["survey_message"].notna().eq(visits["kind"] == "pointwise").all()
 
 
 def test_where_every_visit_was_disturbed_the_answer_says_so(convscope: Convscope, suite: Path, stub: Stub) -> None:
@@ -111,7 +112,7 @@ def test_noisy_visits_count_and_are_named(convscope: Convscope, suite: Path, stu
 def test_a_run_ends_between_visits_when_its_time_is_up(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
     ended = run(convscope, suite, stub(), "--time-limit", "0.01")
     assert ended.code == 4
-    assert ended.json["status"] == "time_limit"
+    assert ended.json["state"] == "time_limit"
     assert ended.json["visits"] == 0
 
 

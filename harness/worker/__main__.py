@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +120,10 @@ class Worker:
 
         if self._forks():
             return fork.in_child(work, self.planner)
+        began = time.perf_counter()
         answer = fork.attempt(work, self.planner)
         environment.release(self.device)
+        answer.get("values", {})["wall_s"] = time.perf_counter() - began
         return {"is": "done", **answer}
 
     def _forks(self) -> bool:

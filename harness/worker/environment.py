@@ -10,6 +10,7 @@ import contextlib
 import gc
 import os
 import platform
+import re
 import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ def describe() -> dict[str, Any]:
         "onednn": _onednn_version(),
         "cuda": torch.version.cuda,
         "cudnn": _cudnn_version(),
+        "driver": _driver_version(),
         "system": platform.system(),
         "kernel": platform.release(),
         "libc": " ".join(platform.libc_ver()).strip(),
@@ -59,6 +61,12 @@ def _cudnn_version() -> int | None:
     """Asked below `torch.backends`, which would start CUDA to look at the devices; no child that is forked afterwards could start it again."""
     cudnn = getattr(torch._C, "_cudnn", None)
     return None if cudnn is None else cudnn.getVersionInt()
+
+
+def _driver_version() -> str | None:
+    """Of NVIDIA's kernel module, from its first line in /proc: to ask CUDA would start it."""
+    found = re.search(r"\b\d+\.\d+(\.\d+)*\b", _first_line("/proc/driver/nvidia/version") or "")
+    return found[0] if found else None
 
 
 def devices() -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ class Counters:
 class Meter:
     """Adds up what the counters gained while samples were taken, and only then. Made once the case is warm: its threads are there by then.
 
-    Time stolen comes in ticks of 10 ms for the whole machine, so it is read at both ends alone, over all that lies between them.
+    Time stolen comes in ticks of 10 ms, so it is read at both ends alone, over all that lies between them.
     """
 
     def __init__(self) -> None:
@@ -132,13 +132,15 @@ class Meter:
         return {
             "run_queue_share": max(self._waited_s) / wall if self._waited_s and wall else None,
             "system_share": share("system_s"),
-            "steal_share": None if stolen_s is None or self._stolen_s is None else (stolen_s - self._stolen_s) / lasted_s,
+            "steal_share": _most_gained(self._stolen_s, stolen_s) / lasted_s if self._stolen_s and stolen_s else None,
             "context_switches": None if switches is None else int(switches),
             "minor_faults_per_call": None if faults is None or not calls else faults / calls,
         }
 
 
-def judge(values: Mapping[str, Any], samples: Sequence[float], *, allocator: str, enough: bool, resolution_s: float) -> tuple[str, list[str]]:
+def judge(
+    values: Mapping[str, Any], samples: Sequence[float], *, allocator: str, enough: bool, low_clock: bool, resolution_s: float
+) -> tuple[str, list[str]]:
     """(trust, reasons) of a visit from its columns, its samples (seconds a call) and the clock's resolution in seconds a call."""
     queue = values["run_queue_share"]
     centre = median(samples)
@@ -150,6 +152,7 @@ def judge(values: Mapping[str, Any], samples: Sequence[float], *, allocator: str
         "outliers": sum(x > LIMITS.outlier_factor * centre for x in samples) > LIMITS.outlier_share * len(samples),
         "page_faults": allocator == "retained" and _above(values["minor_faults_per_call"], LIMITS.faults_per_call),
         "few_samples": not enough,
+        "low_clock": low_clock,
         "throttled": not HEAT.isdisjoint(values.get("throttle_reasons", ())),
     }
     reasons = [name for name, found in checks.items() if found]
@@ -176,7 +179,7 @@ class ReferenceProbes:
 
     def __init__(self, clock: Clock) -> None:
         began = time.perf_counter()
-        self._clock = clock
+        self._clock, self._runs = clock, 0
         source = torch.linspace(1, 2, self.COPY_ELEMENTS)  # quick to make, and no zero or denormal in it
         target = torch.empty_like(source)
         left, right = (torch.linspace(1, 2, self.PRODUCT**2).view(self.PRODUCT, self.PRODUCT) for _ in range(2))
@@ -191,6 +194,7 @@ class ReferenceProbes:
     def run(self) -> None:
         """Time both works once more."""
         began = time.perf_counter()
+        self._runs += 1
         for name, work in self._works.items():
             work()
             self._figures[name] += self._figure(work)
@@ -207,7 +211,7 @@ class ReferenceProbes:
 
     def columns(self) -> dict[str, float | None]:
         """The mean of the runs, and what they took with their buffers, in seconds; None where a run has no figure."""
-        figures = {name: sum(runs) / len(runs) if runs else None for name, runs in self._figures.items()}
+        figures = {name: sum(runs) / len(runs) if len(runs) == self._runs > 0 else None for name, runs in self._figures.items()}
         return figures | {"reference_time_s": self._took_s}
 
 
@@ -236,17 +240,26 @@ def _opened(paths: Iterable[str]) -> list[int]:
 
 
 def _run_queue_s(threads: Iterable[int]) -> tuple[float, ...] | None:
-    """Time that each thread was runnable and not running: the second number of its schedstat, in ns."""
+    """Time that each thread was runnable and not running: the second number of its schedstat, in ns. A kernel that does not count has zeros,
+    also for the first, the time that it ran."""
     try:
-        return tuple(int(os.pread(fd, 100, 0).split()[1]) / 1e9 for fd in threads)
+        read = [os.pread(fd, 100, 0).split() for fd in threads]
+        return tuple(int(counts[1]) / 1e9 for counts in read) if any(int(counts[0]) for counts in read) else None
     except (OSError, IndexError, ValueError):  # a thread has ended
         return None
 
 
-def _steal_s() -> float | None:
-    """Time that the hypervisor took, a processor: the eighth number of /proc/stat, in ticks over all of them."""
+def _steal_s() -> dict[str, float] | None:
+    """Time that the hypervisor took of each processor that we may use: the eighth number of its line in /proc/stat, in ticks."""
     try:
-        with open("/proc/stat", "rb") as stat:
-            return int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
-    except (OSError, IndexError, ValueError):
+        ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        with open("/proc/stat", encoding="ascii") as stat:
+            lines = [line.split() for line in stat if line.startswith("cpu")]
+        return {line[0]: int(line[8]) / os.sysconf("SC_CLK_TCK") for line in lines if line[0] in ours}
+    except (AttributeError, OSError, IndexError, ValueError):
         return None
+
+
+def _most_gained(before: Mapping[str, float], after: Mapping[str, float]) -> float:
+    """Of one processor."""
+    return max(after[name] - count for name, count in before.items() if name in after)

@@ -23,12 +23,15 @@ from harness.worker.layers import convolutions, torch_layer
 from harness.worker.workload import Workload, guard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
     from harness.case import Case
     from harness.problem import Problem
 
 SHORT_LOOP_S = 0.05  # enough calls to count their faults
+LONGEST_FAULT = 300  # characters of what an exception says
 
 
 def prepare() -> None:
@@ -40,26 +43,45 @@ def prepare() -> None:
 
 
 def survey(case: Case, seed: int, device_index: int | None) -> dict[str, Any]:
-    """The facts of a case. Raises NotSupported, or whatever the case itself raises."""
+    """The facts of a case. On a CPU one that cannot be found costs no other, and `survey_message` says why it is not there. Raises NotSupported,
+    or whatever the case itself raises, and on an accelerator whatever is raised."""
     if case.setting.allocator == "retained" and case.setting.device == "cpu":
         allocator.keep_freed_memory()
     values = environment.apply(case.setting, device_index)
+    # one copy is enough to look at, and the replay of a graph allocates nothing
+    setting = replace(case.setting, cache="hot", mode="eager" if case.setting.mode == "cuda_graph" else case.setting.mode)
     with guard(case.setting.computation):
-        # one copy is enough to look at, and the replay of a graph allocates nothing
-        setting = replace(case.setting, cache="hot", mode="eager" if case.setting.mode == "cuda_graph" else case.setting.mode)
         workload = Workload(replace(case, setting=setting), seed, device_index=device_index)
-        values["peak_rss_bytes"] = memory.peak_rss_bytes(workload.call)
-        peak, values["reserved_bytes"] = memory.peak_bytes(workload.call, workload.device)
-        values["peak_bytes"] = peak
-        output_bytes = case.setting.element_bytes * prod(case.problem.output_shape)
-        values["workspace_bytes"] = max(peak - output_bytes, 0)
-        values["backend"] = backend(workload.module, workload.input)
-    values |= correctness.check(workload, seed)
-    if case.setting.allocator == "retained":
-        with guard(case.setting.computation):
-            values |= _below(workload if setting.cache == case.setting.cache else Workload(case, seed, device_index=device_index))
-    values["macs_fvcore"] = macs_fvcore(case.problem)
-    return values
+        values["peak_rss_bytes"] = memory.peak_rss_bytes(workload.call)  # its first call, before which least is resident
+
+    def primitives_of_a_call() -> dict[str, Any]:
+        if case.setting.allocator != "retained":
+            return {}
+        return _below(workload if setting.cache == case.setting.cache else Workload(case, seed, device_index=device_index))
+
+    facts: dict[str, Callable[[], dict[str, Any]]] = {
+        "memory": lambda: _memory(case, workload),
+        "correctness": lambda: correctness.check(workload, seed),
+        "back end": lambda: {"backend": backend(workload.module, workload.input)},
+        "primitives": primitives_of_a_call,
+        "fvcore": lambda: {"macs_fvcore": macs_fvcore(case.problem)},
+    }
+    faults = []
+    for name, find in facts.items():
+        try:
+            with guard(case.setting.computation):
+                values |= find()
+        except Exception as error:  # noqa: PERF203  # a profiler, a selector or a counter that this torch has otherwise
+            if workload.device.type != "cpu":
+                raise  # an error of a CUDA context stays: the worker must be ended
+            faults.append(f"{name}: {type(error).__name__}: {error}"[:LONGEST_FAULT])
+    return values | {"survey_message": "; ".join(faults) or None}
+
+
+def _memory(case: Case, workload: Workload) -> dict[str, Any]:
+    peak, reserved = memory.peak_bytes(workload.call, workload.device)
+    output_bytes = case.setting.element_bytes * prod(case.problem.output_shape)
+    return {"reserved_bytes": reserved, "peak_bytes": peak, "workspace_bytes": max(peak - output_bytes, 0)}
 
 
 def other_allocator(case: Case, seed: int) -> dict[str, Any]:

@@ -61,6 +61,8 @@ def gpu(index: int) -> Gpu | None:
 
         pynvml.nvmlInit()
         uuid = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
-        return Gpu(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid))
+        found = Gpu(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid))
+        found.read()  # an older driver, or module, may lack a question
     except Exception:  # not installed, or whatever driver and torch of any age say
         return None
+    return found

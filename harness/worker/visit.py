@@ -59,6 +59,7 @@ class Visit:
         self.readings: list[throttle.GpuReading] = []  # of the counted blocks
         self.discarded = 0
         self.spoiled = 0
+        self.metered = 0  # samples, those of spoiled blocks too
 
     def measure(self) -> dict[str, Any]:
         """All of it. Raises OutOfTime, Dropped, NotSupported, or whatever the case itself raises."""
@@ -120,6 +121,7 @@ class Visit:
         self.discarded += sampling.settle(self.workload.call, self.clock, self.plan)
         with self.meter:
             block = sampling.take_block(self.workload.call, self.clock, self.plan, deadline_s=self.deadline_s)
+        self.metered += len(block)
         if self.gpu:
             reading = self.gpu.read()
             if reading.spoils and not self.turns and self.spoiled < self.plan.blocks:
@@ -187,7 +189,7 @@ class Visit:
             "stop_reason": reason,
             "discarded_samples": self.discarded,
         }
-        self.values |= stats.describe(self.samples, ends, resolution_s, self.faults) | self.meter.columns(calls * len(self.samples))
+        self.values |= stats.describe(self.samples, ends, resolution_s, self.faults) | self.meter.columns(calls * self.metered)
         if self.probes:
             self.values |= self.probes.columns()
         if self.readings:
@@ -198,6 +200,7 @@ class Visit:
             stats.at_mean_faults(self.samples, self.faults),
             allocator=self.case.setting.allocator,
             enough=reason != "limit",
+            low_clock=any(reading.share < throttle.LEAST_CLOCK and reading.spoils for reading in self.readings),
             resolution_s=resolution_s,
         )
         if self.case.setting.device != "cpu" and self.gpu is None and trust == "ok":
