@@ -182,8 +182,8 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def results_of(flags: list[str]) -> list[str]:
     """The flag that names the folder of runs, for the commands after the one that measured."""
-    at = flags.index("--results") if "--results" in flags else len(flags)
-    return flags[at : at + 2]
+    at = next((i for i, flag in enumerate(flags) if flag.partition("=")[0] == "--results"), len(flags))
+    return flags[at : at + (1 if "=" in "".join(flags[at : at + 1]) else 2)]
 
 
 def axe(session: nox.Session) -> dict[str, str]:

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     Row = dict[Any, Any]
 
-# three short visits tell candidates apart that differ by a tenth; closer ones take turns. The whole answer is to come in half a minute
-POLICY = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.08, min_samples=12, time_limit_s=16.0)
+# three short visits tell candidates apart that differ by a tenth; closer ones take turns. The whole answer comes in half a minute where calls are
+# of milliseconds; of long ones it takes longer, since a candidate that is left out for want of time could be the one to take
+POLICY = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.08, min_samples=12)
 PAIRS = 5
 MOST_RIVALS = 2  # that take turns with the fastest, for a pair costs as much as four visits
 GROUPS = (4, 32)  # a grouped candidate each, as ResNeXt and wider ones have
@@ -43,13 +44,15 @@ class Advice:
     """Candidates as rows of the summary, fastest first.
 
     `ratios`: how many times as long one takes as the first, where they took turns, by case_id; an interval that holds 1 is a tie. `close`: those
-    that are not clearly slower and took none. `left`: candidates that there are not, and why. `chosen`: a row, or None where no budget holds one.
+    that are not clearly slower and took none. `left`: candidates that there are not, and why; `failed`: those without a figure, and what became of
+    them. `chosen`: a row, or None where no budget holds one.
     """
 
     rows: list[Row]
     ratios: dict[str, Ratio]
     close: set[str]
     left: list[tuple[str, str]]
+    failed: list[tuple[str, str]]
     chosen: Row | None
     sentences: list[str]
 
@@ -83,7 +86,8 @@ def advise(
 ) -> Advice:
     """Measure the candidates, let the close ones take turns, and choose: the fastest of at most so many parameters, or, within a latency, the
     one with most parameters. Raises UsageError where no candidate has a figure."""
-    rows = ranked(bench.measure(cases, POLICY))
+    measured = bench.measure(cases, POLICY)
+    rows = ranked(measured)
     if not rows:
         raise UsageError("no candidate could be measured", where="advise", hint="convscope measure says why, kind by kind.")
     by_id = {case.case_id: case for case in cases}
@@ -93,12 +97,19 @@ def advise(
     rows, ratios = reordered(rows, ratios)
     chosen = choose(rows, most_parameters, most_s)
     close = {row["case_id"] for row in near} - ratios.keys()
-    return Advice(rows, ratios, close, list(left), chosen, sentences(rows, ratios, chosen, budget=most_parameters is not None or most_s is not None))
+    said = sentences(rows, ratios, chosen, budget=most_parameters is not None or most_s is not None)
+    return Advice(rows, ratios, close, list(left), failures(measured), chosen, said)
 
 
 def ranked(summary: pd.DataFrame) -> list[Row]:
     """The rows that have a figure, fastest first."""
     return [as_json_values(row) for row in summary[summary["latency_s"].notna()].sort_values("latency_s", kind="stable").to_dict("records")]
+
+
+def failures(summary: pd.DataFrame) -> list[tuple[str, str]]:
+    """The candidates without a figure, and what became of them."""
+    without = summary[summary["latency_s"].isna()].to_dict("records")
+    return [(candidate_name(row), f"{str(row['status']).replace('_', ' ')}: {row['message'] or 'no message'}") for row in without]
 
 
 def reordered(rows: list[Row], ratios: dict[str, Ratio]) -> tuple[list[Row], dict[str, Ratio]]:

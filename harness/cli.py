@@ -1,7 +1,7 @@
 """The command `convscope`: it translates arguments, calls, and prints; nothing is decided here.
 
 Every command imports what it needs when it runs, so that `--help` and `plan` stay quick. stdout is data, stderr is talk; with
---json an answer or an error is one JSON object on stdout. Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished
+--json an answer is one JSON value on stdout, and an error an object. Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished
 but some cases failed, 130 after Ctrl-C.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness import __version__, cli_cases, cli_compare, cli_layers
-from harness.errors import CasesFailed, ConvscopeError, Stopped, StorageError, UsageError, nearest
+from harness.errors import CasesFailed, ConvscopeError, Stopped, StorageError, SuiteError, UsageError, nearest
 from harness.options import (
     axes_option,
     complete_runs,
@@ -133,17 +133,21 @@ def suites(as_json: bool) -> None:
 
     rows: list[dict[str, Any]] = []
     for path in shipped_suites():
-        suite = read_suite(path)
-        cases = distinct_cases(expand(suite))
-        rows.append({"name": path.stem, "title": suite.title, "cases": len(cases), "estimated_s": estimate_s(suite.policy, cases), "path": str(path)})
+        try:
+            suite = read_suite(path)
+            cases = distinct_cases(expand(suite))
+            known = {"title": suite.title, "cases": len(cases), "estimated_s": estimate_s(suite.policy, cases)}
+        except UsageError as error:  # one broken suite must not hide the others
+            fault = error.faults[0] if isinstance(error, SuiteError) else error.what
+            known = {"title": f"unreadable: {fault}", "cases": None, "estimated_s": None}
+        rows.append({"name": path.stem, **known, "path": str(path)})
     if as_json:
         print(json.dumps(rows))
         return
     from harness import terminal, units
 
-    terminal.table(
-        ["suite", "cases ", "about ", "what it shows"], ([r["name"], str(r["cases"]), units.clock(r["estimated_s"]), r["title"]] for r in rows)
-    )
+    counts = [("", "") if r["cases"] is None else (str(r["cases"]), units.clock(r["estimated_s"])) for r in rows]
+    terminal.table(["suite", "cases ", "about ", "what it shows"], ([r["name"], *c, r["title"]] for r, c in zip(rows, counts, strict=True)))
     print("\nNext: convscope plan NAME, or convscope run NAME")
 
 
@@ -255,7 +259,7 @@ def _run_answer(path: Path | None) -> dict[str, Any]:
     assert path is not None
     loaded = load_results(path, samples=False)
     header = loaded.runs[0]
-    answer = {"run_id": header["run_id"], "path": str(path), "status": header["state"], "quick": header["quick"], "visits": len(loaded.visits)}
+    answer = {"run_id": header["run_id"], "path": str(path), "state": header["state"], "quick": header["quick"], "visits": len(loaded.visits)}
     cases = {str(status): int(count) for status, count in loaded.summary["status"].value_counts().items()}
     return answer | {"cases": cases, "findings": [asdict(finding) for finding in findings(loaded.summary)]}
 

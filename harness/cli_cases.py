@@ -156,7 +156,7 @@ def explain(what: str, wanted: bool, python: str | None, wait: bool, results: Pa
     \b
     Examples:  convscope explain depthwise_separable --in 64 --out 128
                convscope explain grouped --in 64 --out 128 --groups 4 --measure
-               convscope explain cc8b08bc
+               convscope explain ca9784bd
     """
     measured: Measurement | None = None
     if CASE_ID.fullmatch(what):
@@ -198,10 +198,11 @@ def _kept(identity: str, results: Path, arguments: Mapping[str, Any]) -> tuple[C
     from harness.case import Case
 
     context = click.get_current_context()
-    stated = [name for name in arguments if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    flags = {option.name: option.opts[0] for option in context.command.params}
+    stated = [flags[name] for name in arguments if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if stated:
         what = "a case that was measured has its own shape and setting"
-        raise UsageError(what, where=f"--{stated[0].replace('_', '-')}", hint="Give a kind in its place, or leave the option out.")
+        raise UsageError(what, where=stated[0], hint="Give a kind in its place, or leave the option out.")
     from harness.results import as_json_values, find_case
 
     run, row = find_case(identity, results)
@@ -224,7 +225,7 @@ def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments
 
     \b
     Examples:  convscope repro depthwise --in 128 --out repro.py
-               convscope repro cc8b08bc
+               convscope repro ca9784bd
     """
     from harness.case import Case
     from harness.repro import benchdnn, script
@@ -276,6 +277,8 @@ def advise(most_parameters: int | None, most_s: float | None, python: str | None
         print(json.dumps(answers.advice_as_json(advice)))
     else:
         answers.advice(advice)
+    if advice.failed:
+        sys.exit(CasesFailed.code)
 
 
 @click.command()

@@ -97,7 +97,8 @@ def ab(
     """
     from harness import api, comparing, terminal
 
-    base, head = (api.Side(asked.pop(f"{side}_python"), asked.pop(f"{side}_implementation")) for side in ("base", "head"))
+    base = api.Side(asked.pop("base_python"), asked.pop("base_implementation"))
+    head = api.Side(asked.pop("head_python") or base.python, asked.pop("head_implementation"))
     if len({(side.python or api.default_python(), side.implementation or "torch") for side in (base, head)}) == 1:
         raise UsageError("base and head are the same", where="ab", hint="Give --head-python PATH, or --head-implementation module:attribute.")
     politely_stopped()

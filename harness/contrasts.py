@@ -63,7 +63,7 @@ def allocator_pairs(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def side_pairs(summary: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """Each later run or arm against the first, over the cases that both measured: names of base and other, and the pairs."""
+    """Each later run or arm against the first, over the cases that both were asked for: names of base and other, and the pairs."""
     measured = summary[summary["latency_s"].notna()]
     sides = [(keys, group) for keys, group in measured.groupby(["run", "arm"], sort=False)]
     several_arms, several_runs = measured["arm"].nunique() > 1, measured["run"].nunique() > 1
@@ -74,8 +74,8 @@ def side_pairs(summary: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     sides.sort(key=lambda side: (side[0][0], side[0][1] == "head"))
     found = []
     for keys, group in sides[1:]:
-        base = {row["case_id"]: row for row in sides[0][1].to_dict("records")}
-        rows = [row | _ratio(base[row["case_id"]], row) for row in group.to_dict("records") if row["case_id"] in base]
+        base = {row["asked_id"]: row for row in sides[0][1].to_dict("records")}
+        rows = [row | _ratio(base[row["asked_id"]], row) for row in group.to_dict("records") if row["asked_id"] in base]
         if rows:
             found.append((name(sides[0][0]), name(keys), _frame(rows, summary)))
     return found

@@ -82,12 +82,27 @@ def highest(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
 def labels(summary: pd.DataFrame, without: Iterable[str] = ()) -> list[str]:
     """A short name for each row: its kind, and of the rest only what differs between the rows."""
     kernels = summary[summary["kind"] != "pointwise"]
-    skip = {*without, *([] if kernels["kernel_height"].nunique() > 1 else ["kernel_height"])}
-    if summary[["kernel_height", "dilation_height"]].drop_duplicates().shape[0] > 1:
-        skip.add("padding_height")  # goes with kernel and dilation, where it is "same"
+    skip = {*without, *([] if _several(kernels, "kernel") else _sides("kernel"))}
+    if _several(summary, "kernel", "dilation"):
+        skip |= {*_sides("padding")}  # goes with kernel and dilation, where it is "same"
     names = [name for name in (*FACTS, "run", "arm") if name in summary and name not in skip]
     differs = {name for name in names if summary[name].map(str).nunique() > 1}
     return [" · ".join([kind_name(row["kind"]), *_differing(row, differs)]) for row in summary.to_dict("records")]
+
+
+def _sides(what: str) -> tuple[str, str]:
+    """The columns of what has a height and a width."""
+    return f"{what}_height", f"{what}_width"
+
+
+def _several(summary: pd.DataFrame, *what: str) -> bool:
+    return len(summary[[side for one in what for side in _sides(one)]].drop_duplicates()) > 1
+
+
+def _side_by_side(row: Mapping[Hashable, Any], what: str) -> str:
+    """`3` for a square, else `3x5`."""
+    height, width = (row[side] for side in _sides(what))
+    return f"{height}" if height == width else f"{height}x{width}"
 
 
 def sentence(label: str) -> str:
@@ -101,10 +116,10 @@ def _differing(row: Mapping[Hashable, Any], differs: set[str]) -> list[str]:
         parts.append(f"{row['in_channels']}→{row['out_channels']}")
     if differs & {"height", "width"}:
         parts.append(f"{row['height']}×{row['width']} px")
-    if "kernel_height" in differs and row["kind"] != "pointwise":
-        parts.append(f"k{row['kernel_height']}")
+    if differs & {*_sides("kernel")} and row["kind"] != "pointwise":
+        parts.append(f"k{_side_by_side(row, 'kernel')}")
     if "groups" in differs and row["kind"] == "grouped":
         parts.append(f"g{row['groups']}")
-    names = ("batch", "stride", "dilation", "padding", "bias", *SETTINGS, "run", "arm")
-    columns = {name: name if name == "threads" else RESOLVED.get(name, name) for name in names}
-    return parts + [words(name, row[column]) for name, column in columns.items() if column in differs]
+    parts += [words("batch", row["batch"])] * ("batch" in differs)
+    parts += [words(name, _side_by_side(row, name)) for name in ("stride", "dilation", "padding") if differs & {*_sides(name)}]
+    return parts + [words(name, row[name]) for name in ("bias", *SETTINGS, "run", "arm") if name in differs]

@@ -72,7 +72,7 @@ suite_argument = click.argument("suite", required=False, default="", shell_compl
 axes_option = click.option(
     "-a", "--axis", "axes", multiple=True, type=AxisOption(), help="Replace or narrow an axis: kind=depthwise,standard or in_channels=32:512:x2."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="The answer as one JSON object on stdout.")
+json_option = click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout, an error too.")
 python_option = click.option(
     "--python", envvar="CONVSCOPE_PYTHON", metavar="PATH", help="Interpreter to measure in; it needs torch and nothing else."
 )

@@ -19,7 +19,7 @@ from harness.problem import FIELDS, FIXED_AXES, Problem, kind_of, parse_pair
 from harness.suite import Suite, Sweep, find_suite, read_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from harness.axes import Value
@@ -49,17 +49,26 @@ class Point:
 
 def expand(suite: Suite) -> list[Point]:
     """Every point of a suite, in order. Raises UsageError for more than can be meant."""
-    asked = sum(len(sweep.rows) * prod(map(len, sweep.axes.values())) for sweep in suite.sweeps)
-    if asked > MOST_POINTS:
-        raise UsageError(f"its axes multiply to {asked:,} points, {MOST_POINTS:,} are the most", where=suite.name, hint="Narrow an axis with -a.")
+    _require_fewer(suite)
     points: list[Point] = []
     for sweep in suite.sweeps:
         for row in sweep.rows:
-            axes = merge(sweep.axes, {name: (value,) for name, value in row.items() if name in AXES})
-            names = sorted(axes, key=lambda name: (name != "kind", name == sweep.x))
-            for values in product(*(axes[name] for name in names)):
-                points.append(_point(sweep, len(points), dict(zip(names, values, strict=True)), row))
+            points += [_point(sweep, len(points) + i, asked, row) for i, asked in enumerate(_places(sweep, row))]
     return points
+
+
+def _require_fewer(suite: Suite) -> None:
+    asked = sum(len(sweep.rows) * prod(map(len, sweep.axes.values())) for sweep in suite.sweeps)
+    if asked > MOST_POINTS:
+        raise UsageError(f"its axes multiply to {asked:,} points, {MOST_POINTS:,} are the most", where=suite.name, hint="Narrow an axis with -a.")
+
+
+def _places(sweep: Sweep, row: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+    """What a row asks for, place by place, in order: the kinds one after the other, and along x last."""
+    axes = merge(sweep.axes, {name: (value,) for name, value in row.items() if name in AXES})
+    names = sorted(axes, key=lambda name: (name != "kind", name == sweep.x))
+    for values in product(*(axes[name] for name in names)):
+        yield dict(zip(names, values, strict=True))
 
 
 def distinct_cases(points: Iterable[Point]) -> list[Case]:
@@ -112,6 +121,7 @@ def _from_axes(axes: Mapping[str, tuple[Value, ...]]) -> Suite:
 
 def narrowed(suite: Suite, overrides: Mapping[str, tuple[Value, ...]]) -> Suite:
     """The suite with axes replaced; kinds, and what stands in rows, are narrowed instead. Raises UsageError where nothing is left."""
+    _require_fewer(suite)
     placement = dict(suite.placement)
     stated = dict(overrides)
     if "device" in stated:
@@ -134,11 +144,12 @@ def _place(axes: dict[str, tuple[Value, ...]], placement: dict[str, int]) -> Non
 
 def _narrow(sweep: Sweep, overrides: Mapping[str, tuple[Value, ...]]) -> Sweep | None:
     axes, rows = dict(sweep.axes), list(sweep.rows)
-    for name, values in overrides.items():
+    for name, values in sorted(overrides.items(), key=lambda override: override[0] == "kind"):  # which may follow from the others
         if any(_in_row(row, name) is not None for row in rows):
             rows = [row for row in rows if _in_row(row, name) in (None, *values)]
         elif name == "kind" and rows != [{}] and "kind" not in axes:
-            rows = [row for row in rows if _derived_kind(merge({k: v[0] for k, v in axes.items()}, row)) in values]
+            asked = [(row, place) for row in rows for place in _places(replace(sweep, axes=axes), row)]
+            rows, axes = [row | place for row, place in asked if _kind_at(place) in values], {}
         elif name == "kind" and "kind" in axes:
             axes["kind"] = tuple(value for value in axes["kind"] if value in values)
         else:
@@ -161,9 +172,7 @@ def _in_row(row: Mapping[str, Value], name: str) -> Value | None:
 
 def _point(sweep: Sweep, index: int, asked: dict[str, Value], row: Mapping[str, Value]) -> Point:
     layer, repeat = row.get("layer"), int(row.get("repeat", 1))
-    size = asked.pop("size", None)
-    if size is not None:
-        asked = {"height": size, "width": size} | asked
+    asked = _sized(asked)
     point = Point(
         sweep.name, index, str(asked.get("kind", "")), "height" if sweep.x == "size" else sweep.x, asked, str(layer) if layer else None, repeat
     )
@@ -197,6 +206,20 @@ def _problem(asked: Mapping[str, Any]) -> Problem:
         if kind == "pointwise":
             fields.pop("dilation", None)  # it has none: one case, whatever was asked
     return Problem(kind, **fields)
+
+
+def _kind_at(place: Mapping[str, Value]) -> str | None:
+    """The kind that a place without one has; None where it can have none."""
+    try:
+        return _derived_kind(evaluated(_sized(place)))
+    except ProblemError:
+        return None
+
+
+def _sized(place: Mapping[str, Value]) -> dict[str, Value]:
+    """A place with a height and a width, where it states a size."""
+    rest = {name: value for name, value in place.items() if name != "size"}
+    return {"height": place["size"], "width": place["size"]} | rest if "size" in place else rest
 
 
 def _derived_kind(asked: Mapping[str, Any]) -> str:

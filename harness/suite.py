@@ -291,7 +291,8 @@ def _sweep(file: _SuiteFile, sweep: Any, folder: Path, faults: list[str], placem
     unnamed = [row for row in rows if "layer" not in row] if rows or sweep.layers else [{}]
     if sweep.x == "layer" and unnamed:
         faults.append(f'{label}, x: "layer" needs rows that each name their layer, or a layer list')
-    return Sweep(sweep.name, sweep.x, axes, tuple(rows) or ({},))
+    x = "layer" if sweep.x is None and sweep.layers is not None else sweep.x
+    return Sweep(sweep.name, x, axes, tuple(rows) or ({},))
 
 
 def _extras(row: Any) -> dict[str, Value]:

@@ -17,13 +17,15 @@ from rich.table import Table
 from harness import units, verdicts
 from harness.arm import Watcher
 from harness.case import Case, Setting, written
-from harness.problem import Problem
+from harness.errors import ProblemError
+from harness.problem import same_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from harness.comparison import Comparison
+    from harness.problem import Problem
     from harness.results import Results
 
 DEFAULT = Setting()
@@ -228,9 +230,10 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def as_arguments(problem: Problem, setting: Setting = DEFAULT) -> str:
     """A problem and a setting as the arguments of `explain` and `measure` that state them; what is default is left out."""
-    usual = Problem(problem.kind, in_channels=64, size=56, groups=problem.groups if problem.kind == "grouped" else None)
-    flags = {"kernel_size": "--kernel", "stride": "--stride", "padding": "--padding", "dilation": "--dilation", "batch": "--batch"}
-    stated = [f"{flag} {written(getattr(problem, name))}" for name, flag in flags.items() if getattr(problem, name) != getattr(usual, name)]
+    side = 1 if problem.kind == "pointwise" else 3
+    usual = {"kernel_size": (side, side), "stride": (1, 1), "padding": _usual_padding(problem), "dilation": (1, 1), "batch": 1}
+    flags = {"kernel_size": "--kernel"} | {name: f"--{name}" for name in usual if name != "kernel_size"}
+    stated = [f"{flags[name]} {written(getattr(problem, name))}" for name, value in usual.items() if getattr(problem, name) != value]
     if problem.kind == "grouped":
         stated.append(f"--groups {problem.groups}")
     if (problem.height, problem.width) != (56, 56):
@@ -239,3 +242,11 @@ def as_arguments(problem: Problem, setting: Setting = DEFAULT) -> str:
         if value != getattr(DEFAULT, name):
             stated.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}"))
     return " ".join([problem.kind, f"--in {problem.in_channels} --out {problem.out_channels}", *["--bias"] * problem.bias, *stated])
+
+
+def _usual_padding(problem: Problem) -> tuple[int, int] | None:
+    """ "same", where the kernel has it: for an even one it must be stated."""
+    try:
+        return same_padding(problem.kernel_size, problem.dilation)
+    except ProblemError:
+        return None

@@ -133,3 +133,13 @@ def test_candidates_that_cannot_be_measured_are_an_error(convscope: Convscope, s
     ended = convscope("advise", "--in", "8", "--size", "8", "--python", stub({"fault": "error"}))
     assert ended.code == 2
     assert "no candidate" in ended.err
+
+
+def test_a_candidate_that_fails_is_named_and_ends_with_4(convscope: Convscope, stub: Stub) -> None:
+    fails = {"match": {"kind": "standard", "memory_format": "contiguous"}, "fault": "error"}
+    asked = ("advise", "--in", "64", "--size", "8", "--python", stub(fails, {"match": {"kind": "depthwise"}, "latency_s": 1e-4}, {"latency_s": 9e-4}))
+    ended = convscope(*asked, "--json")
+    assert ended.code == 4
+    assert [one["candidate"] for one in ended.json["failed"]] == ["standard in contiguous"]
+    assert len(ended.json["ranking"]) == 11
+    assert "Not among them: standard in contiguous (error:" in convscope(*asked).out

@@ -96,6 +96,15 @@ def test_suites_lists_what_ships(convscope: Convscope) -> None:
     assert {"quickstart", "channels", "groups", "kernel_sizes", "resolution", "dtypes", "threads", "devices", "mobilenet_v1"} <= set(names)
 
 
+def test_a_broken_suite_does_not_hide_the_others(convscope: Convscope, tmp_path: Path) -> None:
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "broken.toml").write_text("schema = 1\nname =", encoding="utf-8")
+    listed = {suite["name"]: suite for suite in convscope("suites", "--json").json}
+    assert listed["broken"]["title"].startswith("unreadable: is not TOML")
+    assert listed["quickstart"]["cases"] == 40
+    assert "quickstart" in convscope("suites").out
+
+
 def test_results_lists_runs(convscope: Convscope, suite: Path, stub: Stub) -> None:
     run_id = convscope("run", suite, "--python", stub(), "--quick", "--json").json["run_id"]
     listed = convscope("results", "--json").json
@@ -194,11 +203,22 @@ def test_something_that_is_no_worker_is_named(convscope: Convscope, suite: Path)
     assert "/bin/false" in ended.err
 
 
-def test_the_next_command_measures_the_problem_that_was_explained(convscope: Convscope) -> None:
-    more = ["--in", "8", "--groups", "4", "--stride", "2", "--kernel", "3x5", "--height", "9", "--width", "7", "--bias"]
-    *following, measure = convscope("explain", "grouped", *more).out.strip().splitlines()[-1].split()[3:]
-    assert measure == "--measure"
-    assert convscope("explain", *following, "--json").json == convscope("explain", "grouped", *more, "--json").json
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "grouped --in 8 --groups 4 --stride 2 --kernel 3x5 --height 9 --width 7 --bias",
+        "grouped --in 128 --groups 64 --size 8",
+        "standard --in 8 --kernel 5 --padding 1",
+        "standard --in 8 --kernel 4 --padding 1",
+        "depthwise --in 8 --kernel 5 --dilation 2",
+        "pointwise --in 8 --out 16 --batch 2",
+    ],
+)
+def test_the_next_command_measures_the_problem_that_was_explained(convscope: Convscope, asked: str) -> None:
+    explained = convscope("explain", *asked.split())
+    *following, measure = explained.out.strip().splitlines()[-1].split()[3:]
+    assert (explained.code, measure) == (0, "--measure")
+    assert convscope("explain", *following, "--json").json == convscope("explain", *asked.split(), "--json").json
 
 
 def test_a_terminal_without_the_signs_gets_their_numbers(convscope: Convscope, stub: Stub) -> None:
@@ -232,4 +252,4 @@ def test_a_results_folder_that_cannot_be_written_loses_nothing(convscope: Convsc
 
 
 def test_the_interpreter_may_come_from_the_environment(convscope: Convscope, suite: Path, stub: Stub) -> None:
-    assert convscope("run", suite, "--quick", "--json", CONVSCOPE_PYTHON=str(stub())).json["status"] == "complete"
+    assert convscope("run", suite, "--quick", "--json", CONVSCOPE_PYTHON=str(stub())).json["state"] == "complete"

@@ -41,6 +41,17 @@ def test_junit_has_a_failure_for_each_regression(convscope: Convscope, tmp_path:
     assert all("+10" in case.result[0].message or "+9" in case.result[0].message for case in failed)
 
 
+def test_junit_fails_where_the_run_itself_decides_the_exit_code(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    base, head = stub(STEADY, name="base"), stub(STEADY, name="head")
+    text = suite.read_text(encoding="utf-8") + '\n[gate]\ninconclusive = "fail"\n'
+    strict = tmp_path / "strict.toml"
+    strict.write_text(text, encoding="utf-8")
+    ended = convscope("ab", strict, "--base-python", base, "--head-python", head, "--time-limit", "0.01", "--junit")
+    assert ended.code == 1
+    (told,) = JUnitXml.fromstring(ended.out.encode())
+    assert (told.tests, told.failures) == (1, 1)
+
+
 @pytest.mark.usefixtures("regressed")
 def test_markdown_says_it_in_sentences_and_a_table_worst_first(convscope: Convscope) -> None:
     ended = convscope("compare", "last", "--md")

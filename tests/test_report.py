@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from harness import api
 from harness.case import Case
 from harness.errors import StorageError, UsageError
 from harness.problem import KINDS
 from harness.report import write_report
 from harness.results import Results, load_results
+from tests.conftest import Stub
 from tests.made_runs import GROUPS_SUITE, KINDS_SUITE, NETWORK_LAYERS, NETWORK_SUITE, RUN_ID, Values, cost, failing, make_run
+
+HEAD = 'schema = 1\nname = "other"\n[problem]\nsize = 28\n'
+SWEEP = '[[sweep]]\nname = "few"\nkind = "depthwise"\nin_channels = [8, 16, 24]\n'
 
 
 class Page(HTMLParser):
@@ -274,6 +279,39 @@ def test_several_runs_are_told_apart_and_compared(tmp_path: Path) -> None:
 def test_arms_of_one_run_are_compared_like_runs(tmp_path: Path) -> None:
     page = report(make_run(tmp_path, arms=("base", "head")), tmp_path=tmp_path)
     assert "sides-arm-base-arm-head" in page.figures
+
+
+def test_a_head_of_another_implementation_stands_beside_its_base(suite: Path, stub: Stub, own_folder: Path) -> None:
+    python = str(stub({"spread": 0.001}))
+    run = api.ab(suite, api.Side(python), api.Side(python, "mine:layer"))
+    page = report(own_folder / "results" / run.runs[0]["run_id"], tmp_path=own_folder)
+    assert "6 of 6 cases have a figure" in page.text
+    assert "sides-arm-base-arm-head" in page.figures
+
+
+def test_an_ab_beside_another_run_reached_what_it_reached(tmp_path: Path) -> None:
+    ab = make_run(tmp_path, arms=("base", "head"), reached=lambda case: case.problem.in_channels == 16)
+    text = "cases were not reached, and have no verdict"
+    alone = re.search(rf"(\d+) {text}", report(ab, tmp_path=tmp_path).text)
+    together = re.search(rf"(\d+) {text}", report(ab, make_run(tmp_path, HEAD + SWEEP, run_id="20261125T090000-made-0002"), tmp_path=tmp_path).text)
+    assert alone
+    assert together
+    assert alone[1] == together[1]
+
+
+def test_ways_to_have_one_layer_are_not_summed_up_as_a_network(tmp_path: Path) -> None:
+    rows = 'rows = [{ layer = "whole" }, { layer = "half", repeat = 2, out_channels = 32 }]'
+    ways = f'[[sweep]]\nname = "ways"\nkind = "standard"\nin_channels = 64\n{rows}\n'
+    page = report(make_run(tmp_path, HEAD + ways, latency=lambda _: 1e-3, spread=1e-9), tmp_path=tmp_path)
+    assert "Least: whole × 1 1.00 ms. Most: half × 2 2.00 ms." in page.text
+    assert "in all" not in page.text
+
+
+def test_kernels_that_are_not_square_have_names_of_their_own(tmp_path: Path) -> None:
+    sweep = '[[sweep]]\nname = "k"\nx = "kernel_size"\nkind = "depthwise"\nin_channels = 16\nkernel_size = ["1x1", "1x9", "9x1", "9x9"]\n'
+    page = report(make_run(tmp_path, HEAD + sweep), tmp_path=tmp_path)
+    for name in ("k1x9", "k9x1"):
+        assert name in page.text
 
 
 def test_a_count_that_fvcore_does_not_share_is_shown(tmp_path: Path) -> None:

@@ -643,6 +643,21 @@ def test_layers_are_narrowed_by_the_kind_that_their_fields_make_them() -> None:
     assert {point.series for point in points} == {"depthwise"}
 
 
+def test_a_row_whose_kind_follows_from_an_axis_is_narrowed_place_by_place() -> None:
+    rows = {"rows": [{"in_channels": 8, "groups": 1}, {"in_channels": 16, "groups": "in_channels"}], "kernel_size": [1, 3]}
+
+    def kernels(kind: str) -> list[object]:
+        return [point.asked["kernel_size"] for point in expand(narrowed(suite_of(rows), {"kind": (kind,)}))]
+
+    assert {kind: kernels(kind) for kind in ("pointwise", "standard", "depthwise")} == {
+        "pointwise": ["1x1"],
+        "standard": ["3x3"],
+        "depthwise": ["1x1", "3x3"],
+    }
+    narrower = narrowed(suite_of(rows), {"kind": ("standard",), "kernel_size": ("5x5",)})
+    assert [(point.series, point.asked["kernel_size"]) for point in expand(narrower)] == [("standard", "5x5")]
+
+
 @pytest.mark.parametrize("axis", ["size", "height", "width"])
 def test_rows_that_state_an_axis_are_narrowed_and_not_changed(axis: str) -> None:
     points = expand(narrowed(read_suite(SHIPPED / "mobilenet_v1.toml"), {axis: (7,), "batch": (1,)}))

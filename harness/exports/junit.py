@@ -1,4 +1,7 @@
-"""A comparison as JUnit XML, one testcase a case and metric: a regression is a failure, what cannot be compared an error, no verdict skipped."""
+"""A comparison as JUnit XML, one testcase a case and metric: a regression is a failure, what cannot be compared an error, no verdict skipped.
+
+Where the run itself decides the exit code, because it was stopped or did not reach cases that the gate wants judged, it is one more testcase.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,17 @@ def render(comparison: Comparison) -> str:
     """The XML, as text."""
     rows = comparison.shown.to_dict("records")
     outcomes = [_outcome(row, comparison) for row in rows]
+    whole = _of_the_run(comparison)
+    outcomes += [whole[0]] if whole else []
     counts = {f"{kind}s" if kind != "skipped" else kind: str(outcomes.count(kind)) for kind in ("failure", "error", "skipped")}
     suites = ET.Element("testsuites")
-    suite = ET.SubElement(suites, "testsuite", {"name": "convscope", "tests": str(len(rows))} | counts)
-    for row, outcome in zip(rows, outcomes, strict=True):
+    suite = ET.SubElement(suites, "testsuite", {"name": "convscope", "tests": str(len(outcomes))} | counts)
+    for row, outcome in zip(rows, outcomes[: len(rows)], strict=True):
         case = ET.SubElement(suite, "testcase", classname=f"convscope.{row['kind']}.{row['metric']}", name=row["label"])
         if outcome:
             ET.SubElement(case, outcome, message=_message(row))
+    if whole:
+        ET.SubElement(ET.SubElement(suite, "testcase", classname="convscope.run", name="the run"), whole[0], message=whole[1])
     ET.indent(suites)
     return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -34,6 +41,15 @@ def render(comparison: Comparison) -> str:
 def _outcome(row: Mapping[Any, Any], comparison: Comparison) -> str | None:
     fails = row["verdict"] == "inconclusive" and comparison.gate.inconclusive == "fail"
     return "failure" if fails else OUTCOMES.get(row["verdict"])
+
+
+def _of_the_run(comparison: Comparison) -> tuple[str, str] | None:
+    """What is wrong with the run as a whole: a failure or an error, and what it is."""
+    if comparison.manner.unreached and comparison.gate.inconclusive == "fail":
+        return "failure", f"{comparison.manner.unreached} cases were not reached"
+    if comparison.stopped:
+        return "error", f"the run was not finished ({comparison.manner.ended})"
+    return ("error", "nothing was compared") if comparison.verdicts.empty else None
 
 
 def _message(row: Mapping[Any, Any]) -> str:

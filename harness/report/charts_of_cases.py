@@ -171,10 +171,14 @@ def network(sweep: Sweep) -> Chart:
     parts = [(title, frame.loc[part.index]) for title, part in panels(sweep)]
     sums = sorted(((part["total_s"].sum(), title, part) for title, part in parts), key=lambda s: s[0])
     total, title, part = sums[0]
-    shares = part.groupby("series")["total_s"].sum().sort_values(ascending=False) / total
-    said = listed(f"{kind_name(kind)} {units.percent(share)}" for kind, share in shares.items())
-    others = f" Slowest of {len(sums)} settings: {units.seconds(sums[-1][0])} ({sums[-1][1]})." if len(sums) > 1 else ""
-    caption = f"{int(part['repeat'].sum())} convolutions take {units.seconds(total)} in all{f' ({title})' if title else ''}: {said}.{others}"
+    if sweep.axis:
+        shares = part.groupby("series")["total_s"].sum().sort_values(ascending=False) / total
+        said = listed(f"{kind_name(kind)} {units.percent(share)}" for kind, share in shares.items())
+        others = f" Slowest of {len(sums)} settings: {units.seconds(sums[-1][0])} ({sums[-1][1]})." if len(sums) > 1 else ""
+        caption = f"{int(part['repeat'].sum())} convolutions take {units.seconds(total)} in all{f' ({title})' if title else ''}: {said}.{others}"
+    else:
+        ends = [f"{row['layer']} × {row['repeat']} {units.seconds(row['total_s'])}" for row in (lowest(part, "total_s"), highest(part, "total_s"))]
+        caption = f"Least: {ends[0]}. Most: {ends[1]}{f' ({title})' if title else ''}."
     unit = time_unit([frame["total_s"].max() / 3])
     identity = f"network-{slug(sweep.name)}"
     alt = f"Latency in {unit[1]} of each layer of {sweep.name} times its repeats, a bar a layer in the network's order"

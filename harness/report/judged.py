@@ -38,8 +38,8 @@ def judged_runs(results: Results) -> list[Judged]:
     """One for each A/B among the runs."""
     found = []
     for run in results.runs:
-        visits = results.visits[results.visits["run_id"] == run["run_id"]]
-        one = replace(results, runs=[run], visits=visits)
+        visits, points = (frame[frame["run_id"] == run["run_id"]] for frame in (results.visits, results.points))
+        one = replace(results, runs=[run], visits=visits, points=points)
         if one.arms != set(SIDES):
             continue
         comparison = judge(one)

@@ -50,14 +50,16 @@ def sweeps(frame: pd.DataFrame) -> list[Sweep]:
 
 
 def networks(frame: pd.DataFrame) -> list[Sweep]:
-    """The sweeps over layers of a network with at least one figure; `x` is the layer."""
+    """The sweeps over layers with at least one figure; `x` is the layer. Their axis is it too where they make up a network; where the suite does not
+    say so, they may be ways to have the same."""
     found = []
     for name, whole in frame[frame["layer"].notna()].groupby("sweep", sort=False):
         group = whole[whole["latency_s"].notna()]
         if len(group):
             dims = _panel_axes(group, None, ["layer", "series"])
             drawn = _with_panels(_spread(group, dims, None), dims).assign(x=lambda f: f["layer"])
-            found.append(Sweep(str(name), "layer", False, tuple(dims), drawn, len(whole) - len(group)))
+            axis = "layer" if (whole["x"] == "layer").all() else None
+            found.append(Sweep(str(name), axis, False, tuple(dims), drawn, len(whole) - len(group)))
     return found
 
 

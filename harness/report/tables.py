@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness import units
-from harness.case import DEFAULTS
+from harness.case import DEFAULTS, Case
 from harness.problem import FIELDS
 from harness.roofline import STANDING
 from harness.summary import FACTS, KEYS
@@ -62,7 +62,7 @@ def run_names(results: Results) -> dict[str, str]:
 
 
 def summary_of(results: Results) -> pd.DataFrame:
-    """The summary in the order of the points, with every column that is read here and the run's short name.
+    """The summary in the order of the points, with every column that is read here, the run's short name, and `asked_id`, the case_id in the points.
 
     A column of numbers is one even where no case has any.
     """
@@ -71,17 +71,27 @@ def summary_of(results: Results) -> pd.DataFrame:
     for name in NUMBERS:
         summary[name] = pd.to_numeric(summary[name], errors="coerce").astype("float64")
     summary["run"] = summary["run_id"].map(run_names(results))
+    summary["asked_id"] = _asked_ids(results, summary)
     first = results.points.dropna(subset=["case_id"]).groupby(["run_id", "case_id"])["point"].min().to_dict()
-    order = [first.get(key, len(first)) for key in zip(summary["run_id"], summary["case_id"], strict=True)]
+    order = [first.get(key, len(first)) for key in zip(summary["run_id"], summary["asked_id"], strict=True)]
     return summary.assign(order=order).sort_values(["run", "order"], kind="stable", ignore_index=True)
+
+
+def _asked_ids(results: Results, summary: pd.DataFrame) -> list[str]:
+    """The case_id under which each row was asked for: an A/B of implementations asks for its base's, and its head has another."""
+    asked = {run["run_id"]: run["arms"]["base"]["implementation"] for run in results.runs if "base" in run["arms"]}
+    found = []
+    for row in summary.to_dict("records"):
+        implementation = asked.get(row["run_id"])
+        found.append(Case.from_row(row | {"implementation": implementation}).case_id if implementation else row["case_id"])
+    return found
 
 
 def joined(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
     """A row a point and arm, with what its case came to; points without a case or without a visit keep empty figures."""
     points = results.points.rename(columns={name: f"asked_{name}" for name in ASKED})
-    return points.merge(summary.drop(columns=["run", "order"]), how="left", on=["run_id", "case_id"]).assign(
-        run=lambda f: f["run_id"].map(run_names(results))
-    )
+    figures = summary.drop(columns=["run", "order", "case_id"]).rename(columns={"asked_id": "case_id"})
+    return points.merge(figures, how="left", on=["run_id", "case_id"]).assign(run=lambda f: f["run_id"].map(run_names(results)))
 
 
 def in_words(value: object) -> str:
