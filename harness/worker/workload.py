@@ -6,8 +6,9 @@ blocks and not as a hidden constant of a process.
 What may surprise: on a CPU inputs and weights are mapped straight from the kernel, past malloc. glibc moves its thresholds whenever
 a large block is freed, so tensors moved by malloc would switch off the very page faults that `allocator = default` is there to show
 (seen: 157 instead of 1,144 faults a call). Only what the convolution itself allocates reaches glibc. Where glibc keeps its heap, that moves
-too. Its blocks begin at multiples of 16 bytes and torch asks for multiples of 64, so where a process's heap happens to begin decides how far
-apart, within a page, the buffers of one call lie: a depthwise layer took 116 or 131 us by that alone, with every case of a worker alike.
+too. Its blocks begin at multiples of 16 bytes and torch asks for multiples of 64, so where a process's heap happens to begin decides whether
+the output fits where a buffer of the same call was freed, or lies behind it: a depthwise layer took 116 or 131 us by that alone, another 206 or
+240, with every case of a worker alike.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.
 OFFSET_PAGES = 16  # before each tensor lies a gap of up to 16 pages ...
 ALIGNMENT = {"cpu": 64, "cuda": 512}  # ... a multiple of what torch's own allocations are aligned to
 MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-HEAP_BYTES = 2 * 2**20  # what a call allocates is moved by up to so much ...
+HEAP_BYTES = 128 * 2**10  # what a call allocates is moved up by so much, by up to half of it more ...
 HEAP_STEPS = range(0, ALIGNMENT["cpu"], 16)  # ... and then to each of these in turn, as glibc's blocks may lie to torch's alignment
+HEAP_PLUGS = 8  # before the first move: what torch's import left free in the heap is filled
+HEAP_MOVES = 48  # then what lies ahead is given back, and it begins again: nine megabytes by then
 CACHES = 2.0  # rotating copies fill the last-level cache so many times over
 MOST_COPIES = 256
 
@@ -49,7 +52,7 @@ class Workload:
         self.device = torch.device(setting.device if device_index is None else f"{setting.device}:{device_index}")
         self._offsets = random.Random(places)
         self._steps = cycle(HEAP_STEPS)
-        self._ahead: torch.Tensor | None = None  # lies in the heap before what a call allocates
+        self._ahead: list[torch.Tensor] = []  # lie in the heap before what a call allocates
         self._copies = [self._copy(seed) for _ in range(self._copies_needed())]
         self._results: deque[object] = deque(maxlen=self.copies)  # kept while copies rotate, or every call would write where the last one did
         self.module, self.input = self._copies[0]
@@ -90,13 +93,22 @@ class Workload:
             return
         self._results.clear()
         if self.device.type == "cpu" and self.case.setting.allocator == "retained":
-            self._ahead = None  # given back before the next is taken, which then lies in its place
-            far = self._offsets.randrange(0, HEAP_BYTES, ALIGNMENT["cpu"])
-            self._ahead = torch.empty(far + (next(self._steps) if step is None else step), dtype=torch.uint8)
+            self._move_heap(next(self._steps) if step is None else step)
         tensors = self.tensors
         rooms = self._rooms([tensor.numel() for tensor in tensors], tensors[0].dtype)
         for tensor, room in zip(tensors, rooms, strict=True):
             tensor.data = room.as_strided(tensor.shape, tensor.stride()).copy_(tensor.data)
+
+    def _move_heap(self, step: int) -> None:
+        """Have what a call allocates lie further up. What was put ahead of it before stays there: given back, it would be a gap into which now one
+        and now another of a call's buffers falls, and their order decides what a call takes."""
+        if not self._ahead or len(self._ahead) >= HEAP_PLUGS + HEAP_MOVES:
+            self._ahead = [torch.empty(HEAP_BYTES, dtype=torch.uint8) for _ in range(HEAP_PLUGS)]
+            farthest = torch.zeros(HEAP_MOVES * HEAP_BYTES * 3 // 2, dtype=torch.uint8)
+            self.call()  # beyond it, so that no later call is the first to touch a page
+            del farthest
+        far = HEAP_BYTES + self._offsets.randrange(0, HEAP_BYTES // 2, ALIGNMENT["cpu"])
+        self._ahead.append(torch.empty(far + step, dtype=torch.uint8))
 
     def _rooms(self, elements: Sequence[int], dtype: torch.dtype) -> list[torch.Tensor]:
         """So many elements in a row each, somewhere in one fresh allocation, each after a gap of random length."""
