@@ -3,8 +3,8 @@
     python benchmarks/heap.py
 
 One process, five kinds, contiguous: the 10th percentile of a call with the heap moved by 0, 16, 32 and 48 bytes beyond a multiple of 64,
-three times each in random order. glibc's blocks begin at multiples of 16 and torch asks for multiples of 64, so a step changes how far apart
-the buffers of one call lie within a page. Nothing is asserted: which step is fast depends on what the process did before.
+three times each in random order. glibc's blocks begin at multiples of 16 and torch asks for multiples of 64, so a step decides whether a buffer
+fits where another of the same call was freed. Nothing is asserted: which step is fast depends on what the process did before.
 """
 
 from __future__ import annotations

@@ -98,7 +98,8 @@ def advise(
     chosen = choose(rows, most_parameters, most_s)
     close = {row["case_id"] for row in near} - ratios.keys()
     said = sentences(rows, ratios, chosen, budget=most_parameters is not None or most_s is not None)
-    return Advice(rows, ratios, close, list(left), failures(measured), chosen, said)
+    none = {name: unmeasured(measured[(measured["status"] == "skipped") == skipped]) for name, skipped in (("left", True), ("failed", False))}
+    return Advice(rows, ratios, close, [*left, *none["left"]], none["failed"], chosen, said)
 
 
 def ranked(summary: pd.DataFrame) -> list[Row]:
@@ -106,7 +107,7 @@ def ranked(summary: pd.DataFrame) -> list[Row]:
     return [as_json_values(row) for row in summary[summary["latency_s"].notna()].sort_values("latency_s", kind="stable").to_dict("records")]
 
 
-def failures(summary: pd.DataFrame) -> list[tuple[str, str]]:
+def unmeasured(summary: pd.DataFrame) -> list[tuple[str, str]]:
     """The candidates without a figure, and what became of them."""
     without = summary[summary["latency_s"].isna()].to_dict("records")
     return [(candidate_name(row), f"{str(row['status']).replace('_', ' ')}: {row['message'] or 'no message'}") for row in without]

@@ -255,7 +255,9 @@ def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments
 @wait_option
 @json_option
 def advise(most_parameters: int | None, most_s: float | None, python: str | None, wait: bool, as_json: bool, **arguments: Any) -> None:
-    """Say which kind to take for a shape: the five kinds in both layouts, measured now, in about half a minute. No file is written.
+    """Say which kind to take for a shape: the five kinds in both layouts, measured now. No file is written.
+
+    It takes about half a minute where calls take milliseconds.
 
     \b
     Examples:  convscope advise --in 128 --out 256 --size 56 --kernel 3

@@ -136,7 +136,7 @@ def judge_runs(
     judged = named(tested(unpaired_effects(figures["base"], figures["head"]), limits))
     latency = cases.join(judged).assign(stage=None)
     latency["verdict"] = latency["verdict"].where(latency["verdict"].notna() & (not quick), "inconclusive")
-    latency["smallest_effect"] = smallest_effects(judged["error"], judged["degrees"], limits, len(judged))
+    latency["smallest_effect"] = smallest_effects(judged["error"], judged["degrees"], limits + judged["neighbours"], len(judged))
     return _comparison(latency, limits, gate, Manner(quick=quick), unit="visits", floor=floor)
 
 
@@ -186,8 +186,9 @@ def _comparison(latency: pd.DataFrame, limits: pd.Series[float], gate: Gate, man
     rows["label"] = [Case.from_row(row).label for row in rows.to_dict("records")]
     order = rows["verdict"].map(VERDICTS.index)
     rows = rows.assign(order=order).sort_values(["order", "ratio"], ascending=[True, False], kind="stable").reset_index()
-    means = latency.loc[latency["count"].notna(), "mean"].tolist()
-    return Comparison(rows[_COLUMNS], gate, manner, common_factor(means, log1p(gate.usual("latency_s")) + floor))
+    judged = latency[latency["count"].notna()]
+    off = float(judged["neighbours"].max()) if len(judged) else 0.0
+    return Comparison(rows[_COLUMNS], gate, manner, common_factor(judged["mean"].tolist(), log1p(gate.usual("latency_s")) + floor + off))
 
 
 _COLUMNS = [
@@ -200,7 +201,7 @@ def _reasons(latency: pd.DataFrame, limits: pd.Series[float], manner: Manner, un
     """Why a case is inconclusive; null for the others."""
     disturbed = (latency["base_invalid"] > 0) | (latency["head_invalid"] > 0)
     wide = (latency["high"] - latency["low"]) / 2 > limits
-    beside = latency["neighbours"] ** 2 > latency["error"] ** 2 / 2 if "neighbours" in latency else False  # pairs have the same ones
+    beside = latency["neighbours"] > (latency["high"] - latency["low"]) / 4  # most of the interval comes of them
     cut = manner.ended != "complete"
     unconfirmed = "time: it was not confirmed by then" if cut else "screened: it has no pairs that confirm it at this tolerance"
     planned = pd.Series(manner.planned, dtype=float).reindex(latency.index)
@@ -213,7 +214,7 @@ def _reasons(latency: pd.DataFrame, limits: pd.Series[float], manner: Manner, un
         (latency["stage"] == "screen", unconfirmed),
         ((latency["count"] < planned) & cut, f"time: fewer {unit} than were planned by then"),
         ((latency["count"] < planned) & disturbed, f"load: fewer undisturbed {unit} than were planned"),
-        (wide & beside, "neighbours: one side's machine was slower than when quiet"),
+        (wide & beside, "neighbours: they slowed one side's machine more than the other's"),
         (wide | latency.index.isin(manner.short), f"spread: its {unit} differ too much"),
     ]
     reasons = pd.Series("near: it lies about the tolerance", index=latency.index, dtype="object")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.stats import NEIGHBOURS_SPREAD, RUN_SPREAD
+from harness.stats import NEIGHBOURS_SHARE, RUN_SPREAD
 from harness.summary import at_quiet_s, is_valid
 
 if TYPE_CHECKING:
@@ -68,25 +68,25 @@ def _ratios_of_turns(turned: pd.DataFrame) -> pd.Series[float]:
 
 
 def paired_effects(ratios: pd.DataFrame) -> pd.DataFrame:
-    """By case, of its pairs' log ratios: mean, spread (standard deviation), error (of the mean), degrees, count."""
+    """By case, of its pairs' log ratios: mean, spread (standard deviation), error (of the mean), degrees, count; both sides of a pair have the same
+    `neighbours`."""
     grouped = ratios.groupby("match_id")["ratio"].agg(["mean", "std", "count"]).rename(columns={"std": "spread"})
-    return grouped.assign(error=grouped["spread"] / np.sqrt(grouped["count"]), degrees=grouped["count"] - 1)
+    return grouped.assign(error=grouped["spread"] / np.sqrt(grouped["count"]), degrees=grouped["count"] - 1, neighbours=0.0)
 
 
 def unpaired_effects(base: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
     """By case that both have, from the logarithms of what its visits took at quiet: mean, error, degrees, count of the smaller side, and
-    `neighbours`, the part of the error that comes of one side having been beside more of them.
+    `neighbours`, by how much the mean may be off since one side was slowed more by them than the other.
 
-    After Welch (1947) for unequal spreads. What runs differ by beyond their visits (`stats.RUN_SPREAD`), and what share of the slowness of a
-    machine a case shares (`stats.NEIGHBOURS_SPREAD`; two sides that were slowed alike share it alike), count as known: they add to the
-    variance, and take no degrees of freedom.
+    After Welch (1947) for unequal spreads; the error also holds what runs differ by beyond their visits (`stats.RUN_SPREAD`). That part
+    was measured over hours, so it counts as known: it adds to the variance, and takes no degrees of freedom. What neighbours cost is no chance that
+    more visits would even out, so it is a bound and no part of the error.
     """
     sides = [visits.assign(log=np.log(at_quiet_s(visits))).groupby("match_id") for visits in (base, head)]
     one, two = (grouped["log"].agg(["mean", "var", "count"]).join(grouped["slowness"].mean()) for grouped in sides)
     both = one.merge(two, left_index=True, right_index=True, suffixes=("_base", "_head"))
     parts = {side: both[f"var_{side}"] / both[f"count_{side}"] for side in SIDES}
-    neighbours = NEIGHBOURS_SPREAD * (both["slowness_head"] - both["slowness_base"]).abs()
-    variance = parts["base"] + parts["head"] + 2 * RUN_SPREAD**2 + neighbours**2
+    variance = parts["base"] + parts["head"] + 2 * RUN_SPREAD**2
     uncertain = sum(parts[side] ** 2 / (both[f"count_{side}"] - 1) for side in SIDES)
     return pd.DataFrame(
         {
@@ -94,6 +94,6 @@ def unpaired_effects(base: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
             "error": np.sqrt(variance),
             "degrees": variance**2 / uncertain,
             "count": both[["count_base", "count_head"]].min(axis=1),
-            "neighbours": neighbours,
+            "neighbours": NEIGHBOURS_SHARE * (both["slowness_head"] - both["slowness_base"]).abs(),
         }
     )

@@ -21,7 +21,7 @@ from harness.case import DEFAULTS
 from harness.cliffs import steps
 from harness.contrasts import NOTABLE, PAST, is_clear
 from harness.labels import kind_name, labels, sentence, words
-from harness.stats import NEIGHBOURS_SPREAD, RUN_SPREAD
+from harness.stats import NEIGHBOURS_SHARE, RUN_SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,7 +42,7 @@ PROBLEM = (
 )
 KERNEL = ("kernel_height", "kernel_width", "padding_height", "padding_width")
 SIDE = ("run_id", "arm")
-CURVES = ("in_channels", "out_channels", "height", "batch", "kernel_height", "groups")  # axes along which cliffs are looked for; of sides, in squares
+CURVES = ("in_channels", "out_channels", "height", "batch", "kernel_height", "groups")  # axes along which cliffs are looked for
 ONE_LAYER = ("standard", "grouped", "depthwise")  # kinds that differ by the number of groups alone
 CONTRASTED = ("allocator", "memory_format", "dtype", "mode")  # settings whose two values a sentence names itself
 SAVED_WORK = "Fewer FLOPs, more time"
@@ -78,7 +78,7 @@ def _errors(summary: pd.DataFrame) -> pd.Series[float]:
     what runs differ by and what neighbours may have cost."""
     spread = pd.to_numeric(summary["between_cv"]).fillna(0.0)
     usual = spread.groupby([summary[name] for name in SIDE]).transform("median") / MEDIAN_SPREAD
-    known = RUN_SPREAD**2 + (NEIGHBOURS_SPREAD * summary["slowness"]) ** 2
+    known = RUN_SPREAD**2 + (NEIGHBOURS_SHARE * summary["slowness"]) ** 2
     return (spread.clip(lower=usual) ** 2 / summary["visits"] + known) ** 0.5
 
 
@@ -158,8 +158,8 @@ def cliffs(rows: list[Row]) -> Finding | None:
     stated = [row | {"stated_groups": row["groups"] if row["kind"] == "grouped" else 0} for row in rows]
     for axis in CURVES:
         rest = [name for name in (*PROBLEM, *KERNEL, "kind", "stated_groups") if name not in _moves_with(axis)]
-        along = [row for row in stated if (axis != "groups" or row["kind"] in ONE_LAYER) and row[axis] == row[axis.replace("height", "width")]]
-        for alike in _alike(along, (*rest, *DEFAULTS)):
+        along = [row | {"width": _width(row, axis)} for row in stated if axis != "groups" or row["kind"] in ONE_LAYER]
+        for alike in _alike(along, (*rest, "width", *DEFAULTS)):
             curve = [row | {"x": row[axis]} for row in alike]
             if len({place["x"] for place in curve}) == len(curve) >= CURVE:
                 jumps |= {(step.left["case_id"], step.right["case_id"]): (axis, step) for step in steps(curve) if _sure(step)}
@@ -174,6 +174,15 @@ def cliffs(rows: list[Row]) -> Finding | None:
         f"{worst.change or 'nothing that was seen changes below torch'} ({worst.right['label']}).{_others(list(jumps.values()), 'jump')}"
     )
     return Finding("Jumps", text, tuple(row["case_id"] for row in ends), exp(abs(worst.beyond)))
+
+
+def _width(row: Row, axis: str) -> object:
+    """What goes with a height that runs along an axis: its own width, or that it is a square's; squares are a curve, and so are heights over one
+    width."""
+    if not axis.endswith("height"):
+        return row["width"]
+    width = row[axis.replace("height", "width")]
+    return "square" if row[axis] == width else width
 
 
 def _sure(step: Step) -> bool:

@@ -49,7 +49,7 @@ class Point:
 
 def expand(suite: Suite) -> list[Point]:
     """Every point of a suite, in order. Raises UsageError for more than can be meant."""
-    _require_fewer(suite)
+    _require_fewer(suite.name, sum(_count(sweep) for sweep in suite.sweeps))
     points: list[Point] = []
     for sweep in suite.sweeps:
         for row in sweep.rows:
@@ -57,10 +57,13 @@ def expand(suite: Suite) -> list[Point]:
     return points
 
 
-def _require_fewer(suite: Suite) -> None:
-    asked = sum(len(sweep.rows) * prod(map(len, sweep.axes.values())) for sweep in suite.sweeps)
+def _count(sweep: Sweep) -> int:
+    return len(sweep.rows) * prod(map(len, sweep.axes.values()))
+
+
+def _require_fewer(name: str, asked: int) -> None:
     if asked > MOST_POINTS:
-        raise UsageError(f"its axes multiply to {asked:,} points, {MOST_POINTS:,} are the most", where=suite.name, hint="Narrow an axis with -a.")
+        raise UsageError(f"its axes multiply to {asked:,} points, {MOST_POINTS:,} are the most", where=name, hint="Narrow an axis with -a.")
 
 
 def _places(sweep: Sweep, row: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
@@ -121,7 +124,6 @@ def _from_axes(axes: Mapping[str, tuple[Value, ...]]) -> Suite:
 
 def narrowed(suite: Suite, overrides: Mapping[str, tuple[Value, ...]]) -> Suite:
     """The suite with axes replaced; kinds, and what stands in rows, are narrowed instead. Raises UsageError where nothing is left."""
-    _require_fewer(suite)
     placement = dict(suite.placement)
     stated = dict(overrides)
     if "device" in stated:
@@ -148,7 +150,9 @@ def _narrow(sweep: Sweep, overrides: Mapping[str, tuple[Value, ...]]) -> Sweep |
         if any(_in_row(row, name) is not None for row in rows):
             rows = [row for row in rows if _in_row(row, name) in (None, *values)]
         elif name == "kind" and rows != [{}] and "kind" not in axes:
-            asked = [(row, place) for row in rows for place in _places(replace(sweep, axes=axes), row)]
+            rest = replace(sweep, axes=axes, rows=tuple(rows))
+            _require_fewer(sweep.name, _count(rest))
+            asked = [(row, place) for row in rows for place in _places(rest, row)]
             rows, axes = [row | place for row, place in asked if _kind_at(place) in values], {}
         elif name == "kind" and "kind" in axes:
             axes["kind"] = tuple(value for value in axes["kind"] if value in values)

@@ -46,7 +46,7 @@ x = mapped(torch.empty({shape}, dtype=torch.{dtype}).contiguous(memory_format=to
 {wrap}
 {call}
 
-blocks, ahead, steps = [], None, itertools.cycle((0, 16, 32, 48))
+blocks, ahead, steps = [], [], itertools.cycle((0, 16, 32, 48))
 with torch.{guard}:
     end = time.perf_counter() + 0.2
     while time.perf_counter() < end:
@@ -54,7 +54,7 @@ with torch.{guard}:
     began = time.perf_counter()
     call()
     calls = max(1, round(1e-4 / (time.perf_counter() - began)))
-    for _ in range(12):
+{room}    for _ in range(12):
         for tensor in (x, *layer.parameters()):
             tensor.data = mapped(tensor).copy_(tensor.data)
 {move}        call()
@@ -102,9 +102,15 @@ KEEP = """\
 mallopt = ctypes.CDLL(None).mallopt  # glibc keeps what is freed, or every call faults its pages in again
 assert mallopt(-4, 0) and mallopt(-1, -1)  # M_MMAP_MAX, M_TRIM_THRESHOLD
 """
+ROOM = """\
+    ahead += [torch.empty(2**17, dtype=torch.uint8) for _ in range(8)]  # fills what is free in the heap; then one call beyond all later ones
+    farthest = torch.zeros(12 * 3 * 2**16, dtype=torch.uint8)
+    call()
+    del farthest
+"""
 MOVE = """\
-        del ahead  # a block ahead of it moves the heap: blocks lie at multiples of 16, torch asks for 64
-        ahead = torch.empty(next(steps), dtype=torch.uint8)
+        far = 2**17 + 64 * random.randrange(2**10) + next(steps)  # glibc's blocks lie at multiples of 16, torch asks for 64
+        ahead.append(torch.empty(far, dtype=torch.uint8))  # moves what a call allocates up
 """
 
 
@@ -128,6 +134,7 @@ def script(case: Case, row: Mapping[Any, Any] | None, environment: Mapping[str, 
         wrap="layer = torch.compile(layer)" if setting.mode == "compile" else "",
         call=_training() if training else "call = lambda: layer(x)",
         guard="inference_mode()" if setting.computation == "inference" else "enable_grad()",
+        room=ROOM if kept else "",
         move=MOVE if kept else "",
         before="" if kept else BEFORE,
         sample="took" if kept else "(took, faulted() - before)",

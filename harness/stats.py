@@ -32,8 +32,7 @@ FEWEST_TRIMMED = 4  # blocks, of which the lowest and the highest are left out
 FEWEST_VISITS = 3  # below this the spread between visits says too little; the interval within a visit is shown instead
 RUN_SPREAD = 0.005  # standard deviation between runs minutes apart, beyond that of their visits
 # Neighbours slow a case by some share of what they slow the slower reference probe by (`probes.slowness`): none of it, all of it, or between
-NEIGHBOURS_SHARE = 0.5  # the middle is farthest from neither
-NEIGHBOURS_SPREAD = 12**-0.5  # standard deviation of a share that may be anything from 0 to 1
+NEIGHBOURS_SHARE = 0.5  # the middle is farthest from neither, and errs by as much at most
 MODES_APART = 0.05  # two modes closer than this move a figure by less than an interval of usual width
 MODES_SPREADS = 4.0
 

@@ -64,9 +64,11 @@ def mark_neighbours(visits: pd.DataFrame, quiet: Mapping[str, Mapping[str, Quiet
         figures: list[Probes] = list(seen[PROBES].itertuples(index=False, name=None))
         level = quiet_level(quiet.get(str(run_id), {}).get(str(environment), {}).get(f"{threads:.0f}"), figures)
         if level is not None:
-            marked.loc[seen.index, "slowness"] = [slowness(probes, level) for probes in figures]
-            unknown = group[PROBES].isna().any(axis=1)  # probes without a figure were disturbed
-            beside = group.index[unknown | (marked.loc[group.index, "slowness"] > 0)]
+            slow = pd.Series([slowness(probes, level) for probes in figures], index=seen.index, dtype=float)
+            unknown = group.index.difference(seen.index)  # probes without a figure were disturbed, nobody knows how much: as the slowest
+            marked.loc[seen.index, "slowness"] = slow
+            marked.loc[unknown, "slowness"] = slow.max() if len(slow) else 0.0
+            beside = slow.index[slow > 0].union(unknown)
             marked.loc[beside, "trust_reasons"] = marked.loc[beside, "trust_reasons"].map(lambda reasons: [*reasons, "neighbours"])
             marked.loc[beside, "trust"] = marked.loc[beside, "trust"].replace("ok", "noisy")
     return marked

@@ -41,7 +41,7 @@ def alternate(visits: Mapping[str, tuple[Station, Message]], turns: int, limit_s
             answer = station.ask(visit if step == 0 else {"do": "turn", "id": visit["id"]}, limit_s)
             if answer["is"] != "done":
                 continue
-            answers[name] = answer | {"wall_s": time.monotonic() - began_s[name]}  # of all its turns
+            answers[name] = answer | {"wall_s": time.monotonic() - began_s[name]}  # of all its turns; one that ended well says so itself
             if answer["status"] == "ok" or partner in answers:
                 continue
             answers[partner] = _left(visits[partner], answer["status"], limit_s, set_up=step > 0 or partner == first)

@@ -143,3 +143,11 @@ def test_a_candidate_that_fails_is_named_and_ends_with_4(convscope: Convscope, s
     assert [one["candidate"] for one in ended.json["failed"]] == ["standard in contiguous"]
     assert len(ended.json["ranking"]) == 11
     assert "Not among them: standard in contiguous (error:" in convscope(*asked).out
+
+
+def test_a_candidate_that_cannot_be_done_here_is_left_out_and_no_failure(convscope: Convscope, stub: Stub) -> None:
+    refused = {"match": {"kind": "standard", "memory_format": "contiguous"}, "fault": "unsupported"}
+    ended = convscope("advise", "--in", "64", "--size", "8", "--python", stub(refused, {"latency_s": 9e-4}), "--json")
+    assert ended.code == 0, ended.err
+    assert "standard in contiguous" in [one["candidate"] for one in ended.json["left"]]
+    assert ended.json["failed"] == []

@@ -154,18 +154,32 @@ def test_the_latencies_shown_are_those_that_were_judged() -> None:
     assert row["head"] == pytest.approx(1e-3, rel=0.01), "not the noisy ones"
 
 
-def test_a_run_beside_neighbours_is_not_called_slower_than_a_quiet_one() -> None:
-    """All of its visits were a tenth slower, and so were the reference probes."""
-    base, head = runs_of(1.0, 1.1)
-    slow = head.assign(trust="noisy", trust_reasons=[["neighbours"]] * len(head), slowness=log(1.12))
-    row = latency(comparison.judge_runs(base, slow, GATE))
-    assert (row["verdict"], row["reason"].partition(":")[0]) == ("inconclusive", "neighbours")
-    assert latency(comparison.judge_runs(base.assign(slowness=log(1.12)), slow, GATE))["verdict"] == "regressed", "they were slowed alike"
+def twelve_cases(*factors: float) -> list[pd.DataFrame]:
+    """For each factor, a run of so many, that much slower."""
+    kinds = ("standard", "depthwise", "pointwise", "depthwise_separable")
+    return [pd.concat([run.assign(descriptor=run["descriptor"] + str(i)) for i in range(3)]) for run in runs_of(*factors, kinds=kinds)]
+
+
+@pytest.mark.parametrize("slowed", [1.12, 1.5, 2.5])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_run_beside_neighbours_is_called_neither_slower_nor_faster_than_a_quiet_one(slowed: float, share: float) -> None:
+    """All of its visits were slower by a share of what the reference probes were."""
+    base, head = twelve_cases(1.0, slowed**share)
+    slow = head.assign(trust="noisy", trust_reasons=[["neighbours"]] * len(head), slowness=log(slowed))
+    found = comparison.judge_runs(base, slow, GATE)
+    verdicts = found.verdicts[found.verdicts["metric"] == "latency_s"]
+    assert set(verdicts["verdict"]) == {"inconclusive"}
+    assert set(verdicts["reason"].str.partition(":")[0]) == {"neighbours"}
+    assert found.common is None
+
+
+def test_two_runs_that_neighbours_slowed_alike_are_compared_as_they_are() -> None:
+    base, head = (runs.assign(slowness=log(1.5)) for runs in runs_of(1.0, 1.1))
+    assert latency(comparison.judge_runs(base, head, GATE))["verdict"] == "regressed"
 
 
 def test_a_common_change_below_the_floor_is_none() -> None:
-    kinds = ("standard", "depthwise", "pointwise", "depthwise_separable")
-    base, head = (pd.concat([runs.assign(descriptor=runs["descriptor"] + str(i)) for i in range(3)]) for runs in runs_of(1.0, 1.04, kinds=kinds))
+    base, head = twelve_cases(1.0, 1.04)
     assert comparison.judge_runs(base, head, GATE).common is not None
     assert comparison.judge_runs(base, head, GATE, floor=0.06).common is None
 

@@ -95,6 +95,12 @@ def test_a_jump_along_kernels_is_told_though_some_are_not_square(tmp_path: Path)
     assert "From 5 to" in said.text
 
 
+def test_a_jump_along_heights_of_one_width_is_told(tmp_path: Path) -> None:
+    text = LAYERS + '[[sweep]]\nname = "h"\nx = "height"\nkind = "depthwise"\nin_channels = 32\nheight = [7, 14, 28, 56, 112]\n'
+    said = found(tmp_path, text, latency=lambda case: cost(case) * (6 if case.problem.height > 28 else 1))["Jumps"]
+    assert "From 28 to" in said.text
+
+
 def test_a_dtype_that_helps_here_and_not_there_is_told(tmp_path: Path) -> None:
     text = LAYERS + '[[sweep]]\nname = "d"\nkind = ["standard", "depthwise"]\nin_channels = 64\ndtype = ["float32", "bfloat16"]\n'
 

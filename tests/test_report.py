@@ -287,6 +287,7 @@ def test_a_head_of_another_implementation_stands_beside_its_base(suite: Path, st
     page = report(own_folder / "results" / run.runs[0]["run_id"], tmp_path=own_folder)
     assert "6 of 6 cases have a figure" in page.text
     assert "sides-arm-base-arm-head" in page.figures
+    assert "not reached" not in page.text
 
 
 def test_an_ab_beside_another_run_reached_what_it_reached(tmp_path: Path) -> None:

@@ -664,6 +664,13 @@ def test_rows_that_state_an_axis_are_narrowed_and_not_changed(axis: str) -> None
     assert [point.layer for point in points] == ["b11.pw", "b12.dw", "b12.pw"]
 
 
+def test_a_suite_of_too_many_points_can_be_narrowed() -> None:
+    suite = suite_of({"kind": "standard", "in_channels": list(range(1, 2001)), "out_channels": list(range(1, 2001))})
+    with pytest.raises(UsageError, match="4,000,000 points"):
+        expand(suite)
+    assert len(expand(narrowed(suite, {"in_channels": (8,)}))) == 2000
+
+
 def test_a_size_on_the_command_line_replaces_height_and_width() -> None:
     points = expand(narrowed(suite_of({"kind": "pointwise", "height": 3, "width": 5}), {"size": (4,)}))
     assert [point.case.problem.input_shape for point in points if point.case] == [(1, 8, 4, 4)]

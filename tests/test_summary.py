@@ -85,3 +85,15 @@ def test_probes_too_disturbed_for_a_figure_were_not_quiet(tmp_path: Path) -> Non
     summary = load_results(make_run(tmp_path, SMALL, visits=4, change=change)).summary
     assert (summary["set_aside"] == 1).all()
     assert (summary["latency_s"] / summary["latency_low_s"] < 1.05).all()
+
+
+def test_where_nothing_is_quiet_such_probes_count_as_the_slowest(tmp_path: Path) -> None:
+    slowness = [1.1, 1.3, 1.5, 1.2]
+    slow = beside(slowness, 1.0)
+
+    def change(case: Case) -> dict[str, Any]:
+        values = slow(case)
+        return values | ({"reference_copy_s": None} if values["reference_copy_s"] == QUIET["reference_copy_s"] * 1.1 else {})
+
+    summary = load_results(make_run(tmp_path, SMALL, visits=4, change=change, quiet={"e1": {"4": QUIET}})).summary
+    assert summary["slowness"].sub(fmean(map(log, [1.5, 1.3, 1.5, 1.2]))).abs().max() < 1e-9

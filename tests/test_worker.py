@@ -158,8 +158,7 @@ def test_what_cannot_be_done_here_is_skipped_and_says_why(worker: WorkerProcess)
 
 
 def test_the_default_allocator_faults_and_the_retained_does_not() -> None:
-    """128 channels at 56x56: the output alone is 392 pages. A fresh worker, as every round has, and visits as long as usual: in a shorter one
-    some hundred faults, of the pages that the heap grows by when it is moved, are many a call."""
+    """128 channels at 56x56: the output alone is 392 pages."""
     problem = Problem("depthwise", in_channels=128, size=56)
     with started(Policy()) as worker:
         kept = ask(worker, "visit", Case(problem, Setting()))["values"]["minor_faults_per_call"]

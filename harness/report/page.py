@@ -102,7 +102,7 @@ def what_is_same(summary: pd.DataFrame) -> str:
 
 def _without_figures(summary: pd.DataFrame, points: pd.DataFrame) -> list[Mapping[Hashable, Any]]:
     """A row for each place that was skipped, and for each case that was asked for and never visited."""
-    visited = set(zip(summary["run_id"], summary["case_id"], strict=True))
+    visited = set(zip(summary["run_id"], summary["asked_id"], strict=True))
     empty: dict[Hashable, Any] = dict.fromkeys(summary.columns)
     rows: dict[str, Mapping[Hashable, Any]] = {}
     for point in points.to_dict("records"):

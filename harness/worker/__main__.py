@@ -99,7 +99,10 @@ class Worker:
         case = Case.from_message(message["case"])
         answer = self._do(lambda _: survey.survey(case, self.seed, self.device_index))
         if self._forks() and answer["status"] == "ok":
-            answer["values"] = self._do(lambda _: survey.other_allocator(case, self.seed)).get("values", {}) | answer["values"]
+            other = self._do(lambda _: survey.other_allocator(case, self.seed))
+            lost = "" if other["status"] == "ok" else f"other allocator: {other['status']}: {other.get('message')}"
+            told = "; ".join(filter(None, [answer["values"]["survey_message"], lost]))
+            answer["values"] = other.get("values", {}) | answer["values"] | {"survey_message": told or None}
         self._done(message, answer)
 
     def visit(self, message: Message) -> None:

@@ -41,7 +41,7 @@ class Limits:
     outlier_factor: float = 2.0  # a sample of twice the median was interrupted ...
     outlier_share: float = 0.05  # ... and one in twenty of those is more than a timer tick
     faults_per_call: float = 8.0  # the heap is kept, so nothing should fault; a fault costs about a microsecond
-    steal: float = 0.05  # taken by the hypervisor, counted in ticks of 10 ms: one tick in 0.2 s is the least seen
+    steal: float = 0.1  # taken of one processor by the hypervisor, in ticks of 10 ms: more than one in the 0.15 s of a short visit
     resolution: float = 20  # a sample of fewer clock steps than this is quantised by 5 %
 
 

@@ -71,7 +71,9 @@ def survey(case: Case, seed: int, device_index: int | None) -> dict[str, Any]:
         try:
             with guard(case.setting.computation):
                 values |= find()
-        except Exception as error:  # noqa: PERF203  # a profiler, a selector or a counter that this torch has otherwise
+        except environment.NotSupported:  # noqa: PERF203  # so the case is not, and its visits say why
+            raise
+        except Exception as error:  # a profiler, a selector or a counter that this torch has otherwise
             if workload.device.type != "cpu":
                 raise  # an error of a CUDA context stays: the worker must be ended
             faults.append(f"{name}: {type(error).__name__}: {error}"[:LONGEST_FAULT])

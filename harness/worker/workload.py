@@ -102,7 +102,9 @@ class Workload:
     def _move_heap(self, step: int) -> None:
         """Have what a call allocates lie further up. What was put ahead of it before stays there: given back, it would be a gap into which now one
         and now another of a call's buffers falls, and their order decides what a call takes."""
-        if not self._ahead or len(self._ahead) >= HEAP_PLUGS + HEAP_MOVES:
+        if len(self._ahead) == HEAP_PLUGS + HEAP_MOVES:
+            del self._ahead[HEAP_PLUGS:]
+        if not self._ahead:
             self._ahead = [torch.empty(HEAP_BYTES, dtype=torch.uint8) for _ in range(HEAP_PLUGS)]
             farthest = torch.zeros(HEAP_MOVES * HEAP_BYTES * 3 // 2, dtype=torch.uint8)
             self.call()  # beyond it, so that no later call is the first to touch a page
