@@ -157,9 +157,7 @@ def cliffs(rows: list[Row]) -> Finding | None:
     jumps: dict[tuple[str, str], tuple[str, Step]] = {}  # channels in and out may move together, and are then one axis
     stated = [row | {"stated_groups": row["groups"] if row["kind"] == "grouped" else 0} for row in rows]
     for axis in CURVES:
-        rest = [name for name in (*PROBLEM, *KERNEL, "kind", "stated_groups") if name not in _moves_with(axis)]
-        along = [row | {"width": _width(row, axis)} for row in stated if axis != "groups" or row["kind"] in ONE_LAYER]
-        for alike in _alike(along, (*rest, "width", *DEFAULTS)):
+        for alike in _curves([row for row in stated if axis != "groups" or row["kind"] in ONE_LAYER], axis):
             curve = [row | {"x": row[axis]} for row in alike]
             if len({place["x"] for place in curve}) == len(curve) >= CURVE:
                 jumps |= {(step.left["case_id"], step.right["case_id"]): (axis, step) for step in steps(curve) if _sure(step)}
@@ -176,13 +174,14 @@ def cliffs(rows: list[Row]) -> Finding | None:
     return Finding("Jumps", text, tuple(row["case_id"] for row in ends), exp(abs(worst.beyond)))
 
 
-def _width(row: Row, axis: str) -> object:
-    """What goes with a height that runs along an axis: its own width, or that it is a square's; squares are a curve, and so are heights over one
-    width."""
+def _curves(rows: list[Row], axis: str) -> list[list[Row]]:
+    """Rows that differ along an axis alone. Of sides: squares are a curve, and so are all of one width."""
+    rest = [name for name in (*PROBLEM, *KERNEL, "kind", "stated_groups") if name not in _moves_with(axis)]
     if not axis.endswith("height"):
-        return row["width"]
-    width = row[axis.replace("height", "width")]
-    return "square" if row[axis] == width else width
+        return _alike(rows, (*rest, *DEFAULTS))
+    width = axis.replace("height", "width")
+    squares = (row for row in rows if row[axis] == row[width])
+    return [*_alike(squares, (*rest, *DEFAULTS)), *_alike(rows, (*rest, width, *DEFAULTS))]
 
 
 def _sure(step: Step) -> bool:
