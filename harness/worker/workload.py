@@ -38,6 +38,7 @@ MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP
 HEAP_BYTES = 128 * 2**10  # what a call allocates is moved up by so much, by up to half of it more ...
 HEAP_STEPS = range(0, ALIGNMENT["cpu"], 16)  # ... and then to each of these in turn, as glibc's blocks may lie to torch's alignment
 HEAP_PLUGS = 8  # before the first move: what torch's import left free in the heap is filled
+HEAP_ROOM = 12 * 3 * HEAP_BYTES // 2  # as far as the blocks of a visit go
 HEAP_MOVES = 48  # then what lies ahead is given back, and it begins again: nine megabytes by then
 CACHES = 2.0  # rotating copies fill the last-level cache so many times over
 MOST_COPIES = 256
@@ -106,8 +107,8 @@ class Workload:
             del self._ahead[HEAP_PLUGS:]
         if not self._ahead:
             self._ahead = [torch.empty(HEAP_BYTES, dtype=torch.uint8) for _ in range(HEAP_PLUGS)]
-            farthest = torch.zeros(HEAP_MOVES * HEAP_BYTES * 3 // 2, dtype=torch.uint8)
-            self.call()  # beyond it, so that no later call is the first to touch a page
+            farthest = torch.zeros(HEAP_ROOM, dtype=torch.uint8)
+            self.call()  # beyond it, so that no later call of a visit is the first to touch a page
             del farthest
         far = HEAP_BYTES + self._offsets.randrange(0, HEAP_BYTES // 2, ALIGNMENT["cpu"])
         self._ahead.append(torch.empty(far + step, dtype=torch.uint8))
