@@ -98,8 +98,8 @@ def advise(
     chosen = choose(rows, most_parameters, most_s)
     close = {row["case_id"] for row in near} - ratios.keys()
     said = sentences(rows, ratios, chosen, budget=most_parameters is not None or most_s is not None)
-    none = {name: unmeasured(measured[(measured["status"] == "skipped") == skipped]) for name, skipped in (("left", True), ("failed", False))}
-    return Advice(rows, ratios, close, [*left, *none["left"]], none["failed"], chosen, said)
+    skipped = measured["status"] == "skipped"
+    return Advice(rows, ratios, close, [*left, *unmeasured(measured[skipped])], unmeasured(measured[~skipped]), chosen, said)
 
 
 def ranked(summary: pd.DataFrame) -> list[Row]:

@@ -102,7 +102,8 @@ def judge_pairs(visits: pd.DataFrame, gate: Gate, manner: Manner | None = None) 
     base, head = (marked[marked["arm"] == side] for side in SIDES)
     cases = _cases(base, head)
     behind = marked[(marked["stage"] == "confirm") | ~marked["match_id"].isin(begun)]
-    cases = cases.assign(**{f"{side}_s": _latencies(part := behind[behind["arm"] == side], part["latency_s"]) for side in SIDES})
+    arms = {side: behind[behind["arm"] == side] for side in SIDES}
+    cases = cases.assign(**{f"{side}_s": _latencies(visits, visits["latency_s"]) for side, visits in arms.items()})
     limits = each(np.log1p, _tolerances(cases, gate, "latency_s"))
     ratios = pair_ratios(marked)
     screening, confirming = ratios[ratios["stage"] == "screen"], ratios[ratios["stage"] == "confirm"]

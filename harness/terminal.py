@@ -245,7 +245,7 @@ def as_arguments(problem: Problem, setting: Setting = DEFAULT) -> str:
 
 
 def _usual_padding(problem: Problem) -> tuple[int, int] | None:
-    """ "same", where the kernel has it: for an even one it must be stated."""
+    """What `same` comes to; None for an even kernel, whose padding must be stated."""
     try:
         return same_padding(problem.kernel_size, problem.dilation)
     except ProblemError:
