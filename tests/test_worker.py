@@ -280,6 +280,23 @@ def test_the_worker_imports_the_standard_library_torch_and_nothing_else_of_ours(
     assert not planner & set(ours.split())
 
 
+@pytest.mark.parametrize("threads", [Setting().threads, "1"])  # torch leaves oneDNN out on one
+def test_a_survey_loads_no_compiler(threads: str) -> None:
+    """torch.profiler imports all of torch's compiler when it starts, which takes longer than a survey does."""
+    code = (
+        "import sys\n"
+        "from harness.case import Case, Setting\n"
+        "from harness.problem import Problem\n"
+        "from harness.worker import survey\n"
+        "survey.prepare('eager')\n"
+        f"found = survey.survey(Case(Problem('pointwise', in_channels=64, size=28), Setting(threads='{threads}')), 7, None)\n"
+        "print(found['survey_message'], found['peak_bytes'] > 0, bool(found['primitives']))\n"
+        "print({'torch._dynamo', 'torch._inductor'} & set(sys.modules))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.splitlines()[-2:] == ["None True True", "set()"]
+
+
 def test_a_busy_neighbour_is_seen_in_the_run_queue() -> None:
     """Every core busy with something else: waiting for a processor is at least a tenth of the time, and more than without."""
     case = Case(Problem("standard", in_channels=64, size=56), Setting())

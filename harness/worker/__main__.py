@@ -40,7 +40,6 @@ class Worker:
         self.device_index: int | None = None
         self.seed = 0
         self.policy = Policy()
-        self.surveys = False
 
     def serve(self) -> None:
         """The loop. Raises ChannelClosed when the planner is gone."""
@@ -93,10 +92,8 @@ class Worker:
         from harness.case import Case
         from harness.worker import survey
 
-        if not self.surveys:
-            survey.prepare()
-            self.surveys = True
         case = Case.from_message(message["case"])
+        survey.prepare(case.setting.mode)
         answer = self._do(lambda _: survey.survey(case, self.seed, self.device_index))
         if self._forks() and answer["status"] == "ok":
             other = self._do(lambda _: survey.other_allocator(case, self.seed))

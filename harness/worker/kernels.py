@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._C._autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile
 
 from harness.worker.clocks import waited_s
 from harness.worker.primitives import Line, of_one_call
@@ -37,12 +37,12 @@ def native(workload: Workload) -> list[dict[str, Any]]:
     """The `primitives` of a call; none where the profiler saw nothing, or calls that differ."""
     device = workload.device
     calls = min(max(round(CALLS_S / _call_s(workload)), 1), MOST_CALLS[device.type])
-    with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")) as profiler:
+    with profile(use_kineto=True, use_device="cuda" if device.type == "cuda" else None) as profiler:
         for _ in range(calls):
             workload.call()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-    events = sorted(profiler.events() or (), key=lambda event: event.time_range.start)
+    events = sorted(profiler.function_events or (), key=lambda event: event.time_range.start)
     lines = [line for event in events if (line := _line(event, device.type))]
     return of_one_call(lines, [calls], workload.case.problem)
 

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> tuple[int, i
         call()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before, torch.cuda.memory_reserved(device)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(use_kineto=True, profile_memory=True) as profiler:
         call()
     live = peak = 0
     for event in sorted(_memory_events(profiler), key=lambda event: event[0]):
@@ -49,7 +49,7 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> tuple[int, i
 
 def _memory_events(profiler: profile) -> list[tuple[int, int]]:
     """(time in ns, bytes: negative when freed) of every allocation event."""
-    events: list[Any] = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]  # set once the profiler has stopped
+    events: list[Any] = profiler.kineto_results.events()  # type: ignore[union-attr]  # set once the profiler has stopped
     return [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
 
 

@@ -14,7 +14,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from harness import stats
 from harness.worker import allocator, correctness, environment, health, kernels, memory, primitives
@@ -34,12 +33,12 @@ SHORT_LOOP_S = 0.05  # enough calls to count their faults
 LONGEST_FAULT = 300  # characters of what an exception says
 
 
-def prepare() -> None:
-    """What every child would pay for otherwise, done once before they are forked: import fvcore, start the profiler (1 s)."""
+def prepare(mode: str) -> None:
+    """Import, before children are forked, what each would import for itself: fvcore, and for a compiled case the compiler (2 s)."""
     if importlib.util.find_spec("fvcore"):
         import fvcore.nn  # noqa: F401  # for its side effect on children
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True):
-        pass
+    if mode == "compile":
+        import torch._inductor  # noqa: F401  # likewise
 
 
 def survey(case: Case, seed: int, device_index: int | None) -> dict[str, Any]:
