@@ -11,11 +11,13 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from harness.arm import Arm, by_device
 from harness.policy import guess_call_s
 from harness.probes import PROBES, beside_neighbours, quiet_level
+from harness.station import open_all
 from harness.stats import FEWEST_VISITS, interval_between
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
 SURVEY_S = 0.25  # of a case: what it took on two quiet cores
 MOST_REPEATS = 2  # of an invalid visit, at the end of its round
 PATIENCE = 2  # noisy minutes end: rounds for want of quiet may be so many times as many
+ABREAST = 3  # workers that come up at once, of rounds that are certain: importing torch takes each of them seconds ...
+ABREAST_FURTHER = 2  # ... and of rounds that may follow
 
 
 def estimate_s(policy: Policy, cases: Iterable[Case]) -> float:
@@ -88,6 +92,7 @@ class Run:
         self.call_s = {case.case_id: guess_s(case) for case in self.cases}
         self.rounds = 0
         self.timed_s = 0.0
+        self._ready: dict[str, list[Station]] = defaultdict(list)  # by device, with workers of rounds to come
         self._random = random.Random(arm.order.seed)
         self._began = time.monotonic()
 
@@ -97,10 +102,14 @@ class Run:
         if self.tell:
             self.tell(self.arm.ceilings(self.cases))
         self.arm.survey(self.cases, lambda case: not self._time_is_up(case))
-        while cases := self._due():
-            self.rounds += 1
-            if not self._round(cases):
-                return "time_limit"
+        try:
+            while cases := self._due():
+                self.rounds += 1
+                if not self._round(cases):
+                    return "time_limit"
+        finally:
+            for station in chain.from_iterable(self._ready.values()):
+                station.end()
         return "complete"
 
     @property
@@ -127,7 +136,9 @@ class Run:
         for device, mine in by_device(cases, self.arm.order.placement):
             waiting = self._random.sample(mine, len(mine))
             repeats: dict[str, int] = defaultdict(int)
-            with self.arm.station(device) as station:
+            if self._time_is_up(waiting[0]):
+                return False  # before a worker comes up
+            with self._fresh(device) as station:
                 for position, case in enumerate(waiting):  # grows while it is walked
                     if self._time_is_up(case):
                         return False
@@ -137,6 +148,15 @@ class Run:
                         repeats[case.case_id] += 1
                         waiting.append(case)
         return True
+
+    def _fresh(self, device: str) -> Station:
+        """A worker that has measured nothing yet. Several come up at once, and none beside a measurement."""
+        ready = self._ready[device]
+        if not ready:
+            certain = self.policy.rounds - self.rounds + 1
+            ready += [self.arm.station(device) for _ in range(min(certain, ABREAST) if certain > 0 else ABREAST_FURTHER)]
+            open_all(ready)
+        return ready.pop()
 
     def _visit(self, station: Station, case: Case, position: int) -> Row:
         def tell(message: Message) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import load_results
+from harness import load_results, sweep
 from tests.conftest import Convscope, Ended, Stub, environment
 
 
@@ -43,6 +44,21 @@ def test_only_cases_that_are_still_wide_are_visited_again(convscope: Convscope, 
     python = stub({"match": {"kind": "depthwise"}, "spread": 0.5}, {"spread": 0})
     visits = visits_of(run(convscope, suite, python), tmp_path)
     assert visits.groupby("kind")["round"].max().to_dict() == {"depthwise": 4, "pointwise": 3, "standard": 3}
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_no_worker_outlives_its_run(own_folder: Path, suite: Path, stub: Stub) -> None:
+    """Of the workers that came up together for rounds that might follow, not all were needed."""
+    python = stub({"spread": 0.5})
+    assert sweep(suite, python=str(python), results=own_folder).visits["round"].max() == 4
+    assert str(python) not in "".join(map(command_line, Path("/proc").glob("[0-9]*")))
+
+
+def command_line(process: Path) -> str:
+    """What a process was started with; nothing once it is gone."""
+    with contextlib.suppress(OSError):
+        return (process / "cmdline").read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 @pytest.mark.parametrize("fault", ["crash", "die", "garbage", "error", "out_of_memory", "incorrect"])
