@@ -21,10 +21,10 @@ from harness.arm import Arm, Order
 from harness.effects import SIDES, pair_ratios, paired_effects
 from harness.roofline import placed
 from harness.runner import GRACE_S, Run
-from harness.station import device_name, greet, open_all, require_devices
+from harness.station import device_name, greet, require_devices
 from harness.stats import CONFIDENCE, student_t
 from harness.summary import mark_neighbours, summarize
-from harness.turns import alternate
+from harness.turns import alternate, open_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

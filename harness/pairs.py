@@ -27,8 +27,7 @@ from harness.comparison import judge_pairs
 from harness.effects import match_ids, pair_ratios, paired_effects
 from harness.judging import planned
 from harness.runner import GRACE_S, MOST_REPEATS, SURVEY_S, guess_s, timed_s
-from harness.station import open_all
-from harness.turns import alternate
+from harness.turns import alternate, open_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -9,15 +9,18 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from harness.arm import Arm, by_device
+from harness.bridge import WorkerGone
+from harness.errors import InterpreterError
 from harness.policy import guess_call_s
 from harness.probes import PROBES, beside_neighbours, quiet_level
-from harness.station import open_all
+from harness.station import Station
 from harness.stats import FEWEST_VISITS, interval_between
 
 if TYPE_CHECKING:
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from harness.case import Case
     from harness.policy import Policy
     from harness.protocol import Message
-    from harness.station import Station
 
 GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
 SURVEY_S = 0.25  # of a case: what it took on two quiet cores
@@ -92,7 +94,7 @@ class Run:
         self.call_s = {case.case_id: guess_s(case) for case in self.cases}
         self.rounds = 0
         self.timed_s = 0.0
-        self._ready: dict[str, list[Station]] = defaultdict(list)  # by device, with workers of rounds to come
+        self._ready: dict[str, list[Station]] = defaultdict(list)  # by device, for rounds to come
         self._random = random.Random(arm.order.seed)
         self._began = time.monotonic()
 
@@ -136,8 +138,7 @@ class Run:
         for device, mine in by_device(cases, self.arm.order.placement):
             waiting = self._random.sample(mine, len(mine))
             repeats: dict[str, int] = defaultdict(int)
-            if self._time_is_up(waiting[0]):
-                return False  # before a worker comes up
+            self.watcher.visiting(waiting[0], f"round {self.rounds}", self._left_s(waiting))
             with self._fresh(device) as station:
                 for position, case in enumerate(waiting):  # grows while it is walked
                     if self._time_is_up(case):
@@ -150,12 +151,18 @@ class Run:
         return True
 
     def _fresh(self, device: str) -> Station:
-        """A worker that has measured nothing yet. Several come up at once, and none beside a measurement."""
+        """A station whose worker has measured nothing yet. Workers of several rounds come up at once, beside no measurement; where there is a time
+        limit no other round is certain. One that does not come up is started again when its round comes."""
+        if self.policy.time_limit_s is not None:
+            return self.arm.station(device)
         ready = self._ready[device]
         if not ready:
             certain = self.policy.rounds - self.rounds + 1
             ready += [self.arm.station(device) for _ in range(min(certain, ABREAST) if certain > 0 else ABREAST_FURTHER)]
-            open_all(ready)
+            for bring_up in (Station.start, Station.open):
+                for station in ready:
+                    with suppress(InterpreterError, WorkerGone):
+                        bring_up(station)
         return ready.pop()
 
     def _visit(self, station: Station, case: Case, position: int) -> Row:

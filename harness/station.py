@@ -96,7 +96,7 @@ class Station:
         return {**answer, "wall_s": time.monotonic() - began}
 
     def start(self) -> None:
-        """Start a worker where none runs, and do not wait for it."""
+        """Start a worker where none runs, and do not wait for it: two of them come up in the time of one."""
         if self._worker is None or not self._worker.alive:
             self.end()  # its pipes are still open
             self._worker = WorkerProcess(self._python)
@@ -115,12 +115,3 @@ class Station:
         """End the worker now, with whatever its device's allocator holds."""
         if self._worker:
             self._worker.kill()
-
-
-def open_all(stations: Iterable[Station]) -> None:
-    """Have their workers ready, which come up beside each other: two of them in the time of one. Raises InterpreterError."""
-    together = list(stations)
-    for station in together:
-        station.start()
-    for station in together:
-        station.open()

@@ -9,12 +9,21 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from harness.protocol import Message
     from harness.station import Station
 
 DROP_LIMIT_S = 5.0  # for a partner that waits to say that it has ended
+
+
+def open_all(stations: Iterable[Station]) -> None:
+    """Have their workers ready, which come up beside each other."""
+    together = list(stations)
+    for station in together:
+        station.start()
+    for station in together:
+        station.open()
 
 
 def alternate(visits: Mapping[str, tuple[Station, Message]], turns: int, limit_s: float) -> dict[str, Message]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from harness import load_results, sweep
+from harness.arm import Watcher
+from harness.bridge import WorkerProcess
+from harness.case import Case
 from tests.conftest import Convscope, Ended, Stub, environment
 
 
@@ -46,19 +49,67 @@ def test_only_cases_that_are_still_wide_are_visited_again(convscope: Convscope, 
     assert visits.groupby("kind")["round"].max().to_dict() == {"depthwise": 4, "pointwise": 3, "standard": 3}
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
-def test_no_worker_outlives_its_run(own_folder: Path, suite: Path, stub: Stub) -> None:
-    """Of the workers that came up together for rounds that might follow, not all were needed."""
-    python = stub({"spread": 0.5})
-    assert sweep(suite, python=str(python), results=own_folder).visits["round"].max() == 4
-    assert str(python) not in "".join(map(command_line, Path("/proc").glob("[0-9]*")))
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[WorkerProcess]:
+    """Every worker that is started in this process, in order."""
+    started: list[WorkerProcess] = []
+
+    class Recorded(WorkerProcess):
+        def __init__(self, python: str) -> None:
+            super().__init__(python)
+            started.append(self)
+
+    monkeypatch.setattr("harness.station.WorkerProcess", Recorded)
+    return started
 
 
-def command_line(process: Path) -> str:
-    """What a process was started with; nothing once it is gone."""
-    with contextlib.suppress(OSError):
-        return (process / "cmdline").read_text(encoding="utf-8", errors="replace")
-    return ""
+class Counting(Watcher):
+    """Notes how many workers had been started by the first visit of each round, and ends the idle ones then if told so."""
+
+    def __init__(self, workers: list[WorkerProcess], *, fatal: bool = False) -> None:
+        self.workers, self.fatal = workers, fatal
+        self.by_round: dict[int, int] = {}
+
+    def visited(self, case: Case, row: dict[str, Any]) -> None:  # the base class names it
+        self.by_round.setdefault(row["round"], len(self.workers))
+        for worker in self.workers[1:3] if self.fatal and row["round"] == 1 else ():
+            worker.kill()
+
+
+def test_workers_of_certain_rounds_come_up_at_once_and_none_outlives_its_run(
+    own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
+) -> None:
+    """One is greeted and makes the surveys, three are for the rounds that are certain, two for those that may follow."""
+    watcher = Counting(workers)
+    sweep(suite, python=str(stub({"spread": 0.5})), results=own_folder, watcher=watcher)
+    assert watcher.by_round == {1: 4, 2: 4, 3: 4, 4: 6}
+    assert not any(worker.alive for worker in workers)
+
+
+def test_no_worker_comes_up_for_a_round_that_is_not_certain(own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]) -> None:
+    """A quick run has one round; a time limit may come before any."""
+    quick, limited = Counting(workers), Counting(workers)
+    sweep(suite, python=str(stub({"spread": 0})), results=own_folder, quick=True, watcher=quick)
+    sweep(suite, python=str(stub({"spread": 0})), results=own_folder, time_limit_s=1000, watcher=limited)
+    assert quick.by_round == {1: 2}
+    assert limited.by_round == {1: 4, 2: 5, 3: 6}
+
+
+def test_a_worker_that_dies_before_its_round_costs_nothing(own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]) -> None:
+    visits = sweep(suite, python=str(stub({"spread": 0})), results=own_folder, watcher=Counting(workers, fatal=True)).visits
+    assert (visits["status"] == "ok").all()
+    assert len(visits) == 18
+
+
+def test_a_worker_that_does_not_come_up_is_started_again(own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]) -> None:
+    """One of those that come up together ends at once, as where memory is short."""
+    python, greeted, ended = (own_folder / name for name in ("flaky", "greeted", "ended"))
+    sound = stub({"spread": 0})
+    python.write_text(f'#!/bin/sh\nmkdir "{greeted}" 2>/dev/null || {{ mkdir "{ended}" 2>/dev/null && exit 1; }}\nexec "{sound}" "$@"\n')
+    python.chmod(0o755)
+    visits = sweep(suite, python=str(python), results=own_folder).visits
+    assert (visits["status"] == "ok").all()
+    assert len(workers) == 5
 
 
 @pytest.mark.parametrize("fault", ["crash", "die", "garbage", "error", "out_of_memory", "incorrect"])

@@ -6,6 +6,7 @@ run below it, and the same case under the other allocator. Primitives are looked
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import time
@@ -34,11 +35,11 @@ LONGEST_FAULT = 300  # characters of what an exception says
 
 
 def prepare(mode: str) -> None:
-    """Import, before children are forked, what each would import for itself: fvcore, and for a compiled case the compiler (2 s)."""
-    if importlib.util.find_spec("fvcore"):
-        import fvcore.nn  # noqa: F401  # for its side effect on children
-    if mode == "compile":
-        import torch._inductor  # noqa: F401  # likewise
+    """Import, before children are forked, what each would import for itself: fvcore, and for a compiled case most of the compiler (2 s). What
+    cannot be imported a child tries again, and says why."""
+    for name in ("fvcore.nn", *["torch._inductor"] * (mode == "compile")):
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def survey(case: Case, seed: int, device_index: int | None) -> dict[str, Any]:
