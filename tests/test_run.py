@@ -102,10 +102,10 @@ def test_a_worker_that_dies_before_its_round_costs_nothing(own_folder: Path, sui
 
 
 def test_a_worker_that_does_not_come_up_is_started_again(own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]) -> None:
-    """One of those that come up together ends at once, as where memory is short."""
+    """One of those that come up together ends when it is greeted, as where memory is short."""
     python, greeted, ended = (own_folder / name for name in ("flaky", "greeted", "ended"))
     sound = stub({"spread": 0})
-    python.write_text(f'#!/bin/sh\nmkdir "{greeted}" 2>/dev/null || {{ mkdir "{ended}" 2>/dev/null && exit 1; }}\nexec "{sound}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nmkdir "{greeted}" 2>/dev/null || {{ mkdir "{ended}" 2>/dev/null && read -r _ && exit 1; }}\nexec "{sound}" "$@"\n')
     python.chmod(0o755)
     visits = sweep(suite, python=str(python), results=own_folder).visits
     assert (visits["status"] == "ok").all()
