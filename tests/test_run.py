@@ -70,7 +70,7 @@ class Counting(Watcher):
         self.workers, self.fatal = workers, fatal
         self.by_round: dict[int, int] = {}
 
-    def visited(self, case: Case, row: dict[str, Any]) -> None:  # the base class names it
+    def visited(self, case: Case, row: dict[str, Any]) -> None:
         self.by_round.setdefault(row["round"], len(self.workers))
         for worker in self.workers[1:3] if self.fatal and row["round"] == 1 else ():
             worker.kill()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._C._autograd import DeviceType
-from torch.autograd.profiler import profile
+from torch.autograd.profiler import profile  # torch.profiler, which stands on it, imports torch's compiler when it starts
 
 from harness.worker.clocks import waited_s
 from harness.worker.primitives import Line, of_one_call

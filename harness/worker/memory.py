@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.autograd.profiler import profile
+from torch.autograd.profiler import profile  # torch.profiler, which stands on it, imports torch's compiler when it starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
