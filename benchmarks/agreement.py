@@ -23,7 +23,7 @@ from torch.utils.benchmark import Timer
 from harness.case import Case
 from harness.points import distinct_cases, expand
 from harness.suite import find_suite, read_suite
-from harness.worker import allocator, environment, sampling
+from harness.worker import allocator, devices, environment, sampling
 from harness.worker.clocks import HostClock
 from harness.worker.workload import Workload, guard
 
@@ -35,7 +35,7 @@ BOUND = 0.02
 def ratios(case: Case, block_s: float) -> list[float]:
     """Mean of our block over mean of theirs, ten times."""
     allocator.keep_freed_memory()
-    environment.apply(case.setting, None)
+    environment.apply(case.setting, devices.of("cpu", None))
     clock = HostClock()
     with guard(case.setting.computation):
         workload = Workload(case, 1, places=random.randrange(1 << 30))

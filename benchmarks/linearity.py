@@ -23,7 +23,7 @@ from harness.case import Case
 from harness.points import distinct_cases, expand
 from harness.probes import PROBES, beside_neighbours, quiet_level
 from harness.suite import read_suite
-from harness.worker import allocator, environment, sampling
+from harness.worker import allocator, devices, environment, sampling
 from harness.worker.clocks import HostClock, describe
 from harness.worker.health import ReferenceProbes
 from harness.worker.workload import Workload, guard
@@ -43,7 +43,7 @@ EMPTY_CALL_BOUND_S = 0.3e-6
 def sweeps(case: Case) -> list[list[float]]:
     """Of one process, a row a sweep: both probes before it and after it, then what a sample of each level took, all in seconds."""
     allocator.keep_freed_memory()
-    environment.apply(case.setting, None)
+    environment.apply(case.setting, devices.of("cpu", None))
     clock = HostClock()
     rows, before = [], reading(clock)
     with guard(case.setting.computation):

@@ -63,6 +63,7 @@ class Arm:
         self.kept = 0  # rows
         self._keep = keep
         self._facts: dict[str, Row] = {}
+        self._lookers: dict[tuple[str, str], Station] = {}  # by device and what sets its worker apart
         self._requests = 0
 
     def own(self, case: Case) -> Case:
@@ -79,40 +80,47 @@ class Arm:
         return {"do": what, "id": self._requests, "case": self.own(case).as_message(), **more}
 
     def ceilings(self, cases: Sequence[Case]) -> list[Row]:
-        """The roofs of each device, for each number of threads and the dtypes that cases ask for: before the survey, in the worker that was
-        greeted. What cannot be measured is left out."""
+        """The roofs of each device, for each number of threads and the dtypes that cases ask for: before the survey, in a worker of its own. What
+        cannot be measured is left out."""
+        dtypes: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for case in cases:
+            dtypes[device_name(case.setting.device, self.order.placement), case.setting.threads].add(case.setting.dtype)
         found = []
-        for device, mine in by_device(cases, self.order.placement):
-            dtypes: dict[str, set[str]] = defaultdict(set)
-            for case in mine:
-                dtypes[case.setting.threads].add(case.setting.dtype)
-            with self.station(device, self.greeted.worker if device == "cpu" else None) as station:
-                for threads, wanted in sorted(dtypes.items()):
-                    self._requests += 1
-                    request = {"do": "ceilings", "id": self._requests, "threads": threads, "dtypes": sorted(wanted)}
-                    answer = station.ask(request, CEILINGS_LIMIT_S)
-                    if answer["status"] == "ok":
-                        found.append({name: answer["values"][name] for name in ("device", "device_index", "threads_used", "roofs")})
+        for (device, threads), wanted in sorted(dtypes.items()):
+            self._requests += 1
+            request = {"do": "ceilings", "id": self._requests, "threads": threads, "dtypes": sorted(wanted)}
+            answer = self._looker(device, "").ask(request, CEILINGS_LIMIT_S)
+            if answer["status"] == "ok":
+                found.append({name: answer["values"][name] for name in ("device", "device_index", "threads_used", "roofs")})
         return found
 
+    def _looker(self, device: str, apart: str) -> Station:
+        """A worker that looks and times nothing, until the survey ends: on a CPU the one that was greeted; it has listed devices, so that no CUDA
+        context of its own is left to it."""
+        if (device, apart) not in self._lookers:
+            self._lookers[device, apart] = self.station(device, self.greeted.worker if device == "cpu" else None)
+        return self._lookers[device, apart]
+
     def survey(self, cases: Sequence[Case], may_go_on: Callable[[Case], bool]) -> None:
-        """The facts of every case, before any timing, in the worker that was greeted; it ends here. Without facts a case is measured all the same."""
+        """The facts of every case, before any timing; the workers that looked end here. Without facts a case is measured all the same."""
         number = 0
-        for device, mine in by_device(cases, self.order.placement):
-            # a CUDA context does not survive a fork, so what was greeted serves the CPU alone
-            with self.station(device, self.greeted.worker if device == "cpu" else None) as station:
+        try:
+            for device, apart, mine in by_worker(cases, self.order.placement):
                 for case in mine:
                     if not may_go_on(case):
                         break
                     number += 1
                     self.watcher.surveying(self.own(case), number, len(cases))
-                    answer = station.ask(self.request("survey", case), self.order.policy.visit_limit_s + SURVEY_LIMIT_S)
+                    answer = self._looker(device, apart).ask(self.request("survey", case), self.order.policy.visit_limit_s + SURVEY_LIMIT_S)
                     self._facts[case.case_id] = facts = _filled(answer, SURVEYED)
                     if answer["status"] not in ("ok", "skipped"):
                         facts["survey_message"] = f"{answer['status']}: {answer.get('message')}"
                     if facts.get("error") is not None and facts["error"] > facts["error_bound"]:
                         self._refuse(case, facts)
-        self.greeted.worker.quit()
+        finally:
+            for station in self._lookers.values():
+                station.end()
+            self.greeted.worker.quit()
 
     def _refuse(self, case: Case, facts: Row) -> None:
         """A case that computes something else gets a row that says so, and no timing."""
@@ -147,12 +155,19 @@ class Arm:
         return row
 
 
-def by_device(cases: Iterable[Case], placement: dict[str, int]) -> list[tuple[str, list[Case]]]:
-    """The cases of each device."""
-    grouped: dict[str, list[Case]] = defaultdict(list)
+def by_worker(cases: Iterable[Case], placement: dict[str, int]) -> list[tuple[str, str, list[Case]]]:
+    """(device, what sets them apart, cases): the cases that one worker may measure one after the other.
+
+    On an accelerator it measures in its own process, for which torch keeps the algorithm that it chose for a convolution, whether it tried some
+    (`autotune`) or not, and what it compiled. The first case would decide for the others, so those that differ in this have workers of their own.
+    """
+    grouped: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in cases:
-        grouped[device_name(case.setting.device, placement)].append(case)
-    return list(grouped.items())
+        setting = case.setting
+        kept = ("autotune" * setting.autotune, "compile" * (setting.mode == "compile"))
+        apart = "" if setting.device == "cpu" else " ".join(filter(None, kept))
+        grouped[device_name(setting.device, placement), apart].append(case)
+    return [(device, apart, mine) for (device, apart), mine in grouped.items()]
 
 
 def _filled(answer: Message, allowed: frozenset[str]) -> Row:

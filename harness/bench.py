@@ -19,9 +19,11 @@ import pandas as pd
 from harness import locks, machine
 from harness.arm import Arm, Order
 from harness.effects import SIDES, pair_ratios, paired_effects
+from harness.errors import DeviceError
+from harness.policy import Policy
 from harness.roofline import placed
 from harness.runner import GRACE_S, Run
-from harness.station import device_name, greet, require_devices
+from harness.station import Station, device_name, greet, require_devices
 from harness.stats import CONFIDENCE, student_t
 from harness.summary import mark_neighbours, summarize
 from harness.turns import alternate, open_all
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
 
     from harness.arm import Row, Watcher
     from harness.case import Case
-    from harness.policy import Policy
     from harness.station import Greeted
 
+TENANTS_LIMIT_S = 30.0  # beyond the probe itself: a context, tensors, a clock that rises
 NAME = "bench"  # in place of a run_id
 
 
@@ -45,6 +47,15 @@ class Ratio:
     low: float
     high: float
     pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tenants:
+    """Of so many slices of work on a device: the share that took longer than it should, and the time that was taken over the time needed."""
+
+    slices: int
+    slowed_share: float
+    lost_share: float
 
 
 @contextlib.contextmanager
@@ -71,6 +82,15 @@ class Bench:
         Run(Arm("main", order, self._greeted, rows.append, self._watcher), cases, ceilings.extend if roofs else None).go()
         best = machine.best_ceilings(self._greeted.environment_id, ceilings) if ceilings else []
         return placed(summarize(mark_neighbours(pd.DataFrame(rows), {NAME: order.quiet})), {NAME: best})
+
+    def tenants(self, seconds: float) -> Tenants:
+        """What others take of the device, over so many seconds. Raises DeviceError where that cannot be told."""
+        with Station(self._greeted.python, self._device, 0, Policy()) as station:
+            answer = station.ask({"do": "tenants", "id": 0, "seconds": seconds}, seconds + TENANTS_LIMIT_S)
+        if answer["status"] != "ok":
+            raise DeviceError(str(answer.get("message")), where=self._device)
+        values = answer["values"]
+        return Tenants(values["slices"], values["slowed_share"], values["lost_share"])
 
     def settle(self, first: Case, others: Sequence[Case], policy: Policy, pairs: int) -> dict[str, Ratio]:
         """By how many times each other case takes as long as the first, with its interval over pairs that took turns, by case_id.

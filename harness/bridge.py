@@ -50,10 +50,11 @@ class WorkerGone(Exception):
 
 @dataclass(frozen=True)
 class Hello:
-    """What a worker says of itself: its environment's facts and its devices."""
+    """What a worker says of itself: its environment's facts, its devices, and why others that are there cannot be used."""
 
     environment: dict[str, Any]
     devices: list[dict[str, Any]]
+    message: str = ""
 
     @property
     def device_types(self) -> set[str]:
@@ -96,18 +97,19 @@ class WorkerProcess:
         """Whether it still runs."""
         return self._process.poll() is None
 
-    def hello(self) -> Hello:
-        """Greet it. Raises InterpreterError where no worker comes up or its protocol is another."""
+    def hello(self, *, devices: bool = True) -> Hello:
+        """Greet it; `devices`: have it look for accelerators, which starts and ends a context on each. Raises InterpreterError where no worker comes
+        up or its protocol is another."""
         hint = "Name a Python with torch: --python PATH"
         try:
-            self._channel.send({"do": "hello", "protocol": protocol.VERSION})
+            self._channel.send({"do": "hello", "protocol": protocol.VERSION, "devices": devices})
             answer = self._channel.receive(START_LIMIT_S)
         except (ChannelTimeout, ChannelClosed, NotAMessage) as error:
             reason = f"no answer within {START_LIMIT_S:.0f} s" if isinstance(error, ChannelTimeout) else self._log_tail() or "no worker came up"
             self.kill()
             raise InterpreterError(reason, where=self.python, hint=hint) from None
         if answer.get("is") == "hello" and answer.get("protocol") == protocol.VERSION and {"environment", "devices"} <= answer.keys():
-            return Hello(answer["environment"], answer["devices"])
+            return Hello(answer["environment"], answer["devices"], answer.get("message") or "")
         self.kill()
         what = str(answer.get("message") or f"is no worker of protocol {protocol.VERSION}: it answered {str(answer)[:80]}")
         raise InterpreterError(what, where=self.python, hint=hint)

@@ -28,7 +28,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "memory_format": ("contiguous", "channels_last"),
     "computation": ("inference", "forward", "training"),
     "mode": ("eager", "compile", "cuda_graph"),
-    "cache": ("hot", "rotating"),
+    "cache": ("hot", "rotating", "flushed"),
     "fp32_precision": ("ieee", "tf32", "bf16"),
     "allocator": ("retained", "default"),
 }

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.arm import by_device
+from harness.arm import by_worker
 from harness.comparison import judge_pairs
 from harness.effects import match_ids, pair_ratios, paired_effects
 from harness.judging import planned
@@ -154,7 +154,7 @@ class PairedRun:
         for done in range(max(wanted.values(), default=0)):
             self.rounds += 1
             self._start_s = 0.0
-            for device, mine in by_device([case for case in self._live() if done < wanted.get(case.case_id, 0)], self.order.placement):
+            for device, _, mine in by_worker([case for case in self._live() if done < wanted.get(case.case_id, 0)], self.order.placement):
                 if not self._round(device, mine):
                     return False
         return True

@@ -15,6 +15,7 @@ TURN_SETTLE_S = 0.006  # ... after calls that are not counted: the other arm's O
 TURN_SAMPLES = 2  # ... of at least so many samples; `min_samples` does not hold in turns
 FEWEST_TURNS = 12  # three for each way that the heap may lie (`worker/workload`)
 GUESSES = {"cpu": (25e9, 5e9, 10e-6), "cuda": (5e12, 1e12, 20e-6)}  # MACs and bytes a second, seconds of overhead
+ENERGY_WINDOWS = 2.5  # of calls, of a pause, and a quarter before each
 FIXED_S = 0.05  # what a visit costs beside its warm-up and its samples: a fork, tensors, twelve placements
 
 
@@ -30,11 +31,12 @@ class Policy:
     min_samples: int = 20  # ... but at least these
     visit_limit_s: float = 60.0  # one visit, set-up included
     time_limit_s: float | None = None  # the whole run; it ends between visits
+    energy_time_s: float | None = None  # of calls and of a pause, for what a call costs in joules; None: not measured
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is None and field.name == "time_limit_s":
+            if value is None and field.name in ("time_limit_s", "energy_time_s"):
                 continue
             whole = field.name in ("rounds", "max_rounds", "min_samples")
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value <= MOST:
@@ -47,7 +49,8 @@ class Policy:
 
     def visit_estimate_s(self, call_s: float) -> float:
         """What a visit of a case with calls of `call_s` seconds will take, start of its process included."""
-        return FIXED_S + PROBES_S + max(self.warm_up_s, 3 * call_s) + max(self.visit_time_s, (self.min_samples + 10) * call_s)
+        timed_s = max(self.visit_time_s, (self.min_samples + 10) * call_s) + ENERGY_WINDOWS * (self.energy_time_s or 0.0)
+        return FIXED_S + PROBES_S + max(self.warm_up_s, 3 * call_s) + timed_s
 
     @property
     def turns(self) -> int:

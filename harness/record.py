@@ -94,7 +94,7 @@ COLUMNS: tuple[Column, ...] = (
         memory_format    | dictionary |       | contiguous or channels_last
         computation      | dictionary |       | inference, forward (with autograd's graph) or training (forward and backward)
         mode             | dictionary |       | eager, compile or cuda_graph
-        cache            | dictionary |       | hot, or rotating over copies larger than the last-level cache
+        cache            | dictionary |       | hot, rotating over copies larger than the last-level cache, or flushed before each call
         threads          | dictionary |       | as asked: a number or all
         fp32_precision   | dictionary |       | arithmetic allowed for float32
         allocator        | dictionary |       | retained (glibc keeps freed memory) or default
@@ -131,7 +131,7 @@ COLUMNS: tuple[Column, ...] = (
         latency_median_s        | double?          | s     |
         latency_mad_s           | double?          | s     | median absolute deviation, unscaled
         lag1                    | double?          |       | autocorrelation of the samples
-        device_s                | double?          | s     | accelerators: device time of a call
+        device_s                | double?          | s     | accelerators: device time of a call; null where the host could not queue a batch in time
         dispatch_s              | double?          | s     | accelerators: host time of a call
         clock                   | string?          |       | host, event or graph
         clock_resolution_s      | double?          | s     |
@@ -141,7 +141,7 @@ COLUMNS: tuple[Column, ...] = (
         stop_reason             | string?          |       | time, samples, limit or turns
         warm_up_s               | double?          | s     | first call included
         first_call_s            | double?          | s     |
-        compile_s               | double?          | s     | compilation and autotuning, apart from the warm-up
+        compile_s               | double?          | s     | compilation, autotuning and the capture of a graph, apart from the warm-up
         resident_bytes          | int64?           | bytes | inputs and weights
         trust                   | dictionary       |       | ok, noisy, invalid, unknown
         trust_reasons           | list<string>?    |       | why: see TRUST_REASONS
@@ -152,9 +152,9 @@ COLUMNS: tuple[Column, ...] = (
         minor_faults_per_call   | double?          |       | page faults served without I/O
         drift                   | double?          |       | median of the second half of the samples over that of the first, less 1
         discarded_samples       | int32?           |       | calls after tensors were placed anew, and blocks thrown away
-        sm_clock_hz             | double?          | Hz    |
+        sm_clock_hz             | double?          | Hz    | of a GPU, by cycles that it counted behind each block: the median
         throttle_reasons        | list<string>?    |       |
-        energy_j                | double?          | J     | a call; reserved
+        energy_j                | double?          | J     | of a GPU, a call, less what it takes idle; only where the policy has energy_time_s
         """,
     ),
     *_columns(
@@ -169,6 +169,9 @@ COLUMNS: tuple[Column, ...] = (
         error_bound                   | double?          |       | what rounding may explain
         backend                       | string?          |       | torch's own choice; of both halves for separable
         primitives                    | list<primitive>? |       | what ran in a call below torch: of oneDNN with the heap kept, else of torch itself
+        launches                      | double?          |       | accelerators: kernels, copies and fills that a call queues
+        kernel_s                      | double?          | s     | accelerators: what these take by the profiler, a call
+        span_s                        | double?          | s     | accelerators: from the first one's start to the last one's end, a call
         explained_share               | double?          |       | oneDNN's primitives over calls beside them that print nothing; else null
         other_allocator_s             | double?          | s     | a call under the other allocator
         other_allocator_faults        | double?          |       | minor faults a call under it

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from harness.arm import Arm, by_device
+from harness.arm import Arm, by_worker
 from harness.bridge import WorkerGone
 from harness.errors import InterpreterError
 from harness.policy import guess_call_s
@@ -134,8 +134,8 @@ class Run:
         return [case for case in self._live() if wants_another(self.policy, self.rounds, [_seen(one, levels) for one in self.valid[case.case_id]])]
 
     def _round(self, cases: list[Case]) -> bool:
-        """Every case once, in random order, under a fresh worker; invalid visits again at its end. False when the time is up."""
-        for device, mine in by_device(cases, self.arm.order.placement):
+        """Every case once, in random order, under fresh workers, invalid visits again at the end. False when the time is up."""
+        for device, _, mine in by_worker(cases, self.arm.order.placement):
             waiting = self._random.sample(mine, len(mine))
             repeats: dict[str, int] = defaultdict(int)
             self.watcher.visiting(waiting[0], f"round {self.rounds}", self._left_s(waiting))
@@ -152,8 +152,8 @@ class Run:
 
     def _fresh(self, device: str) -> Station:
         """A station whose worker has measured nothing yet. Workers of several rounds come up at once, beside no measurement; where there is a time
-        limit no other round is certain. One that does not come up is started again when its round comes."""
-        if self.policy.time_limit_s is not None:
+        limit no other round is certain, and on a CPU they would take its cores. One that does not come up is started again when its round comes."""
+        if self.policy.time_limit_s is not None and device == "cpu":
             return self.arm.station(device)
         ready = self._ready[device]
         if not ready:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from harness.protocol import Message
 
 
+PASSING = frozenset({"memory_bytes", "persistence", "uuid"})  # a virtual machine's memory grows as it is used; equal cards are interchangeable
+
+
 @dataclass(frozen=True)
 class Greeted:
     """A worker that has said what it is; it serves for the survey and no longer."""
@@ -32,8 +35,11 @@ class Greeted:
 
     @property
     def environment_id(self) -> str:
-        """First 12 hex digits of SHA-256 over the environment's facts."""
-        return hashlib.sha256(json.dumps(self.hello.environment, sort_keys=True).encode()).hexdigest()[:12]
+        """First 12 hex digits of SHA-256 over the facts of the environment and of its accelerators, but for those that come and go."""
+        lasting = {name: value for name, value in self.hello.environment.items() if name not in PASSING}
+        accelerators = [device["facts"] for device in self.hello.devices if "facts" in device]
+        lasting |= {"accelerators": [{name: value for name, value in facts.items() if name not in PASSING} for facts in accelerators]}
+        return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager
@@ -52,7 +58,8 @@ def require_devices(hello: Hello, asked: Iterable[str], placement: dict[str, int
     for kind in asked:
         wanted = f"{kind}:{placement[kind]}" if kind in placement else kind
         if wanted not in have and wanted not in hello.device_types:
-            raise DeviceError(f"{wanted} is not there", where="device", hint=f"This interpreter's torch sees {', '.join(have)}.")
+            lost = f" {hello.message}" * bool(hello.message)
+            raise DeviceError(f"{wanted} is not there", where="device", hint=f"This interpreter's torch sees {', '.join(have)}.{lost}")
 
 
 def device_name(kind: str, placement: dict[str, int]) -> str:
@@ -107,7 +114,7 @@ class Station:
         self.start()
         if not self._greeted:
             assert self._worker is not None
-            self._worker.hello()
+            self._worker.hello(devices=False)
             self._worker.configure(self._device, self._seed, self._policy)
             self._greeted = True
 

@@ -36,7 +36,7 @@ COMPUTED = [
     *("visits", "processes", "set_aside", "invalid", "status", "message", "trust", "trust_reasons"),
     *("latency_s", "latency_low_s", "latency_high_s", "interval", "between_cv", "slowness", "minor_faults_per_call"),
 ]
-MEDIANS = ["system_share", "run_queue_share", "device_s", "dispatch_s", *PROBES]
+MEDIANS = ["system_share", "run_queue_share", "device_s", "dispatch_s", "sm_clock_hz", "energy_j", *PROBES]
 WORST_FIRST = ("invalid", "noisy", "unknown", "ok")
 
 

@@ -66,7 +66,7 @@ def convscope(tmp_path: Path) -> Convscope:
             env=environment(tmp_path) | variables,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             stdin=subprocess.DEVNULL,
         )
         assert "Traceback" not in ended.stderr, ended.stderr

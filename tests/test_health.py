@@ -9,16 +9,21 @@ import pytest
 
 from harness.record import TRUST_REASONS
 from harness.worker.health import LIMITS, Meter, judge
-from harness.worker.throttle import GpuReading
 
-QUIET: dict[str, Any] = {"run_queue_share": 0.003, "steal_share": 0.0, "drift": 0.001, "lag1": 0.1, "minor_faults_per_call": 0.01}
+QUIET: dict[str, Any] = {"latency_s": 1e-3, "run_queue_share": 0.003, "steal_share": 0.0, "drift": 0.001, "lag1": 0.1, "minor_faults_per_call": 0.01}
 SAMPLES = [1e-3] * 40
 
 
 def judged(
-    allocator: str = "retained", samples: list[float] = SAMPLES, enough: bool = True, low_clock: bool = False, resolution_s: float = 1e-9, **seen: Any
+    allocator: str = "retained",
+    samples: list[float] = SAMPLES,
+    enough: bool = True,
+    low_clock: bool = False,
+    hot: bool = False,
+    resolution_s: float = 1e-9,
+    **seen: Any,
 ) -> tuple[str, list[str]]:
-    return judge(QUIET | seen, samples, allocator=allocator, enough=enough, low_clock=low_clock, resolution_s=resolution_s)
+    return judge(QUIET | seen, samples, allocator=allocator, enough=enough, low_clock=low_clock, hot=hot, resolution_s=resolution_s)
 
 
 def test_a_quiet_visit_is_ok() -> None:
@@ -80,21 +85,10 @@ def test_a_meter_counts_only_while_it_is_open() -> None:
     outside.close()
 
 
-@pytest.mark.parametrize(
-    ("share", "reasons", "spoils"),
-    [
-        (1.0, set(), False),
-        (0.7, {"power_cap"}, False),
-        (0.7, set(), True),
-        (0.7, {"power_cap", "applications_clocks"}, True),
-        (0.9, {"software_thermal"}, True),
-        (0.9, {"power_cap"}, False),
-    ],
-)
-def test_a_block_is_thrown_away_for_heat_or_a_low_clock_and_never_for_a_power_cap_alone(share: float, reasons: set[str], spoils: bool) -> None:
-    assert GpuReading(share * 2e9, share, frozenset(reasons)).spoils == spoils
+def test_a_device_that_was_hot_gives_no_figure() -> None:
+    assert judged(hot=True) == ("invalid", ["throttled"])
 
 
-def test_a_device_that_throttled_for_heat_gives_no_figure() -> None:
-    assert judged(throttle_reasons=["hardware_thermal", "power_cap"]) == ("invalid", ["throttled"])
-    assert judged(throttle_reasons=["power_cap"]) == ("ok", [])
+def test_a_wait_of_the_host_spoils_a_gpus_figure_only_where_launching_is_most_of_a_call() -> None:
+    assert judged(run_queue_share=0.84, dispatch_s=0.9e-3) == ("invalid", ["load"])
+    assert judged(run_queue_share=0.84, dispatch_s=0.1e-3) == ("noisy", ["load"])

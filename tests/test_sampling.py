@@ -39,15 +39,16 @@ def test_samples_hold_enough_calls_to_be_far_above_the_clock() -> None:
     assert calls_per_sample(30e-6, 100e-6) == 4
     assert calls_per_sample(100e-6, 100e-6) == 1
     assert calls_per_sample(1.0, 100e-6) == 1
+    assert calls_per_sample(30e-6, 1e-3, unrolled=20) == 40
 
 
 def test_a_visit_has_twelve_blocks_that_share_its_time_and_its_least_samples() -> None:
-    plan = Plan.of_visit(Policy(visit_time_s=0.24, min_samples=25), 1e-3, 100e-6)
+    plan = Plan.of_visit(Policy(visit_time_s=0.24, min_samples=25), 1)
     assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls) == (12, 0.02, 3, 1)
 
 
 def test_a_turn_is_17_ms_and_at_least_two_samples_after_6_ms_that_do_not_count() -> None:
-    plan = Plan.of_turns(12, 10e-6, 100e-6)
+    plan = Plan.of_turns(12, 10)
     assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls, plan.settle_s) == (12, 0.017, 2, 10, 0.006)
 
 

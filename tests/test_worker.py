@@ -20,7 +20,7 @@ from harness.case import Case, Setting
 from harness.policy import Policy
 from harness.problem import KINDS, Problem
 from harness.record import BY_NAME, MEASURED
-from harness.worker import environment
+from harness.worker import devices, environment
 
 pytestmark = pytest.mark.torch
 QUICK = Policy(warm_up_s=0.005, visit_time_s=0.02, min_samples=10, visit_limit_s=20)
@@ -287,9 +287,9 @@ def test_a_survey_loads_no_compiler(threads: str) -> None:
         "import sys\n"
         "from harness.case import Case, Setting\n"
         "from harness.problem import Problem\n"
-        "from harness.worker import survey\n"
+        "from harness.worker import devices, survey\n"
         "survey.prepare('eager')\n"
-        f"found = survey.survey(Case(Problem('pointwise', in_channels=64, size=28), Setting(threads='{threads}')), 7, None)\n"
+        f"found = survey.survey(Case(Problem('pointwise', in_channels=64, size=28), Setting(threads='{threads}')), 7, devices.of('cpu', None))\n"
         "print(found['survey_message'], found['peak_bytes'] > 0, bool(found['primitives']))\n"
         "print({'torch._dynamo', 'torch._inductor'} & set(sys.modules))\n"
     )
@@ -325,7 +325,7 @@ def test_reference_probes_stay_in_full_precision_and_the_setting_stays_in_force(
     owners = (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
     before = [owner.fp32_precision for owner in owners]
     try:
-        environment.apply(Setting(fp32_precision="bf16"), None)
+        environment.apply(Setting(fp32_precision="bf16"), devices.of("cpu", None))
         with environment.ieee_products():
             assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
         assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"

@@ -1,7 +1,7 @@
 """The worker: reads requests from the planner, one at a time, and answers each. It imports torch and computes nothing itself.
 
 Where there is fork, on a CPU, every visit and every survey is a child of its own. A CUDA context takes seconds and does not
-survive a fork, so there the worker measures a whole round itself.
+survive a fork, so there the worker measures a whole round itself, and is given only cases that may share a process.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from harness import protocol
 from harness.protocol import Channel, ChannelClosed, Message
 
 if TYPE_CHECKING:
+    from harness.worker.devices import Device
     from harness.worker.fork import Work
 
 
@@ -34,10 +35,10 @@ class Worker:
 
     def __init__(self, planner: Channel) -> None:
         from harness.policy import Policy
+        from harness.worker import devices
 
         self.planner = planner
-        self.device = "cpu"
-        self.device_index: int | None = None
+        self.device: Device = devices.of("cpu", None)
         self.seed = 0
         self.policy = Policy()
 
@@ -47,6 +48,7 @@ class Worker:
             "hello": self.hello,
             "configure": self.configure,
             "ceilings": self.ceilings,
+            "tenants": self.tenants,
             "trace": self.trace,
             "survey": self.survey,
             "visit": self.visit,
@@ -56,22 +58,27 @@ class Worker:
             if answer is not None:  # a turn or a drop for a visit that is over needs no answer
                 answer(message)
 
-    def hello(self, _: Message) -> None:
-        """What is here: protocol, environment, devices."""
-        from harness.worker import clocks, environment
+    def hello(self, message: Message) -> None:
+        """What is here: protocol, environment and, unless they are known, the devices: in a child, since asking for them starts CUDA."""
+        from harness.worker import clocks, devices, environment
 
-        listed = self._do(
-            lambda _link: {"devices": [device | {"clock": clocks.describe(clocks.clock_of(device["type"]))} for device in environment.devices()]}
-        )
-        listing = listed.get("values", {})
-        self.planner.send({"is": "hello", "protocol": protocol.VERSION, "environment": environment.describe(), "devices": listing.get("devices", [])})
+        found: list[dict[str, Any]] = [{"type": "cpu", "index": None, "name": environment.cpu_name()}]
+        lost = ""
+        if message.get("devices", True):
+            found[0]["clock"] = clocks.describe(clocks.HostClock())
+            answer = self._do(lambda _: devices.listed())
+            values = answer.get("values", {"devices": [], "message": f"devices cannot be listed: {answer.get('message')}"})
+            found, lost = found + values["devices"], values["message"]
+        hello = {"is": "hello", "protocol": protocol.VERSION, "environment": environment.describe()}
+        self.planner.send({**hello, "devices": found, "message": lost})
 
     def configure(self, message: Message) -> None:
         """Device, seed and policy for what follows. No answer."""
         from harness.policy import Policy
+        from harness.worker import devices
 
-        self.device, _, index = message["device"].partition(":")
-        self.device_index = int(index) if index else None
+        kind, _, index = message["device"].partition(":")
+        self.device = devices.of(kind, int(index) if index else None)
         self.seed = message["seed"]
         self.policy = Policy(**message["policy"])
 
@@ -79,7 +86,13 @@ class Worker:
         """The roofs of the device, for a number of threads and some dtypes."""
         from harness.worker import ceilings
 
-        self._done(message, self._do(lambda _: ceilings.measure(message["dtypes"], message["threads"], self.device, self.device_index)))
+        self._done(message, self._do(lambda _: ceilings.measure(message["dtypes"], message["threads"], self.device)))
+
+    def tenants(self, message: Message) -> None:
+        """Whether somebody else works on the device."""
+        from harness.worker import tenants
+
+        self._done(message, self._do(lambda _: tenants.probe(self.device, message["seconds"])))
 
     def trace(self, message: Message) -> None:
         """The convolutions of a model."""
@@ -94,8 +107,8 @@ class Worker:
 
         case = Case.from_message(message["case"])
         survey.prepare(case.setting.mode)
-        answer = self._do(lambda _: survey.survey(case, self.seed, self.device_index))
-        if self._forks() and answer["status"] == "ok":
+        answer = self._do(lambda _: survey.survey(case, self.seed, self.device))
+        if self.device.forks and answer["status"] == "ok":
             other = self._do(lambda _: survey.other_allocator(case, self.seed))
             lost = "" if other["status"] == "ok" else f"other allocator: {other['status']}: {other.get('message')}"
             told = "; ".join(filter(None, [answer["values"]["survey_message"], lost]))
@@ -111,23 +124,18 @@ class Worker:
     def _visit(self, case: Any, message: Message, link: Channel) -> dict[str, Any]:
         from harness.worker.visit import Visit
 
-        return Visit(
-            case, self.policy, self.seed, link, identity=message["id"], turns=message.get("turns", 0), device_index=self.device_index
-        ).measure()
+        return Visit(case, self.policy, self.seed, link, identity=message["id"], turns=message.get("turns", 0), device=self.device).measure()
 
     def _do(self, work: Work) -> Message:
-        from harness.worker import environment, fork
+        from harness.worker import fork
 
-        if self._forks():
+        if self.device.forks:
             return fork.in_child(work, self.planner)
         began = time.perf_counter()
         answer = fork.attempt(work, self.planner)
-        environment.release(self.device)
+        self.device.release()
         answer.get("values", {})["wall_s"] = time.perf_counter() - began
         return {"is": "done", **answer}
-
-    def _forks(self) -> bool:
-        return self.device == "cpu" and hasattr(os, "fork")
 
     def _done(self, request: Message, answer: Message) -> None:
         self.planner.send({**answer, "is": "done", "id": request["id"]})

@@ -23,8 +23,14 @@ from harness.worker.clocks import EventClock, waited_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from harness.worker.devices import Device
+
 PRODUCT_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}  # the best size differs by library and number of threads
-COPIED_BYTES = {"cpu": (2**21, 2**23, 2**25, 2**27, 2**29), "cuda": (2**23, 2**25, 2**31)}  # of source and target: every cache, then memory
+COPIED_BYTES = {  # of source and target: every cache, then memory
+    "cpu": (2**21, 2**23, 2**25, 2**27, 2**29),
+    "cuda": (2**23, 2**25, 2**26, 2**27, 2**28, 2**31),
+}
+DRAWN_BYTES = 2**20  # random, repeated
 TRY_S = 0.1  # each roof is tried for so long, and three times at least
 FEWEST_TRIES = 3
 BATCH_S = 1e-3  # a try on a GPU holds so much of calls, queued before the first begins: a small copy takes less than its launch
@@ -32,25 +38,28 @@ FAULTING_BYTES = (2**20, 2 * 2**20, 4 * 2**20)  # as large as the outputs of com
 PAGE_BYTES = 4096
 
 
-def measure(dtypes: Iterable[str], threads: str, kind: str, index: int | None) -> dict[str, Any]:
-    """Every roof of a device. Raises NotSupported for more threads than there are."""
-    device = torch.device(kind if index is None else f"{kind}:{index}")
+def measure(dtypes: Iterable[str], threads: str, device: Device) -> dict[str, Any]:
+    """Every roof of a device, of products in full float32. Raises NotSupported for more threads than there are."""
     used = environment.use_threads(threads)
-    if kind == "cuda":
-        torch.cuda.set_device(index or 0)  # where events are recorded
+    environment.set_precision(device.kind, "ieee")
+    device.select()
     with torch.inference_mode():
-        roofs = {"page_fault_s": _page_fault_s() if kind == "cpu" else None}
+        roofs = {"page_fault_s": _page_fault_s() if device.kind == "cpu" else None}
         allocator.keep_freed_memory()
         roofs |= {f"flops_per_s_{dtype}": _flops_per_s(getattr(torch, dtype), device) for dtype in dtypes}
-        roofs |= {f"bytes_per_s_{size}": _copied_per_s(size, device) for size in COPIED_BYTES[kind]}
-    return {"device": kind, "device_index": index, "threads_used": used, "roofs": roofs}
+        roofs |= {f"bytes_per_s_{size}": _copied_per_s(size, device) for size in COPIED_BYTES[device.kind]}
+    return {"device": device.kind, "device_index": device.torch_device.index, "threads_used": used, "roofs": roofs}
 
 
-def _flops_per_s(dtype: torch.dtype, device: torch.device) -> float | None:
-    """Of the best square product; None for a dtype that the device does not multiply. A size that takes longer than a roof is tried is the last."""
+def _flops_per_s(dtype: torch.dtype, device: Device) -> float | None:
+    """Of the best square product; None for a dtype that the device does not multiply. A size that takes longer than a roof is tried is the last.
+
+    Of random numbers: equal ones switch fewer transistors, and where power is what limits, a product of zeros ran 13 % faster than one of random
+    numbers (H200, bfloat16).
+    """
     best = 0.0
-    for size in PRODUCT_SIZES[device.type]:
-        one, two, out = (torch.full((size, size), 0.5, dtype=dtype, device=device) for _ in range(3))
+    for size in PRODUCT_SIZES[device.kind]:
+        one, two, out = (torch.empty((size, size), dtype=dtype, device=device.torch_device).normal_() for _ in range(3))
         try:
             took_s = _least_s(lambda one=one, two=two, out=out: torch.mm(one, two, out=out), device)  # type: ignore[misc]
         except RuntimeError:  # not every device multiplies every dtype
@@ -61,9 +70,10 @@ def _flops_per_s(dtype: torch.dtype, device: torch.device) -> float | None:
     return best
 
 
-def _copied_per_s(size: int, device: torch.device) -> float:
+def _copied_per_s(size: int, device: Device) -> float:
     """Bytes a second, read and written, of a copy that touches `size` of them."""
-    source, target = (torch.ones(size // 2, dtype=torch.uint8, device=device) for _ in range(2))
+    drawn = torch.empty(DRAWN_BYTES, dtype=torch.uint8, device=device.torch_device).random_()
+    source, target = (drawn.repeat(size // 2 // DRAWN_BYTES) for _ in range(2))
     return size / _least_s(lambda: target.copy_(source), device)
 
 
@@ -95,13 +105,13 @@ def _page_fault_s() -> float | None:
     return cost_s / faults if faults > 0.5 * sum(FAULTING_BYTES) / PAGE_BYTES and cost_s > 0 else None
 
 
-def _least_s(call: Callable[[], object], device: torch.device) -> float:
+def _least_s(call: Callable[[], object], device: Device) -> float:
     """Seconds a call, of the fastest of several tries; on a GPU what the device takes, in batches that are queued before they begin."""
-    clock, tries = EventClock() if device.type == "cuda" else None, list[float]()
+    clock, tries = device.clock(1, flushed=False), list[float]()
     call()
-    call_s = waited_s(call, device.type)
+    call_s = waited_s(call, device)
     batch = ceil(BATCH_S / call_s)
     end = time.perf_counter() + TRY_S
     while time.perf_counter() < end or len(tries) < FEWEST_TRIES:
-        tries.append(clock.device_and_dispatch(call, batch, call_s)[0] if clock else waited_s(call, device.type))
+        tries.append(clock.blocked(call, batch, call_s).device_s if isinstance(clock, EventClock) else waited_s(call, device))
     return min(tries)

@@ -2,33 +2,42 @@
 
 HostClock    perf_counter_ns around inner calls (CPU)
 FaultClock   the same, and how many page faults each sample met
-EventClock   CUDA events around a batch; three figures with three definitions:
+EventClock   events around a batch; three figures with three definitions:
                sample     a call in a back-to-back eager loop: the larger of what the host and what the device takes
                device     device time of a call: the batch waits behind a blocker until all of it is queued
                dispatch   host time of a call: how long issuing it takes while the device is blocked
+             with `flush`, a sample is of calls each alone, behind a blocker, on a cache that was overwritten
+
+Where the replay of a graph holds several calls in a row (`unrolled`), figures are of one, and so many as make whole replays are timed.
 """
 
 from __future__ import annotations
 
 import time
-from itertools import repeat
-from statistics import median
+from dataclasses import dataclass
+from itertools import pairwise, repeat
+from math import ceil
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Protocol
-
-import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from harness.worker.devices import Device
 
     Call = Callable[[], object]
 
 # A sample should be far above the clock: perf_counter_ns costs about 50 ns here, one part in 2,000; events resolve 0.5 us, one in 400.
 HOST_SAMPLE_S = 100e-6
 EVENT_SAMPLE_S = 200e-6
-EVENT_RESOLUTION_S = 0.5e-6
+EVENT_STEP_S = 0.5e-6  # of an event's clock, as CUDA's documentation has it, where none is seen
+LEAST_STEP_S = 10e-9  # what is smaller is rounding: milliseconds come as float32
+EVENT_PAIRS = 200  # whose elapsed times show the smallest step of the device's clock
 QUEUE_LENGTH = 500  # launches that fit the driver's queue (1,024 on current ones) with room for what a call adds
-BLOCKER_HZ = 2.0e9  # _sleep counts cycles, at the boost clock of a current device; what is off, the factor 2 on the batch covers
 BLOCKER_MOST_S = 0.02  # it need only cover the launches, and a batch of one long call has one
+BLOCKER_TRIES = 4  # each waits twice as long as the one before
+ISOLATED_BLOCKER_S = 50e-6  # covers the launch of a single call
+SPIN_CYCLES = 200_000  # 0.1 ms at the clock of a current device
 
 
 class Clock(Protocol):
@@ -74,59 +83,132 @@ class FaultClock(HostClock):
         return call_s
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Calls behind a blocker: seconds a call on the device and on the host, and whether the blocker outlasted the launches. If not, the device
+    waited for the host within the batch, and `device_s` is no time of the device."""
+
+    device_s: float
+    dispatch_s: float
+    covered: bool
+
+
+class Event(Protocol):
+    """A moment in the order of what a device does, as torch.cuda.Event."""
+
+    def record(self) -> None: ...
+    def synchronize(self) -> None: ...
+    def query(self) -> bool: ...
+    def elapsed_time(self, end: Event) -> float: ...  # milliseconds
+
+
+class Queue(Protocol):
+    """A device that works through what the host queued, in order. `block` queues idling, for seconds; `spin`, for cycles of its clock."""
+
+    def event(self) -> Event: ...
+    def synchronize(self) -> None: ...
+    def block(self, seconds: float) -> None: ...
+    def spin(self, cycles: int) -> None: ...
+    def host_ns(self) -> int: ...
+
+
 class EventClock:
-    """CUDA events on the current stream."""
+    """Events on a device's queue."""
 
     name = "event"
     least_sample_s = EVENT_SAMPLE_S
-    resolution_s = EVENT_RESOLUTION_S
 
-    def __init__(self) -> None:
-        self._start = torch.cuda.Event(enable_timing=True)
-        self._end = torch.cuda.Event(enable_timing=True)
+    def __init__(self, queue: Queue, unrolled: int = 1, flush: Callable[[], None] | None = None) -> None:
+        self._queue, self._unrolled, self._flush = queue, unrolled, flush
+        self._start, self._end = queue.event(), queue.event()
+        self.resolution_s = self._resolution_s()
 
     def sample(self, call: Call, calls: int) -> float:
         """Seconds a call in a back-to-back eager loop: one call ahead keeps the device from waiting for the first."""
+        replays = ceil(calls / self._unrolled)
+        if self._flush:
+            return fmean(self._isolated_s(call, self._flush) for _ in range(replays))
         call()
         self._start.record()
-        for _ in repeat(None, calls):
+        for _ in repeat(None, replays):
             call()
         self._end.record()
         self._end.synchronize()
-        return self._elapsed_s() / calls
+        return self._elapsed_s() / (replays * self._unrolled)
 
-    def device_and_dispatch(self, call: Call, calls: int, latency_s: float) -> tuple[float, float]:
-        """(device, dispatch) seconds a call, of a batch that waits behind a blocker until all of it is queued."""
-        calls = min(calls, QUEUE_LENGTH)
-        torch.cuda.synchronize()
-        torch.cuda._sleep(int(min(2 * calls * latency_s, BLOCKER_MOST_S) * BLOCKER_HZ))
+    def blocked(self, call: Call, calls: int, call_s: float) -> Batch:
+        """A batch that waits behind a blocker until all of it is queued; tried again behind a longer one where that was not so.
+
+        `call_s`: seconds of a call as far as known. Whether a blocker was long enough shows for free: the event behind it has not come yet when
+        the last launch is queued.
+        """
+        replays = ceil(min(calls, QUEUE_LENGTH) / self._unrolled)
+        wait_s = 2 * replays * self._unrolled * call_s
+        for _ in range(BLOCKER_TRIES):
+            batch = self._behind(call, replays, min(wait_s, BLOCKER_MOST_S))
+            if batch.covered or wait_s > BLOCKER_MOST_S:
+                break
+            wait_s *= 2
+        return batch
+
+    def cycles_per_s(self) -> float:
+        """The clock of the device in Hz, by its own cycles; the difference of two spins, since launching one costs time too."""
+        short_s, long_s = self._spun_s(SPIN_CYCLES), self._spun_s(3 * SPIN_CYCLES)
+        return 2 * SPIN_CYCLES / (long_s - short_s)
+
+    def _behind(self, call: Call, replays: int, wait_s: float) -> Batch:
+        self._queue.synchronize()
+        self._queue.block(wait_s)
         self._start.record()
-        began = time.perf_counter_ns()
-        for _ in repeat(None, calls):
+        began = self._queue.host_ns()
+        for _ in repeat(None, replays):
             call()
-        dispatch_s = (time.perf_counter_ns() - began) / 1e9 / calls
+        host_s = (self._queue.host_ns() - began) / 1e9
+        covered = not self._start.query()
         self._end.record()
         self._end.synchronize()
-        return self._elapsed_s() / calls, dispatch_s
+        calls = replays * self._unrolled
+        return Batch(self._elapsed_s() / calls, host_s / calls, covered)
+
+    def _isolated_s(self, call: Call, flush: Callable[[], None]) -> float:
+        flush()
+        self._queue.block(ISOLATED_BLOCKER_S)
+        self._start.record()
+        call()
+        self._end.record()
+        self._end.synchronize()
+        return self._elapsed_s() / self._unrolled
+
+    def _spun_s(self, cycles: int) -> float:
+        self._queue.block(ISOLATED_BLOCKER_S)
+        self._start.record()
+        self._queue.spin(cycles)
+        self._end.record()
+        self._end.synchronize()
+        return self._elapsed_s()
+
+    def _resolution_s(self) -> float:
+        """Smallest step between elapsed times of events with nothing between them."""
+        pairs = [(self._queue.event(), self._queue.event()) for _ in range(EVENT_PAIRS)]
+        for start, end in pairs:
+            start.record()
+            end.record()
+        self._queue.synchronize()
+        seen = sorted({start.elapsed_time(end) for start, end in pairs})
+        steps = [(after - before) / 1e3 for before, after in pairwise(seen)]
+        return min((step for step in steps if step > LEAST_STEP_S), default=EVENT_STEP_S)
 
     def _elapsed_s(self) -> float:
         return float(self._start.elapsed_time(self._end)) / 1e3
 
 
-def waited_s(call: Call, device: str) -> float:
+def waited_s(call: Call, device: Device) -> float:
     """Seconds of one call on the host's clock, until its device is done: with all that a first call prepares."""
-    if device == "cuda":
-        torch.cuda.synchronize()
+    device.synchronize()
     began = time.perf_counter_ns()
     call()
-    if device == "cuda":
-        torch.cuda.synchronize()
+    device.synchronize()
     return (time.perf_counter_ns() - began) / 1e9
-
-
-def clock_of(device: str) -> HostClock | EventClock:
-    """The clock that fits a device."""
-    return EventClock() if device == "cuda" else HostClock()
 
 
 def describe(clock: Clock) -> dict[str, str | float]:

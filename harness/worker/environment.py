@@ -1,13 +1,11 @@
 """What this interpreter and its machine are, and the settings of a case put in force and read back.
 
-In: a `Setting`. Out: facts as JSON values. Nothing here computes, so the worker itself may call `describe`; devices are listed
-in a child, since asking for CUDA devices starts what does not survive a fork.
+In: a `Setting`. Out: facts as JSON values. Nothing here computes or starts CUDA, so the worker itself may call `describe`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import platform
 import re
@@ -21,9 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.case import Setting
+    from harness.worker.devices import Device
 
 
-TELLING_VARIABLES = ("OMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_", "TORCH_", "LD_PRELOAD")
+TELLING_VARIABLES = (
+    *("OMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_", "TORCH_", "LD_PRELOAD"),
+    *("CUDA_", "NVIDIA_", "PYTORCH_", "CUDNN_", "CUBLAS_", "TRITON_"),
+)
 _CACHE_UNITS = {"K": 2**10, "M": 2**20}
 
 
@@ -69,14 +71,6 @@ def _driver_version() -> str | None:
     return found[0] if found else None
 
 
-def devices() -> list[dict[str, Any]]:
-    """Every device that this torch can measure on; to be called where CUDA may be started."""
-    found: list[dict[str, Any]] = [{"type": "cpu", "index": None, "name": cpu_name()}]
-    if torch.cuda.is_available():
-        found += [{"type": "cuda", "index": i, "name": torch.cuda.get_device_name(i)} for i in range(torch.cuda.device_count())]
-    return found
-
-
 def available_threads() -> int:
     """Processors that this process may use: its affinity, and the quota of its control group (cpu.max, cgroup v2)."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -84,18 +78,15 @@ def available_threads() -> int:
     return affinity if quota == "max" else max(1, min(affinity, int(quota) // int(period)))
 
 
-def apply(setting: Setting, index: int | None) -> dict[str, Any]:
+def apply(setting: Setting, device: Device) -> dict[str, Any]:
     """Put a setting in force in this process, read it back, and return what it resolved to. Raises NotSupported where it did not hold.
 
     The global fp32 switch does not reach convolutions, so each back end's own is set.
     """
     threads = use_threads(setting.threads)
-    _set_precision(setting)
+    set_precision(setting.device, setting.fp32_precision)
     torch.backends.cudnn.benchmark = setting.autotune
-    if setting.device == "cuda":
-        torch.cuda.set_device(index or 0)
-        return {"device_index": index or 0, "threads_used": threads, "device_name": torch.cuda.get_device_name(index or 0)}
-    return {"device_index": None, "threads_used": threads, "device_name": cpu_name()}
+    return {"threads_used": threads} | device.select()
 
 
 def use_threads(asked: str) -> int:
@@ -107,14 +98,6 @@ def use_threads(asked: str) -> int:
     if torch.get_num_threads() != threads:
         raise NotSupported(f"threads {threads} was not accepted, torch uses {torch.get_num_threads()}")
     return threads
-
-
-def release(device: str) -> None:
-    """Give back what a device's allocator keeps for later: the next case, and another arm, need the room."""
-    if device == "cuda":
-        gc.collect()
-        with contextlib.suppress(RuntimeError):  # an error of the context stays; the planner ends this worker
-            torch.cuda.empty_cache()
 
 
 @lru_cache
@@ -155,17 +138,22 @@ def ieee_products() -> Iterator[None]:
         owner.fp32_precision = before
 
 
-def _set_precision(setting: Setting) -> None:
-    """Each back end's own switch, set and read back; before torch 2.9 there is only the old one, of CUDA, and ieee is all that a CPU has."""
+def set_precision(device: str, wanted: str) -> None:
+    """Each back end's own switch, set and read back; before torch 2.9 there is only the old one, of CUDA, and ieee is all that a CPU has.
+
+    The old switches of CUDA come first: what reads them, as torch.compile does, is refused by torch where old and new disagree. Raises NotSupported.
+    """
     backends: Any = torch.backends  # its modules make their attributes at run time
-    family, products = (backends.mkldnn, backends.mkldnn) if setting.device == "cpu" else (backends.cudnn, backends.cuda)
-    wanted = setting.fp32_precision
-    if not hasattr(family, "conv") or not hasattr(family.conv, "fp32_precision"):
-        if wanted != "ieee":
-            raise NotSupported(f"fp32_precision {wanted} needs torch 2.9 or later, this is {torch.__version__}")
-        backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = False
+    new = hasattr(backends.mkldnn, "conv") and hasattr(backends.mkldnn.conv, "fp32_precision")
+    if not new and wanted != "ieee":
+        raise NotSupported(f"fp32_precision {wanted} needs torch 2.9 or later, this is {torch.__version__}")
+    if device == "cuda":
+        backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = wanted == "tf32"
+    if not new:
         return
-    for owner in (family.conv, products.matmul):
+    cpu = device == "cpu"
+    owners = (backends.mkldnn.conv, backends.mkldnn.matmul) if cpu else (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+    for owner in owners:
         try:
             owner.fp32_precision = wanted
             held = owner.fp32_precision

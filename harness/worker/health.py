@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.stats import quantile
-from harness.worker.throttle import HEAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +41,7 @@ class Limits:
     outlier_share: float = 0.05  # ... and one in twenty of those is more than a timer tick
     faults_per_call: float = 8.0  # the heap is kept, so nothing should fault; a fault costs about a microsecond
     steal: float = 0.1  # taken of one processor by the hypervisor, in ticks of 10 ms: more than one in the 0.15 s of a short visit
+    host_bound: float = 0.8  # of a call, spent on launching it: with less, an accelerator has work queued while its host waits for a processor
     resolution: float = 20  # a sample of fewer clock steps than this is quantised by 5 %
 
 
@@ -70,8 +70,9 @@ SUMMED = ("wall_s", "system_s", "faults", "switches")
 class Counters:
     """Reads the kernel's counters for the threads that there are now. Files stay open, which halves what a reading takes."""
 
-    def __init__(self) -> None:
-        self._threads = _opened(f"/proc/self/task/{thread}/schedstat" for thread in _threads())
+    def __init__(self, *, every_thread: bool) -> None:
+        threads = _threads() if every_thread else _launching_threads()
+        self._threads = _opened(f"/proc/self/task/{thread}/schedstat" for thread in threads)
 
     def read(self) -> Reading:
         """Every counter now."""
@@ -93,13 +94,14 @@ class Counters:
 class Meter:
     """Adds up what the counters gained while samples were taken, and only then. Made once the case is warm: its threads are there by then.
 
-    Time stolen comes in ticks of 10 ms, so it is read at both ends alone, over all that lies between them.
+    Time stolen comes in ticks of 10 ms, so it is read at both ends alone, over all that lies between them. `every_thread`: else those alone that
+    launch work on an accelerator, and no driver's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, every_thread: bool = True) -> None:
         self._sums: dict[str, float | None] = dict.fromkeys(SUMMED, 0.0)
         self._began_s, self._stolen_s = time.perf_counter(), _steal_s()
-        self._counters = Counters()
+        self._counters = Counters(every_thread=every_thread)
         self._start = self._counters.read()
         self._waited_s = None if self._start.run_queue_s is None else [0.0] * len(self._start.run_queue_s)
 
@@ -139,10 +141,12 @@ class Meter:
 
 
 def judge(
-    values: Mapping[str, Any], samples: Sequence[float], *, allocator: str, enough: bool, low_clock: bool, resolution_s: float
+    values: Mapping[str, Any], samples: Sequence[float], *, allocator: str, enough: bool, low_clock: bool, hot: bool, resolution_s: float
 ) -> tuple[str, list[str]]:
     """(trust, reasons) of a visit from its columns, its samples (seconds a call) and the clock's resolution in seconds a call."""
     queue = values["run_queue_share"]
+    dispatch_s = values.get("dispatch_s")
+    host_bound = dispatch_s is None or dispatch_s > LIMITS.host_bound * values["latency_s"]
     centre = median(samples)
     checks = {
         "load": _above(queue, LIMITS.load_noisy) or _above(values["steal_share"], LIMITS.steal),
@@ -153,10 +157,10 @@ def judge(
         "page_faults": allocator == "retained" and _above(values["minor_faults_per_call"], LIMITS.faults_per_call),
         "few_samples": not enough,
         "low_clock": low_clock,
-        "throttled": not HEAT.isdisjoint(values.get("throttle_reasons", ())),
+        "throttled": hot,
     }
     reasons = [name for name, found in checks.items() if found]
-    if checks["throttled"] or _above(queue, LIMITS.load_invalid):
+    if hot or (host_bound and _above(queue, LIMITS.load_invalid)):
         return "invalid", reasons
     if queue is None:
         return "unknown", reasons
@@ -224,6 +228,19 @@ def _threads() -> list[str]:
         return os.listdir("/proc/self/task")
     except OSError:
         return []
+
+
+def _launching_threads() -> list[str]:
+    """The main thread, and those that autograd starts for backward passes."""
+    return [thread for thread in _threads() if thread == str(os.getpid()) or _name(thread).startswith("pt_autograd")]
+
+
+def _name(thread: str) -> str:
+    try:
+        with open(f"/proc/self/task/{thread}/comm", encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _opened(paths: Iterable[str]) -> list[int]:

@@ -11,7 +11,6 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch._C._autograd import DeviceType
 from torch.autograd.profiler import profile  # torch.profiler, which stands on it, imports torch's compiler when it starts
 
@@ -24,45 +23,81 @@ if TYPE_CHECKING:
     from harness.worker.workload import Workload
 
 CALLS_S = 0.1  # of calls are looked at ...
-MOST_CALLS = {"cpu": 10, "cuda": 100}  # ... so many at most
+MOST_CALLS = {"cpu": 10, "cuda": 50}  # ... so many at most
+BLOCKER_TIMES = 6.0  # launching takes so many times as long beside the profiler, at most
+BLOCKER_MOST_S = 0.05
+BLOCKER = re.compile(r"spin_kernel")  # what `_sleep` runs
 OPERATORS = re.compile(r"aten::(_?slow_conv|thnn_conv|_?conv_depthwise|_nnpack|im2col|(add)?mm$|(badd)?bmm$|_?convolution_backward$)")
 CONVERTS = {
     "cpu": re.compile(r"aten::(copy_|contiguous|clone)$"),
-    "cuda": re.compile(r"nchw_?to_?nhwc|nhwc_?to_?nchw|convert_?tensor|transpose", re.IGNORECASE),
+    "cuda": re.compile(r"nchw_?to_?nhwc|nhwc_?to_?nchw|convert_?tensor|transpose|^triton_\w*(clone|copy)", re.IGNORECASE),
 }
-BESIDE = re.compile(r"elementwise|fill|bias|memcpy|memset", re.IGNORECASE)  # kernels that do not convolve
+BESIDE = re.compile(r"elementwise|fill|bias|memcpy|memset|^triton_(poi|red|per)_", re.IGNORECASE)  # kernels that do not convolve
 
 
-def native(workload: Workload) -> list[dict[str, Any]]:
-    """The `primitives` of a call; none where the profiler saw nothing, or calls that differ."""
-    device = workload.device
-    calls = min(max(round(CALLS_S / _call_s(workload)), 1), MOST_CALLS[device.type])
-    with profile(use_kineto=True, use_device="cuda" if device.type == "cuda" else None) as profiler:
+def native(workload: Workload) -> dict[str, Any]:
+    """`primitives` of a call, and of a GPU's call `launches`, `kernel_s` and `span_s`; empty where the profiler saw nothing, or calls that differ."""
+    return {"primitives": _operators(workload)} if workload.device.kind == "cpu" else _kernels(workload)
+
+
+def _operators(workload: Workload) -> list[dict[str, Any]]:
+    """What torch ran on a processor."""
+    calls = _calls(waited_s(workload.call, workload.device), "cpu")
+    with profile(use_kineto=True) as profiler:
         for _ in range(calls):
             workload.call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    events = sorted(profiler.function_events or (), key=lambda event: event.time_range.start)
-    lines = [line for event in events if (line := _line(event, device.type))]
+    events = _in_order(profiler, DeviceType.CPU)
+    lines = [
+        Line(_kind(event.name, "cpu"), event.name, (), (), event.self_cpu_time_total / 1e6) for event in events if event.name.startswith("aten::")
+    ]
     return of_one_call(lines, [calls], workload.case.problem)
 
 
-def _call_s(workload: Workload) -> float:
-    """Seconds a call; on a GPU the least of a tenth of a second of them, since one that had nothing to do has lowered its clock."""
-    device, found = workload.device.type, list[float]()
-    end = time.perf_counter() + (CALLS_S if device == "cuda" else 0)
+def _kernels(workload: Workload) -> dict[str, Any]:
+    """What ran on a GPU, as its own clock has it, in calls that wait behind a blocker until all of them are queued.
+
+    `span_s`, from the first kernel's start to the last one's end, over the calls, is what events around them should say; `kernel_s`, the kernels'
+    own time, leaves out the gaps between them.
+    """
+    call_s = _least_waited_s(workload)
+    calls = _calls(call_s, "cuda")
+    with profile(use_kineto=True, use_device="cuda") as profiler:
+        workload.call()  # the profiler prepares itself
+        workload.device.synchronize()
+        workload.device.block(min(BLOCKER_TIMES * calls * call_s, BLOCKER_MOST_S))
+        for _ in range(calls):
+            workload.call()
+        workload.device.synchronize()
+    events = _in_order(profiler, DeviceType.CUDA)
+    blocker = max((i for i, event in enumerate(events) if BLOCKER.search(event.name)), default=None)
+    if blocker is None or blocker + 1 == len(events):
+        return {}
+    events = events[blocker + 1 :]
+    lines = [Line(_kind(event.name, "cuda"), event.name, (), (), event.self_device_time_total / 1e6) for event in events]
+    return {
+        "primitives": of_one_call(lines, [calls], workload.case.problem),
+        "launches": len(events) / calls,
+        "kernel_s": sum(line.time_s for line in lines) / calls,
+        "span_s": (max(event.time_range.end for event in events) - events[0].time_range.start) / 1e6 / calls,
+    }
+
+
+def _in_order(profiler: profile, device: DeviceType) -> list[FunctionEvent]:
+    """A device's events, by their start."""
+    seen = [event for event in profiler.function_events or () if event.device_type == device]
+    return sorted(seen, key=lambda event: event.time_range.start)
+
+
+def _calls(call_s: float, device: str) -> int:
+    return min(max(round(CALLS_S / call_s), 1), MOST_CALLS[device])
+
+
+def _least_waited_s(workload: Workload) -> float:
+    """Seconds a call, the least of a tenth of a second of them: a GPU that had nothing to do has lowered its clock."""
+    found, end = list[float](), time.perf_counter() + CALLS_S
     while not found or time.perf_counter() < end:
-        found.append(waited_s(workload.call, device))
+        found.append(waited_s(workload.call, workload.device))
     return min(found)
-
-
-def _line(event: FunctionEvent, device: str) -> Line | None:
-    """An event as a line of one primitive; None for one of the other side."""
-    if device == "cuda":
-        seen, time_us = event.device_type == DeviceType.CUDA, event.self_device_time_total
-    else:
-        seen, time_us = event.device_type == DeviceType.CPU and event.name.startswith("aten::"), event.self_cpu_time_total
-    return Line(_kind(event.name, device), event.name, (), (), time_us / 1e6) if seen else None
 
 
 def _kind(name: str, device: str) -> str:

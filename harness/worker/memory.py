@@ -1,7 +1,7 @@
-"""Memory of one call, in bytes above the resident inputs and weights.
+"""Memory of one call of a processor, in bytes above the resident inputs and weights.
 
-CPU: the running sum of the profiler's allocation events, and the kernel's high-water mark of resident memory. CUDA: the caching
-allocator's own peak. Never in a process that times: a profiler leaves its hooks behind.
+The running sum of the profiler's allocation events, and the kernel's high-water mark of resident memory. Never in a process that times: a
+profiler leaves its hooks behind.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.autograd.profiler import profile  # torch.profiler, which stands on it, imports torch's compiler when it starts
 
 if TYPE_CHECKING:
@@ -29,22 +28,15 @@ def peak_rss_bytes(call: Callable[[], object]) -> int | None:
     return max(_status_bytes("VmHWM") - before, 0)
 
 
-def peak_bytes(call: Callable[[], object], device: torch.device) -> tuple[int, int | None]:
-    """(peak, reserved): the highest sum of live allocations during a call, and what a CUDA allocator holds for it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        call()
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before, torch.cuda.memory_reserved(device)
+def peak_of_events(call: Callable[[], object]) -> int:
+    """The highest sum of live allocations during a call."""
     with profile(use_kineto=True, profile_memory=True) as profiler:
         call()
     live = peak = 0
     for event in sorted(_memory_events(profiler), key=lambda event: event[0]):
         live += event[1]
         peak = max(peak, live)
-    return peak, None
+    return peak
 
 
 def _memory_events(profiler: profile) -> list[tuple[int, int]]:

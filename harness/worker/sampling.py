@@ -63,20 +63,19 @@ class Plan:
     settle_s: float = 0.0
 
     @classmethod
-    def of_visit(cls, policy: Policy, call_s: float, least_sample_s: float) -> Plan:
-        """For a visit that has the device to itself; `call_s` from the warm-up, `least_sample_s` from the clock."""
-        samples = math.ceil(policy.min_samples / BLOCKS)
-        return cls(BLOCKS, policy.visit_time_s / BLOCKS, samples, calls_per_sample(call_s, least_sample_s))
+    def of_visit(cls, policy: Policy, calls: int) -> Plan:
+        """For a visit that has the device to itself."""
+        return cls(BLOCKS, policy.visit_time_s / BLOCKS, math.ceil(policy.min_samples / BLOCKS), calls)
 
     @classmethod
-    def of_turns(cls, turns: int, call_s: float, least_sample_s: float) -> Plan:
+    def of_turns(cls, turns: int, calls: int) -> Plan:
         """For one arm of a pair: a block a turn."""
-        return cls(turns, TURN_S, TURN_SAMPLES, calls_per_sample(call_s, least_sample_s), TURN_SETTLE_S)
+        return cls(turns, TURN_S, TURN_SAMPLES, calls, TURN_SETTLE_S)
 
 
-def calls_per_sample(call_s: float, least_sample_s: float) -> int:
-    """Inner calls that make a sample at least so long."""
-    return max(1, math.ceil(least_sample_s / call_s))
+def calls_per_sample(call_s: float, least_sample_s: float, unrolled: int = 1) -> int:
+    """Inner calls that make a sample at least so long: whole replays, where a graph holds `unrolled` of them."""
+    return unrolled * max(1, math.ceil(least_sample_s / (call_s * unrolled)))
 
 
 def take_block(call: Call, clock: Clock, plan: Plan, *, deadline_s: float = math.inf) -> list[float]:

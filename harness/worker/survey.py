@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness import stats
-from harness.worker import allocator, correctness, environment, health, kernels, memory, primitives
+from harness.worker import allocator, correctness, devices, environment, health, kernels, memory, primitives
 from harness.worker.clocks import FaultClock
 from harness.worker.layers import convolutions, torch_layer
 from harness.worker.workload import Workload, guard
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from harness.case import Case
     from harness.problem import Problem
+    from harness.worker.devices import Device
 
 SHORT_LOOP_S = 0.05  # enough calls to count their faults
 LONGEST_FAULT = 300  # characters of what an exception says
@@ -42,26 +43,33 @@ def prepare(mode: str) -> None:
             importlib.import_module(name)
 
 
-def survey(case: Case, seed: int, device_index: int | None) -> dict[str, Any]:
-    """The facts of a case. On a CPU one that cannot be found costs no other, and `survey_message` says why it is not there. Raises NotSupported,
-    or whatever the case itself raises, and on an accelerator whatever is raised."""
+def survey(case: Case, seed: int, device: Device) -> dict[str, Any]:
+    """The facts of a case. One that cannot be found costs no other, and `survey_message` says why it is not there. Raises NotSupported, whatever
+    the case itself raises, and an error of the device, after which nothing more can be asked of it."""
     if case.setting.allocator == "retained" and case.setting.device == "cpu":
         allocator.keep_freed_memory()
-    values = environment.apply(case.setting, device_index)
+    values = environment.apply(case.setting, device)
     # one copy is enough to look at, and the replay of a graph allocates nothing
     setting = replace(case.setting, cache="hot", mode="eager" if case.setting.mode == "cuda_graph" else case.setting.mode)
+
+    def made(**changes: Any) -> Workload:
+        return Workload(replace(case, setting=replace(setting, **changes)), seed, device=device)
+
     with guard(case.setting.computation):
-        workload = Workload(replace(case, setting=setting), seed, device_index=device_index)
-        values["peak_rss_bytes"] = memory.peak_rss_bytes(workload.call)  # its first call, before which least is resident
+        workload = made()
+        if device.kind == "cpu":
+            values["peak_rss_bytes"] = memory.peak_rss_bytes(workload.call)  # its first call, before which least is resident
+        else:
+            workload.call()
 
     def primitives_of_a_call() -> dict[str, Any]:
         if case.setting.allocator != "retained":
             return {}
-        return _below(workload if setting.cache == case.setting.cache else Workload(case, seed, device_index=device_index))
+        return _below(made(cache="rotating") if case.setting.cache == "rotating" else workload)
 
     facts: dict[str, Callable[[], dict[str, Any]]] = {
         "memory": lambda: _memory(case, workload),
-        "correctness": lambda: correctness.check(workload, seed),
+        "correctness": lambda: correctness.check(made(mode="cuda_graph") if case.setting.mode == "cuda_graph" else workload, seed),
         "back end": lambda: {"backend": backend(workload.module, workload.input)},
         "primitives": primitives_of_a_call,
         "fvcore": lambda: {"macs_fvcore": macs_fvcore(case.problem)},
@@ -74,14 +82,20 @@ def survey(case: Case, seed: int, device_index: int | None) -> dict[str, Any]:
         except environment.NotSupported:  # noqa: PERF203  # so the case is not, and its visits say why
             raise
         except Exception as error:  # a profiler, a selector or a counter that this torch has otherwise
-            if workload.device.type != "cpu":
-                raise  # an error of a CUDA context stays: the worker must be ended
+            if is_lasting(error):
+                raise
             faults.append(f"{name}: {type(error).__name__}: {error}"[:LONGEST_FAULT])
     return values | {"survey_message": "; ".join(faults) or None}
 
 
+def is_lasting(error: Exception) -> bool:
+    """Whether an error is of a device and stays: every later call would raise it again, so the worker must be ended."""
+    accelerator = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)  # torch 2.8 and later
+    return isinstance(error, (accelerator, torch.OutOfMemoryError)) or "CUDA error" in str(error)
+
+
 def _memory(case: Case, workload: Workload) -> dict[str, Any]:
-    peak, reserved = memory.peak_bytes(workload.call, workload.device)
+    peak, reserved = workload.device.peak_bytes(workload.call)
     output_bytes = case.setting.element_bytes * prod(case.problem.output_shape)
     return {"reserved_bytes": reserved, "peak_bytes": peak, "workspace_bytes": max(peak - output_bytes, 0)}
 
@@ -90,10 +104,11 @@ def other_allocator(case: Case, seed: int) -> dict[str, Any]:
     """A short loop of the case under the allocator that it does not use; for a process of its own, since the choice cannot be undone."""
     if case.setting.allocator == "default":
         allocator.keep_freed_memory()
-    environment.apply(case.setting, None)
+    device = devices.of(case.setting.device, None)
+    environment.apply(case.setting, device)
     other = replace(case.setting, allocator="default" if case.setting.allocator == "retained" else "retained")
     with guard(case.setting.computation):
-        workload = Workload(replace(case, setting=other), seed)
+        workload = Workload(replace(case, setting=other), seed, device=device)
         workload.call()
         meter = health.Meter()
         clock = FaultClock(health.minor_faults)
@@ -119,9 +134,9 @@ def _short_loop(workload: Workload, clock: FaultClock) -> list[float]:
 
 def _below(workload: Workload) -> dict[str, Any]:
     """The primitives of a call, and how much of it they explain: oneDNN's, or where it has no part torch's own."""
-    if workload.device.type == "cpu" and "Mkldnn" in (backend(workload.module, workload.input) or ""):
+    if workload.device.kind == "cpu" and "Mkldnn" in (backend(workload.module, workload.input) or ""):
         return primitives.onednn(workload)
-    return {"primitives": kernels.native(workload)}
+    return kernels.native(workload)
 
 
 def macs_fvcore(problem: Problem) -> int | None:

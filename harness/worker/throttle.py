@@ -1,15 +1,18 @@
-"""What a GPU says of itself while it is timed: the clock it runs at, and why that is not its highest.
+"""When a GPU's clock or heat spoils what was timed under it.
 
-In: a device's index. Out: readings, and whether a block taken under one may count. Asked through nvidia-ml-py, where that is
-installed; without it nothing is known, and trust stays `unknown`.
+In: its clock as it counted its own cycles, and the reasons that its driver gives. Out: readings, and whether a block under one may count. Rules
+are fed numbers and know no device, so that they can be tested with literal sequences.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.worker.devices.nvml import Nvml
 
 # Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h); an idle device has no reason worth telling
 REASONS = {
@@ -22,47 +25,62 @@ REASONS = {
     0x80: "power_brake",
     0x100: "display_clock",
 }
-HEAT = frozenset({"hardware_slowdown", "software_thermal", "hardware_thermal", "power_brake"})
-LEAST_CLOCK = 0.75  # of the highest, as nvbench has it; below that a block tells of the clock and not of the case
+HEAT = frozenset({"software_thermal", "hardware_thermal", "power_brake"})
+TRANSIENT = "hardware_slowdown"  # also told while a clock changes: heat where the next reading has it too (DCGM's documentation)
+ASKED_FOR = frozenset({"power_cap", "applications_clocks"})  # a clock that is low for these alone is the device's own, or set by its owner
+LEAST_CLOCK = 0.75  # of the default, as nvbench has it; below that a block tells of the clock and not of the case
+FIRST_PAUSE_S = 0.05  # a hot device stays hot: before a block is taken again, each pause twice as long as the one before ...
+LONGEST_PAUSE_S = 1.0  # ... up to this
 
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """The clock in Hz, as a share of the highest too, and the reasons why it is where it is."""
+    """The SM clock in Hz, as a share of the device's default too (None: not known), and the reasons why it is where it is."""
 
     sm_clock_hz: float
-    share: float
+    share: float | None
     reasons: frozenset[str]
 
     @property
-    def spoils(self) -> bool:
-        """Whether a block that ended so is thrown away: for heat, or for a low clock that a power cap alone does not explain."""
-        return bool(self.reasons & HEAT) or (self.share < LEAST_CLOCK and self.reasons != {"power_cap"})
+    def low(self) -> bool:
+        """Whether the clock is low for more than a power cap, or a clock that somebody set."""
+        if self.share is None or self.share >= LEAST_CLOCK:
+            return False
+        return not self.reasons or not self.reasons <= ASKED_FOR
 
 
-class Gpu:
-    """One device, asked through NVML."""
+@dataclass(slots=True)
+class Heat:
+    """Whether the device is hot, by one reading after the other."""
 
-    def __init__(self, nvml: Any, handle: Any) -> None:
-        self._nvml, self._handle = nvml, handle
-        self._highest_mhz = nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)
+    _before: frozenset[str] = field(default_factory=frozenset)
+
+    def feed(self, reasons: frozenset[str]) -> bool:
+        """Take the reasons of a reading; True where they tell of heat, or tell of a slowdown for the second time in a row."""
+        lasting = TRANSIENT in reasons and TRANSIENT in self._before
+        self._before = reasons
+        return lasting or bool(reasons & HEAT)
+
+
+def pause_s(spoiled: int) -> float:
+    """Seconds to wait before a block is taken again, after so many in a row that were spoiled."""
+    return float(min(FIRST_PAUSE_S * 2 ** (spoiled - 1), LONGEST_PAUSE_S))
+
+
+class Monitor:
+    """One device: the driver's reasons, and the clock by cycles that the device itself counts right behind what was timed."""
+
+    def __init__(self, nvml: Nvml, cycles_per_s: Callable[[], float]) -> None:
+        self._nvml, self._cycles_per_s = nvml, cycles_per_s
+        self._default_hz = nvml.default_clock_hz()
 
     def read(self) -> GpuReading:
         """What holds now."""
-        mhz = self._nvml.nvmlDeviceGetClockInfo(self._handle, self._nvml.NVML_CLOCK_SM)
-        bits = self._nvml.nvmlDeviceGetCurrentClocksEventReasons(self._handle)
-        return GpuReading(mhz * 1e6, mhz / self._highest_mhz, frozenset(name for bit, name in REASONS.items() if bits & bit))
+        sm_clock_hz = self._cycles_per_s()
+        bits = self._nvml.event_reasons()
+        share = sm_clock_hz / self._default_hz if self._default_hz else None
+        return GpuReading(sm_clock_hz, share, frozenset(name for bit, name in REASONS.items() if bits & bit))
 
-
-def gpu(index: int) -> Gpu | None:
-    """The device that torch calls by this index, found by its UUID since CUDA_VISIBLE_DEVICES renumbers; None where NVML cannot be asked."""
-    try:
-        import pynvml  # the module of nvidia-ml-py
-
-        pynvml.nvmlInit()
-        uuid = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
-        found = Gpu(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid))
-        found.read()  # an older driver, or module, may lack a question
-    except Exception:  # not installed, or whatever driver and torch of any age say
-        return None
-    return found
+    def energy_j(self) -> float | None:
+        """Joules consumed since the driver was loaded."""
+        return self._nvml.energy_j()

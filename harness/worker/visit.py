@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from harness import stats
-from harness.worker import allocator, correctness, environment, health, sampling, throttle
-from harness.worker.clocks import EventClock, FaultClock, clock_of, waited_s
+from harness.worker import allocator, correctness, energy, environment, health, sampling, throttle
+from harness.worker.clocks import EventClock, FaultClock, waited_s
 from harness.worker.workload import Workload, guard
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.policy import Policy
     from harness.protocol import Channel
     from harness.worker.clocks import HostClock
+    from harness.worker.devices import Device
 
 PROGRESS_S = 0.5
 FEWEST_SAMPLES = 3  # with fewer there is no figure, and the visit has run out of time
@@ -48,15 +49,17 @@ def _process() -> str:
 class Visit:
     """The steps of one visit, in the order in which `measure` calls them."""
 
-    def __init__(self, case: Case, policy: Policy, seed: int, link: Channel, *, identity: int, turns: int, device_index: int | None) -> None:
+    def __init__(self, case: Case, policy: Policy, seed: int, link: Channel, *, identity: int, turns: int, device: Device) -> None:
         self.case, self.policy, self.seed, self.link = case, policy, seed, link
-        self.identity, self.turns, self.device_index = identity, turns, device_index
+        self.identity, self.turns, self.device = identity, turns, device
         self.deadline_s = time.perf_counter() + policy.visit_limit_s
         self.values: dict[str, Any] = {"process": _process(), "turns": turns}
         self.samples: list[float] = []
         self.faults: list[int] = []  # of each sample, where the clock tells
         self.counts: list[int] = []
         self.readings: list[throttle.GpuReading] = []  # of the counted blocks
+        self.heat = throttle.Heat()
+        self.hot = False  # in a counted block
         self.discarded = 0
         self.spoiled = 0
         self.metered = 0  # samples, those of spoiled blocks too
@@ -74,6 +77,7 @@ class Visit:
                 self._take_blocks()
             self._probe()
             self._device_figures()
+            self._consume()
         self._check()
         self._describe()
         return self.values
@@ -83,30 +87,32 @@ class Visit:
         setting = self.case.setting
         if setting.allocator == "retained" and setting.device == "cpu" and not allocator.keep_freed_memory():
             raise environment.NotSupported("this system's allocator cannot be told to keep freed memory")
-        self.values |= environment.apply(setting, self.device_index)
-        faults = setting.allocator == "default" and setting.device == "cpu"
-        self.clock: HostClock | EventClock = FaultClock(health.minor_faults) if faults else clock_of(setting.device)
-        self.gpu = throttle.gpu(self.device_index or 0) if setting.device == "cuda" else None
+        self.values |= environment.apply(setting, self.device)
+        self.monitor = self.device.monitor()
 
     def _draw(self) -> None:
-        """Inputs and weights, once a visit."""
-        self.workload = Workload(self.case, self.seed, places=self.seed ^ time.time_ns(), device_index=self.device_index)
+        """Inputs and weights, once a visit; and the clock for calls of them."""
+        setting = self.case.setting
+        self.workload = Workload(self.case, self.seed, places=self.seed ^ time.time_ns(), device=self.device)
         self.values["resident_bytes"] = self.workload.resident_bytes
+        faults = setting.allocator == "default" and setting.device == "cpu"
+        flushed = setting.cache == "flushed"
+        self.clock: HostClock | EventClock = FaultClock(health.minor_faults) if faults else self.device.clock(self.workload.unrolled, flushed=flushed)
 
     def _warm_up(self) -> None:
         """The first call, apart, then until steady. Threads are started, code is compiled and algorithms are tried in the first call."""
         began = time.perf_counter()
-        self.values["first_call_s"] = waited_s(self.workload.call, self.case.setting.device)
+        self.values["first_call_s"] = waited_s(self.workload.call, self.device)
         prepares = self.case.setting.mode == "compile" or self.case.setting.autotune
-        self.values["compile_s"] = self.values["first_call_s"] if prepares else None
-        for _ in range(1, self.workload.copies):
+        self.values["compile_s"] = self.values["first_call_s"] if prepares else self.workload.capturing_s
+        for _ in range(self.workload.unrolled, self.workload.copies):
             self.workload.call()
         call_s = sampling.warm_up(self.workload.call, self.clock, self.policy.warm_up_s, self.deadline_s)
         self.values["warm_up_s"] = time.perf_counter() - began
-        self.probes = health.ReferenceProbes(self.clock) if self.case.setting.device == "cpu" else None
-        self.meter = health.Meter()
-        least_s = self.clock.least_sample_s
-        self.plan = sampling.Plan.of_turns(self.turns, call_s, least_s) if self.turns else sampling.Plan.of_visit(self.policy, call_s, least_s)
+        self.probes = health.ReferenceProbes(self.clock) if self.device.kind == "cpu" else None
+        self.meter = health.Meter(every_thread=self.device.kind == "cpu")
+        calls = sampling.calls_per_sample(call_s, self.clock.least_sample_s, self.workload.unrolled)
+        self.plan = sampling.Plan.of_turns(self.turns, calls) if self.turns else sampling.Plan.of_visit(self.policy, calls)
         self._tell("sampling", call_s)
 
     def _probe(self) -> None:
@@ -122,13 +128,16 @@ class Visit:
         with self.meter:
             block = sampling.take_block(self.workload.call, self.clock, self.plan, deadline_s=self.deadline_s)
         self.metered += len(block)
-        if self.gpu:
-            reading = self.gpu.read()
-            if reading.spoils and not self.turns and self.spoiled < self.plan.blocks:
+        if self.monitor:
+            reading = self.monitor.read()
+            hot = self.heat.feed(reading.reasons)
+            if (hot or reading.low) and not self.turns and self.spoiled < self.plan.blocks:
                 self.spoiled += 1  # another takes its place; in turns block i belongs to block i, so there it stays
                 self.discarded += len(block)
+                time.sleep(min(throttle.pause_s(self.spoiled), max(self.deadline_s - time.perf_counter(), 0)))
                 return
             self.readings.append(reading)
+            self.hot = self.hot or hot
         self.samples += block
         self.faults += self.clock.faults[-len(block) :] if isinstance(self.clock, FaultClock) else []
         self.counts.append(len(block))
@@ -158,12 +167,18 @@ class Visit:
                 self.link.send({"is": "turned", "id": self.identity, "left": left})
 
     def _device_figures(self) -> None:
-        """On an accelerator: device time and host time of a call, apart."""
+        """On an accelerator: device time and host time of a call, apart; no device time where its host did not keep up."""
         if isinstance(self.clock, EventClock):
-            call_s = self.samples[-1]
-            pairs = [self.clock.device_and_dispatch(self.workload.call, self.plan.calls, call_s) for _ in range(sampling.BLOCKS)]
-            self.values["device_s"] = stats.quantile([device for device, _ in pairs], 0.5)
-            self.values["dispatch_s"] = stats.quantile([dispatch for _, dispatch in pairs], 0.5)
+            batches = [self.clock.blocked(self.workload.call, self.plan.calls, self.samples[-1]) for _ in range(sampling.BLOCKS)]
+            covered = [batch.device_s for batch in batches if batch.covered]
+            self.values["device_s"] = stats.quantile(covered, 0.5) if covered else None
+            self.values["dispatch_s"] = stats.quantile([batch.dispatch_s for batch in batches], 0.5)
+
+    def _consume(self) -> None:
+        """Joules a call, where they are asked for and the device counts them."""
+        if self.policy.energy_time_s and self.monitor and not self.turns:
+            window_s = self.policy.energy_time_s
+            self.values["energy_j"] = energy.of_a_call(self.workload.call, self.device, self.monitor.energy_j, window_s, self.workload.unrolled)
 
     def _check(self) -> None:
         """An implementation that is not torch's own again, now that it has been timed: it may have remembered an answer since the survey."""
@@ -200,10 +215,11 @@ class Visit:
             stats.at_mean_faults(self.samples, self.faults),
             allocator=self.case.setting.allocator,
             enough=reason != "limit",
-            low_clock=any(reading.share < throttle.LEAST_CLOCK and reading.spoils for reading in self.readings),
+            low_clock=any(reading.low for reading in self.readings),
+            hot=self.hot,
             resolution_s=resolution_s,
         )
-        if self.case.setting.device != "cpu" and self.gpu is None and trust == "ok":
+        if self.device.kind != "cpu" and self.monitor is None and trust == "ok":
             trust = "unknown"  # its clock and its heat are
         self.values |= {"trust": trust, "trust_reasons": reasons}
 

@@ -15,53 +15,67 @@ from __future__ import annotations
 
 import mmap
 import random
+import time
 from collections import deque
 from itertools import accumulate, cycle
-from math import prod
+from math import ceil, prod
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from harness.worker.environment import NotSupported, last_level_cache_bytes
+from harness.worker import devices
+from harness.worker.clocks import waited_s
+from harness.worker.environment import NotSupported
 from harness.worker.layers import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.case import Case
+    from harness.worker.devices import Device
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-OFFSET_PAGES = 16  # before each tensor lies a gap of up to 16 pages ...
-ALIGNMENT = {"cpu": 64, "cuda": 512}  # ... a multiple of what torch's own allocations are aligned to
+OFFSET_PAGES = 16  # before each tensor lies a gap of up to 16 pages, a multiple of what torch's own allocations are aligned to
 MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 HEAP_BYTES = 128 * 2**10  # what a call allocates is moved up by so much, by up to half of it more ...
-HEAP_STEPS = range(0, ALIGNMENT["cpu"], 16)  # ... and then to each of these in turn, as glibc's blocks may lie to torch's alignment
+HEAP_STEPS = range(0, devices.CPU_ALIGNMENT, 16)  # ... and then to each of these in turn, as glibc's blocks may lie to torch's alignment
 HEAP_PLUGS = 8  # before the first move: what torch's import left free in the heap is filled
 HEAP_ROOM = 12 * 3 * HEAP_BYTES // 2  # as far as the blocks of a visit go
 HEAP_MOVES = 48  # then what lies ahead is given back, and it begins again: nine megabytes by then
 CACHES = 2.0  # rotating copies fill the last-level cache so many times over
 MOST_COPIES = 256
+GRAPH_S = 1e-3  # of calls are captured in one graph, since each replay costs the gap of a launch ...
+MOST_CAPTURED = 20  # ... so many at most, or as many as rotate
 
 
 class Workload:
-    """A case's module and input on its device, with what it takes to call, place and count them."""
+    """A case's module and input on its device, with what it takes to call, place and count them.
 
-    def __init__(self, case: Case, seed: int, *, places: int = 0, device_index: int | None = None) -> None:
+    `call` runs `unrolled` layers, 1 but for a graph. `capturing_s`: seconds that capturing it took; None where there is none.
+    """
+
+    def __init__(self, case: Case, seed: int, *, places: int = 0, device: Device | None = None) -> None:
         setting = case.setting
         self.case = case
-        self.device = torch.device(setting.device if device_index is None else f"{setting.device}:{device_index}")
+        self.device = device or devices.of(setting.device, None)
+        self.unrolled = 1
+        self.capturing_s: float | None = None
+        self._output: torch.Tensor | None = None  # where a graph writes it
         self._offsets = random.Random(places)
         self._steps = cycle(HEAP_STEPS)
         self._ahead: list[torch.Tensor] = []  # lie in the heap before what a call allocates
         self._copies = [self._copy(seed) for _ in range(self._copies_needed())]
         self._results: deque[object] = deque(maxlen=self.copies)  # kept while copies rotate, or every call would write where the last one did
         self.module, self.input = self._copies[0]
-        self._forwards = [torch.compile(module) if setting.mode == "compile" else module for module, _ in self._copies]
+        self._forwards = [_compiled(module) if setting.mode == "compile" else module for module, _ in self._copies]
         self.call = self._make_call()
 
     def forward(self) -> torch.Tensor:
-        """The output of the forward pass as it is executed, compiled where the case is."""
+        """The output of the forward pass as it is executed: compiled or replayed where the case is."""
+        if self._output is not None:
+            self.call()
+            return self._output.clone()  # the next replay writes there
         output: torch.Tensor = self._forwards[0](self.input)
         return output
 
@@ -82,7 +96,7 @@ class Workload:
 
     def redraw(self, seed: int) -> None:
         """Other numbers into the same input, where it lies."""
-        self.input.data.normal_(0, 1, generator=torch.Generator(self.device).manual_seed(seed))
+        self.input.data.normal_(0, 1, generator=torch.Generator(self.device.torch_device).manual_seed(seed))
 
     def place(self, step: int | None = None) -> None:
         """Move inputs and weights into fresh allocations at random offsets, and what a call allocates likewise; values, shapes and strides stay.
@@ -93,7 +107,7 @@ class Workload:
         if self.case.setting.mode == "cuda_graph":
             return
         self._results.clear()
-        if self.device.type == "cpu" and self.case.setting.allocator == "retained":
+        if self.device.kind == "cpu" and self.case.setting.allocator == "retained":
             self._move_heap(next(self._steps) if step is None else step)
         tensors = self.tensors
         rooms = self._rooms([tensor.numel() for tensor in tensors], tensors[0].dtype)
@@ -110,19 +124,19 @@ class Workload:
             farthest = torch.zeros(HEAP_ROOM, dtype=torch.uint8)
             self.call()  # beyond it, so that no later call of a visit is the first to touch a page
             del farthest
-        far = HEAP_BYTES + self._offsets.randrange(0, HEAP_BYTES // 2, ALIGNMENT["cpu"])
+        far = HEAP_BYTES + self._offsets.randrange(0, HEAP_BYTES // 2, self.device.alignment)
         self._ahead.append(torch.empty(far + step, dtype=torch.uint8))
 
     def _rooms(self, elements: Sequence[int], dtype: torch.dtype) -> list[torch.Tensor]:
         """So many elements in a row each, somewhere in one fresh allocation, each after a gap of random length."""
-        unit = ALIGNMENT[self.device.type]
+        unit = self.device.alignment
         gaps = [self._offsets.randrange(0, OFFSET_PAGES * 4096, unit) for _ in elements]
         sizes = [-(-count * dtype.itemsize // unit) * unit for count in elements]
         total = sum(gaps) + sum(sizes)
-        if self.device.type == "cpu":
+        if self.device.kind == "cpu":
             memory = torch.frombuffer(mmap.mmap(-1, total, **MAPPING), dtype=torch.uint8)
         else:
-            memory = torch.empty(total, dtype=torch.uint8, device=self.device)
+            memory = torch.empty(total, dtype=torch.uint8, device=self.device.torch_device)
         ends = accumulate(gap + size for gap, size in zip(gaps, sizes, strict=True))
         starts = (end - size for end, size in zip(ends, sizes, strict=True))
         return [memory[start : start + count * dtype.itemsize].view(dtype) for start, count in zip(starts, elements, strict=True)]
@@ -131,7 +145,7 @@ class Workload:
         """One module and input on the device, filled with seeded normal numbers; weights scaled by their fan-in, so that halves do not overflow."""
         setting, problem = self.case.setting, self.case.problem
         memory_format, dtype = MEMORY_FORMATS[setting.memory_format], getattr(torch, setting.dtype)
-        generator = torch.Generator(self.device).manual_seed(seed)
+        generator = torch.Generator(self.device.torch_device).manual_seed(seed)
 
         def drawn(like: torch.Tensor, scale: float) -> torch.Tensor:
             (room,) = self._rooms([like.numel()], dtype)
@@ -139,7 +153,7 @@ class Workload:
 
         module = build(self.case).to(dtype=dtype, memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs lack the keyword
         if setting.implementation != "torch":
-            module = module.to(self.device)  # buffers too; torch's own layers have none, and no storage yet
+            module = module.to(self.device.torch_device)  # buffers too; torch's own layers have none, and no storage yet
         for owner in module.modules():
             for name, parameter in list(owner.named_parameters(recurse=False)):
                 fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
@@ -148,9 +162,9 @@ class Workload:
         return module, x.requires_grad_(setting.computation == "training")
 
     def _copies_needed(self) -> int:
-        if self.case.setting.cache == "hot":
+        if self.case.setting.cache != "rotating":
             return 1
-        cache = torch.cuda.get_device_properties(self.device).L2_cache_size if self.device.type == "cuda" else last_level_cache_bytes()
+        cache = self.device.cache_bytes()
         if not cache:
             raise NotSupported("the size of the last-level cache is not known, so nothing larger than it can be rotated")
         problem = self.case.problem
@@ -163,20 +177,32 @@ class Workload:
     def _make_call(self) -> Callable[[], object]:
         calls = [self._call_of(forward, module, x) for forward, (module, x) in zip(self._forwards, self._copies, strict=True)]
         if self.case.setting.mode == "cuda_graph":
-            calls = [_graph_of(call, self.device) for call in calls]
+            return self._captured(calls)
         if len(calls) == 1:
             return calls[0]
         following = cycle(calls).__next__
-        if self.device.type == "cpu" and self.case.setting.allocator == "default":
+        if self.device.kind == "cpu" and self.case.setting.allocator == "default":
             return lambda: following()()  # what is freed at once is what this allocator is there to show
         return lambda: self._results.append(following()())
+
+    def _captured(self, calls: list[Callable[[], object]]) -> Callable[[], object]:
+        """All copies in one graph, or one call several times over."""
+        began = time.perf_counter()
+        calls[0]()  # whatever a first call prepares
+        times = min(max(int(GRAPH_S / waited_s(calls[0], self.device)), 1), MOST_CAPTURED)
+        calls = calls * ceil(times / len(calls))
+        replay, output = self.device.captured(calls)
+        self.unrolled = len(calls)
+        self.capturing_s = time.perf_counter() - began
+        self._output = output if isinstance(output, torch.Tensor) else None
+        return replay
 
     def _call_of(self, forward: Callable[[torch.Tensor], torch.Tensor], module: nn.Module, x: torch.Tensor) -> Callable[[], object]:
         if self.case.setting.computation != "training":
             return lambda: forward(x)
         wanted = [x, *module.parameters()]
         memory_format = MEMORY_FORMATS[self.case.setting.memory_format]
-        gradient = torch.ones(self.case.problem.output_shape, dtype=x.dtype, device=self.device).contiguous(memory_format=memory_format)
+        gradient = torch.ones(self.case.problem.output_shape, dtype=x.dtype, device=self.device.torch_device).contiguous(memory_format=memory_format)
         return lambda: torch.autograd.grad(forward(x), wanted, gradient)
 
 
@@ -185,17 +211,7 @@ def guard(computation: str) -> torch.inference_mode | torch.enable_grad:
     return torch.inference_mode() if computation == "inference" else torch.enable_grad()
 
 
-def _graph_of(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """A call captured once and replayed: no dispatch is left in it."""
-    if device.type != "cuda":
-        raise NotSupported("mode cuda_graph needs a CUDA device")
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):  # capture must find every lazy initialisation done
-            call()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
+def _compiled(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A module compiled for its own shapes, and whole: torch would else run what it cannot compile, or compiled too often, eagerly and not say so."""
+    compiled: Callable[[torch.Tensor], torch.Tensor] = torch.compile(module, dynamic=False, fullgraph=True)
+    return compiled
