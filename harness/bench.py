@@ -51,9 +51,9 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Tenants:
-    """Of so many slices of work on a device: the share that took longer than it should, and the time that was taken over the time needed."""
+    """Of so many batches of work on a device: the share that took longer than it should, and the time that was taken over the time needed."""
 
-    slices: int
+    batches: int
     slowed_share: float
     lost_share: float
 
@@ -90,7 +90,7 @@ class Bench:
         if answer["status"] != "ok":
             raise DeviceError(str(answer.get("message")), where=self._device)
         values = answer["values"]
-        return Tenants(values["slices"], values["slowed_share"], values["lost_share"])
+        return Tenants(values["batches"], values["slowed_share"], values["lost_share"])
 
     def settle(self, first: Case, others: Sequence[Case], policy: Policy, pairs: int) -> dict[str, Ratio]:
         """By how many times each other case takes as long as the first, with its interval over pairs that took turns, by case_id.

@@ -89,7 +89,7 @@ class Station:
         """The answer to a request; from a worker that is lost, a `done` that says so. A turn may not start a worker, the others may."""
         began = time.monotonic()
         try:
-            if request["do"] in ("visit", "survey", "ceilings"):
+            if request["do"] not in ("turn", "drop"):
                 self.open()
             if self._worker is None or not self._worker.alive:
                 raise WorkerGone("the worker ended while it waited")

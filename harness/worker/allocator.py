@@ -17,9 +17,16 @@ M_MMAP_MAX = -4
 TRIM_BYTES = 128 * 1024  # glibc's own threshold at its start, before it adapts to what is freed
 
 
+class Kept:
+    """Whether this process was told to keep what it frees: once it was, it cannot come as glibc does any more."""
+
+    told = False
+
+
 def keep_freed_memory() -> bool:
     """Let this process keep what it frees: no allocation by mmap, no trimming. False where there is no glibc to ask."""
-    return _told(-1)
+    Kept.told = _told(-1) or Kept.told
+    return Kept.told
 
 
 def give_back_freed_memory() -> bool:

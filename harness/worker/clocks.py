@@ -14,7 +14,7 @@ Where the replay of a graph holds several calls in a row (`unrolled`), figures a
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
 from math import ceil
 from statistics import fmean, median
@@ -36,8 +36,9 @@ EVENT_PAIRS = 200  # whose elapsed times show the smallest step of the device's 
 QUEUE_LENGTH = 500  # launches that fit the driver's queue (1,024 on current ones) with room for what a call adds
 BLOCKER_MOST_S = 0.02  # it need only cover the launches, and a batch of one long call has one
 BLOCKER_TRIES = 4  # each waits twice as long as the one before
-ISOLATED_BLOCKER_S = 50e-6  # covers the launch of a single call
-SPIN_CYCLES = 200_000  # 0.1 ms at the clock of a current device
+ISOLATED_BLOCKER_S = 50e-6  # covers the launch of a single call; remembered where it takes longer
+SPIN_CYCLES = 500_000  # a quarter of a millisecond at the clock of a current device
+SPIN_TRIES = 5  # of which the least tells what launching a spin adds
 
 
 class Clock(Protocol):
@@ -121,6 +122,8 @@ class EventClock:
     def __init__(self, queue: Queue, unrolled: int = 1, flush: Callable[[], None] | None = None) -> None:
         self._queue, self._unrolled, self._flush = queue, unrolled, flush
         self._start, self._end = queue.event(), queue.event()
+        self._isolated_wait_s = ISOLATED_BLOCKER_S
+        self._spin_launch_s: float | None = None
         self.resolution_s = self._resolution_s()
 
     def sample(self, call: Call, calls: int) -> float:
@@ -149,12 +152,16 @@ class EventClock:
             if batch.covered or wait_s > BLOCKER_MOST_S:
                 break
             wait_s *= 2
-        return batch
+        return replace(batch, device_s=self.sample(call, calls)) if self._flush else batch
 
     def cycles_per_s(self) -> float:
-        """The clock of the device in Hz, by its own cycles; the difference of two spins, since launching one costs time too."""
-        short_s, long_s = self._spun_s(SPIN_CYCLES), self._spun_s(3 * SPIN_CYCLES)
-        return 2 * SPIN_CYCLES / (long_s - short_s)
+        """The clock of the device in Hz, by its own cycles in one spin, less what launching one adds: the time of a spin of one cycle.
+
+        Not by the difference of two long spins, of which the later would see another clock where it changes.
+        """
+        if self._spin_launch_s is None:
+            self._spin_launch_s = min(self._spun_s(1) for _ in range(SPIN_TRIES))
+        return SPIN_CYCLES / (self._spun_s(SPIN_CYCLES) - self._spin_launch_s)
 
     def _behind(self, call: Call, replays: int, wait_s: float) -> Batch:
         self._queue.synchronize()
@@ -171,20 +178,24 @@ class EventClock:
         return Batch(self._elapsed_s() / calls, host_s / calls, covered)
 
     def _isolated_s(self, call: Call, flush: Callable[[], None]) -> float:
-        flush()
-        self._queue.block(ISOLATED_BLOCKER_S)
-        self._start.record()
-        call()
-        self._end.record()
-        self._end.synchronize()
-        return self._elapsed_s() / self._unrolled
+        return self._alone_s(call, flush) / self._unrolled
 
     def _spun_s(self, cycles: int) -> float:
-        self._queue.block(ISOLATED_BLOCKER_S)
-        self._start.record()
-        self._queue.spin(cycles)
-        self._end.record()
-        self._end.synchronize()
+        return self._alone_s(lambda: self._queue.spin(cycles), lambda: None)
+
+    def _alone_s(self, call: Call, before: Callable[[], None]) -> float:
+        """Seconds of one call that waits behind a blocker until it is queued, after what goes before it."""
+        for _ in range(BLOCKER_TRIES):
+            before()
+            self._queue.block(self._isolated_wait_s)
+            self._start.record()
+            call()
+            covered = not self._start.query()
+            self._end.record()
+            self._end.synchronize()
+            if covered or self._isolated_wait_s > BLOCKER_MOST_S:
+                break
+            self._isolated_wait_s *= 2
         return self._elapsed_s()
 
     def _resolution_s(self) -> float:

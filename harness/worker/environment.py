@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TELLING_VARIABLES = (
     *("OMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_", "TORCH_", "LD_PRELOAD"),
-    *("CUDA_", "NVIDIA_", "PYTORCH_", "CUDNN_", "CUBLAS_", "TRITON_"),
+    *("CUDA_", "NVIDIA_TF32_OVERRIDE", "PYTORCH_", "CUDNN_", "CUBLAS_", "TRITON_"),  # a container's other NVIDIA_ say what it was made for
 )
 _CACHE_UNITS = {"K": 2**10, "M": 2**20}
 

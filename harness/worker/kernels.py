@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import time
+from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from torch._C._autograd import DeviceType
@@ -18,12 +20,15 @@ from harness.worker.clocks import waited_s
 from harness.worker.primitives import Line, of_one_call
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch.autograd.profiler_util import FunctionEvent
 
     from harness.worker.workload import Workload
 
-CALLS_S = 0.1  # of calls are looked at ...
-MOST_CALLS = {"cpu": 10, "cuda": 50}  # ... so many at most
+CALLS_S = {"cpu": 0.1, "cuda": 0.02}  # of calls are looked at at a time ...
+MOST_CALLS = {"cpu": 10, "cuda": 20}  # ... so many at most
+PLACES = 4  # ways that tensors lie, on a GPU
 BLOCKER_TIMES = 6.0  # launching takes so many times as long beside the profiler, at most
 BLOCKER_MOST_S = 0.05
 BLOCKER = re.compile(r"spin_kernel")  # what `_sleep` runs
@@ -54,32 +59,42 @@ def _operators(workload: Workload) -> list[dict[str, Any]]:
 
 
 def _kernels(workload: Workload) -> dict[str, Any]:
-    """What ran on a GPU, as its own clock has it, in calls that wait behind a blocker until all of them are queued.
+    """What ran on a GPU, as its own clock has it, in calls that wait behind a blocker until all of them are queued, in several places.
 
     `span_s`, from the first kernel's start to the last one's end, over the calls, is what events around them should say; `kernel_s`, the kernels'
-    own time, leaves out the gaps between them.
+    own time, leaves out the gaps between them, and counts twice what runs side by side. The profiler adds a microsecond or two to each.
     """
     call_s = _least_waited_s(workload)
     calls = _calls(call_s, "cuda")
     with profile(use_kineto=True, use_device="cuda") as profiler:
-        workload.call()  # the profiler prepares itself
-        workload.device.synchronize()
-        workload.device.block(min(BLOCKER_TIMES * calls * call_s, BLOCKER_MOST_S))
-        for _ in range(calls):
+        for _ in range(PLACES):
+            workload.place()
             workload.call()
-        workload.device.synchronize()
-    events = _in_order(profiler, DeviceType.CUDA)
-    blocker = max((i for i, event in enumerate(events) if BLOCKER.search(event.name)), default=None)
-    if blocker is None or blocker + 1 == len(events):
+            workload.device.synchronize()
+            workload.device.block(min(BLOCKER_TIMES * calls * call_s, BLOCKER_MOST_S))
+            for _ in range(calls):
+                workload.call()
+            workload.device.synchronize()
+    batches = _behind_blockers(_in_order(profiler, DeviceType.CUDA), calls)
+    lines = [Line(_kind(event.name, "cuda"), event.name, (), (), event.self_device_time_total / 1e6) for batch in batches for event in batch]
+    if not lines:
         return {}
-    events = events[blocker + 1 :]
-    lines = [Line(_kind(event.name, "cuda"), event.name, (), (), event.self_device_time_total / 1e6) for event in events]
     return {
-        "primitives": of_one_call(lines, [calls], workload.case.problem),
-        "launches": len(events) / calls,
-        "kernel_s": sum(line.time_s for line in lines) / calls,
-        "span_s": (max(event.time_range.end for event in events) - events[0].time_range.start) / 1e6 / calls,
+        "primitives": of_one_call(lines, [calls] * len(batches), workload.case.problem),
+        "launches": len(lines) / (calls * len(batches)),
+        "kernel_s": sum(line.time_s for line in lines) / (calls * len(batches)),
+        "span_s": fmean(max(event.time_range.end for event in batch) - batch[0].time_range.start for batch in batches) / 1e6 / calls,
     }
+
+
+def _behind_blockers(events: Sequence[FunctionEvent], calls: int) -> list[list[FunctionEvent]]:
+    """The events of each batch: so many behind a blocker as divide by its calls, before the next place is taken."""
+    starts = [i for i, event in enumerate(events) if BLOCKER.search(event.name)]
+    found = [list(events[start + 1 : end]) for start, end in pairwise([*starts, len(events)])]
+    if not found:
+        return []
+    each = len(found[-1]) // calls  # nothing comes after the last
+    return [batch[: each * calls] for batch in found if each and len(batch) >= each * calls]
 
 
 def _in_order(profiler: profile, device: DeviceType) -> list[FunctionEvent]:
@@ -89,12 +104,12 @@ def _in_order(profiler: profile, device: DeviceType) -> list[FunctionEvent]:
 
 
 def _calls(call_s: float, device: str) -> int:
-    return min(max(round(CALLS_S / call_s), 1), MOST_CALLS[device])
+    return min(max(round(CALLS_S[device] / call_s), 1), MOST_CALLS[device])
 
 
 def _least_waited_s(workload: Workload) -> float:
-    """Seconds a call, the least of a tenth of a second of them: a GPU that had nothing to do has lowered its clock."""
-    found, end = list[float](), time.perf_counter() + CALLS_S
+    """Seconds a call, the least of some: a GPU that had nothing to do has lowered its clock."""
+    found, end = list[float](), time.perf_counter() + CALLS_S["cuda"]
     while not found or time.perf_counter() < end:
         found.append(waited_s(workload.call, workload.device))
     return min(found)

@@ -63,7 +63,7 @@ class Heat:
 
 
 def pause_s(spoiled: int) -> float:
-    """Seconds to wait before a block is taken again, after so many in a row that were spoiled."""
+    """Seconds to wait before a block is taken again, after so many of a visit that were spoiled."""
     return float(min(FIRST_PAUSE_S * 2 ** (spoiled - 1), LONGEST_PAUSE_S))
 
 

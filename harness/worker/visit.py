@@ -87,6 +87,8 @@ class Visit:
         setting = self.case.setting
         if setting.allocator == "retained" and setting.device == "cpu" and not allocator.keep_freed_memory():
             raise environment.NotSupported("this system's allocator cannot be told to keep freed memory")
+        if setting.allocator == "default" and setting.device == "cpu" and allocator.Kept.told:
+            raise environment.NotSupported("this process was told to keep freed memory, and where there is no fork it measures all cases")
         self.values |= environment.apply(setting, self.device)
         self.monitor = self.device.monitor()
 

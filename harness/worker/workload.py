@@ -45,7 +45,8 @@ HEAP_ROOM = 12 * 3 * HEAP_BYTES // 2  # as far as the blocks of a visit go
 HEAP_MOVES = 48  # then what lies ahead is given back, and it begins again: nine megabytes by then
 CACHES = 2.0  # rotating copies fill the last-level cache so many times over
 MOST_COPIES = 256
-GRAPH_S = 1e-3  # of calls are captured in one graph, since each replay costs the gap of a launch ...
+GRAPH_S = 2e-3  # of calls are captured in one graph, since each replay costs the gap of a launch ...
+CAPTURE_TRIES = 5
 MOST_CAPTURED = 20  # ... so many at most, or as many as rotate
 
 
@@ -189,7 +190,8 @@ class Workload:
         """All copies in one graph, or one call several times over."""
         began = time.perf_counter()
         calls[0]()  # whatever a first call prepares
-        times = min(max(int(GRAPH_S / waited_s(calls[0], self.device)), 1), MOST_CAPTURED)
+        call_s = min(waited_s(calls[0], self.device) for _ in range(CAPTURE_TRIES))
+        times = min(max(int(GRAPH_S / call_s), 1), MOST_CAPTURED)
         calls = calls * ceil(times / len(calls))
         replay, output = self.device.captured(calls)
         self.unrolled = len(calls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,4 +56,6 @@ class Cpu:
         """The kernel's counters tell (`health`)."""
 
     def release(self) -> None:
-        """A forked child gives everything back."""
+        """A forked child gives everything back; where there is no fork, what torch.compile knows of earlier cases goes."""
+        if "torch._dynamo" in sys.modules:
+            torch.compiler.reset()
