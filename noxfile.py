@@ -156,6 +156,15 @@ def agreement(session: nox.Session) -> None:
 
 
 @nox.session
+def gpu(session: nox.Session) -> None:
+    """The CUDA path against its bounds: `nox -s gpu -- --out FOLDER`; without words, on the CPU, that the program itself runs (a minute)."""
+    install(session, ".")
+    parts = ("checks", "ceilings", "reference_a", "roofline", "turns", "anchors")
+    asked = session.posargs or ["--device", "cpu", "--out", session.create_tmp(), "--only", *parts]
+    session.run("python", "benchmarks/gpu.py", *asked)
+
+
+@nox.session
 def calibrate(session: nox.Session) -> None:
     """How far a figure may be believed on this machine, ours and others': `nox -s calibrate -- --processes 5` (20 take 80 minutes)."""
     install(session, ".", groups=("calibrate",))
