@@ -35,24 +35,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import gpu
+
 from harness.case import Case, Setting
 from harness.problem import Problem
 
 Row = dict[str, Any]
 Call = Callable[[], object]
 
-PROBLEMS = [
-    Problem("depthwise", in_channels=32, size=14),
-    Problem("depthwise", in_channels=64, size=28),
-    Problem("depthwise", in_channels=64, size=112, batch=4),
-    Problem("depthwise", in_channels=256, size=56, batch=8),
-    Problem("pointwise", in_channels=128, size=56, batch=4),
-    Problem("grouped", in_channels=128, size=56, groups=8, batch=8),
-    Problem("standard", in_channels=128, size=56, batch=8),
-    Problem("depthwise_separable", in_channels=256, size=56, batch=32),
-    Problem("standard", in_channels=256, size=112, batch=32),
-    Problem("standard", in_channels=512, size=56, batch=64),
-]
+PROBLEMS = [gpu.LAUNCH_BOUND, gpu.FITS_THE_CACHE, *gpu.PROBLEMS]
 SMALLEST = 2  # so many of them on a CPU
 TOOLS = {  # and where each is found
     "do_bench": "triton.testing",

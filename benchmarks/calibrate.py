@@ -14,7 +14,7 @@ the method's own: the median of its figure over all its processes of the campaig
     A/A           share of ordered pairs of processes in which some case seems more than 5 % slower
     wall a case   seconds, process starts included
     bias          truth over that of blocked_autorange (on a CPU with the heap kept), median over the cases (and the farthest). Theirs is a
-                  median of samples whatever ran beside it, ours the 10th percentile beside a quiet machine, so ours is lower
+                  median of samples whatever ran beside it, ours a low quantile, so ours is lower
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from harness.results import load_results
 from harness.suite import Suite
 
 HERE = Path(__file__).parent
-OURS = {"convscope, max_rounds 3": 3, "convscope": None}  # None: as the suite says, until tight; for want of quiet, twice as many
+OURS = {"convscope, max_rounds 3": 3, "convscope": None}  # None: as the suite says, until tight
 METHODS = {"cpu": [*OURS, *PEERS["cpu"], *(f"{peer}, heap kept" for peer in PEERS["cpu"])], "cuda": [*OURS, *PEERS["cuda"]]}
 REFERENCES = ("blocked_autorange, heap kept", "blocked_autorange")  # the first that was measured
 AXES: dict[str, dict[str, tuple[Value, ...]]] = {"cpu": {}, "cuda": {"device": ("cuda",), "batch": (32,)}}

@@ -1,11 +1,11 @@
-"""Which statistic of a visit, and which way to join visits, errs least? Judged on the visits that campaigns of calibrate.py kept.
+"""Which figure of a case repeats from run to run? Judged on recorded campaigns (`campaign.py`), quiet and noisy, of several machines.
 
-    python benchmarks/estimators.py results/calibration/*
+    python benchmarks/estimators.py                          all of benchmarks/campaigns
+    python benchmarks/estimators.py FILE.parquet --rounds 4
 
-A run's figure of a case is made from three of its valid visits: the first three, or the first three beside quiet probes. Truth: the
-geometric mean of the same statistic over all visits of that case that the way could take, of all campaigns given, so that hours with quiet
-and noisy minutes count. Corrected: less what the reference probes explain, with exponents fitted to the visits of all other runs (by
-case, or one pair for all cases).
+The truth of a case, for a run, is the median over the other runs of the same statistic over all their rounds; its error is that of the run over
+its first rounds. A row a statistic: rms error over cases and runs after 3, 4 and 6 rounds, and what the stated interval is worth: half of its
+width in the median case, and how often it holds the truth. A/A: ordered pairs of runs in which some case seems more than 5 % slower.
 """
 
 from __future__ import annotations
@@ -13,108 +13,113 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from itertools import permutations
 from math import log
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from harness.probes import PROBES, beside_neighbours, quiet_level
-from harness.results import load_results
-from harness.stats import interval_within
-from harness.summary import is_valid
+from harness import estimates
+from harness.stats import PLACES, RUN_SPREAD, low_quantile
 
-OURS = "mean of blocks' 10th percentiles"
-STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
-    "median": lambda samples: float(np.median(samples)),
-    "lower quartile": lambda samples: float(np.quantile(samples, 0.25)),
-    "10th percentile": lambda samples: float(np.quantile(samples, 0.1)),
-    "minimum": lambda samples: float(np.min(samples)),
-    "trimmed mean": lambda samples: float(np.sort(samples)[len(samples) // 10 : len(samples) - len(samples) // 10].mean()),
+HERE = Path(__file__).parent
+LEVELS = np.linspace(0.025, 0.975, 20)  # at which a block's thinned samples stand for all of them
+SHARES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 0.9)  # as campaign.py keeps them
+BLOCKS = 12
+Visits = np.ndarray  # of a case: visits, repeats, places; logarithms of seconds
+Statistic = Callable[[Visits], float]
+
+
+def blocks_of(frame: pd.DataFrame, share: float) -> Visits:
+    """A low quantile of each block, by visit, repeat and place. An older record has the 10th percentile alone."""
+    if "block_quantiles_s" in frame:
+        kept = np.array([np.reshape(row, (BLOCKS, len(SHARES))) for row in frame["block_quantiles_s"]])[:, :, SHARES.index(share)]
+    else:
+        kept = np.array(frame["block_figures_s"].tolist())
+    return np.log(kept).reshape(len(kept), BLOCKS // PLACES, PLACES)
+
+
+def places_of(frame: pd.DataFrame) -> np.ndarray:
+    """The product's `place_figures_s` as logarithms, by visit and place: from thinned samples, or from the lowest of an older record's blocks."""
+    if "block_quantiles_s" not in frame:
+        return np.asarray(blocks_of(frame, 0.1).min(axis=1))
+    found = []
+    for row in frame["block_quantiles_s"]:
+        blocks = [np.interp(LEVELS, SHARES, quantiles) for quantiles in np.reshape(row, (BLOCKS, len(SHARES)))]
+        found.append([np.log(low_quantile([x for block in blocks[place::PLACES] for x in block])) for place in range(PLACES)])
+    return np.array(found)
+
+
+def low_of_blocks(share: float, block_share: float = 0.1) -> Callable[[pd.DataFrame], float]:
+    """A quantile over all blocks that lie alike, the mean of the places."""
+    return lambda frame: float(np.quantile(blocks_of(frame, block_share).reshape(-1, PLACES), share, axis=0).mean())
+
+
+STATISTICS: dict[str, Callable[[pd.DataFrame], float]] = {
+    "shown by method 1, without its correction": lambda frame: float(np.log(frame["latency_s"]).mean()),
+    "visits' medians, median": lambda frame: float(np.log(frame["latency_median_s"]).median()),
+    "least sample of a visit, median": lambda frame: float(np.log(frame["latency_min_s"]).median()),
+    "least sample of all": lambda frame: float(np.log(frame["latency_min_s"]).min()),
+    "blocks' 10th percentiles, lower quartile by place": low_of_blocks(0.25),
+    "blocks' 10th percentiles, tenth by place": low_of_blocks(0.1),
+    "places of visits, mean": lambda frame: float(places_of(frame).mean()),
+    "places of visits, median": lambda frame: float(np.median(places_of(frame), axis=0).mean()),
+    "places of visits, least": lambda frame: float(places_of(frame).min(axis=0).mean()),
+    "places of visits, lower quartile": lambda frame: float(np.quantile(places_of(frame), 0.25, axis=0, method="median_unbiased").mean()),
+    "method 2: places of visits, tenth": lambda frame: log(estimates.figure_s(np.exp(places_of(frame)).tolist())),
 }
-JOINS = {"geometric mean": "mean", "median": "median", "lowest": "min"}  # of logarithms
-VISITS = 3
 
 
-def visits_of(folders: list[Path]) -> pd.DataFrame:
-    """Valid visits with every statistic and the probes, as logarithms of seconds, and whether the machine was quiet beside them."""
-    runs = sorted(path.parent for folder in folders for path in folder.glob("runs/*/run.json"))
-    visits = load_results(*runs).visits
-    visits = visits[is_valid(visits)].dropna(subset=PROBES).sort_values("started_at")
-    probes = list(visits[PROBES].itertuples(index=False, name=None))
-    level = quiet_level(None, probes)
-    assert level is not None
-    found = pd.DataFrame({name: np.log(visits["samples_s"].map(statistic)) for name, statistic in STATISTICS.items()})
-    found[OURS] = [log(interval_within(list(row.samples_s), list(row.block_ends), 0.0).value_s) for row in visits.itertuples()]
-    quiet = pd.Series([not beside_neighbours(took, level) for took in probes], index=visits.index, name="quiet")
-    return visits[["run_id", "case_id", "started_at"]].join(found).join(np.log(visits[PROBES])).join(quiet)
+def judged(campaign: pd.DataFrame, rounds: tuple[int, ...] = (3, 4, 6)) -> pd.DataFrame:
+    """A row a statistic, a column a number of rounds: rms error, a fraction."""
+    keys = ["run", "case_id"]
+    whole = {key: {name: of(group) for name, of in STATISTICS.items()} for key, group in campaign.groupby(keys)}
+    found = {}
+    for most in rounds:
+        errors = []
+        for (run, case), group in campaign[campaign["round"] <= most].groupby(keys):
+            others = [whole[key] for key in whole if key[1] == case and key[0] != run]
+            if len(group) > 1 and others:
+                errors.append({name: of(group) - np.median([other[name] for other in others]) for name, of in STATISTICS.items()})
+        found[most] = (pd.DataFrame(errors) ** 2).mean() ** 0.5
+    return pd.DataFrame(found)
 
 
-def explained(visits: pd.DataFrame, statistic: str, probes: list[str], *, pooled: bool) -> pd.Series:
-    """What the probes explain of each visit's logarithm, by exponents fitted to all other runs."""
-    by_case = visits.groupby("case_id")
-    y = visits[statistic] - by_case[statistic].transform("mean")
-    x = visits[probes] - visits[probes].mean()
-    told = pd.Series(0.0, index=visits.index)
-    for members in [visits.index] if pooled else [group.index for _, group in by_case]:
-        for run in visits.loc[members, "run_id"].unique():
-            mine = members[visits.loc[members, "run_id"] == run]
-            others = members.difference(mine)
-            exponents, *_ = np.linalg.lstsq(x.loc[others], y.loc[others], rcond=None)
-            told[mine] = x.loc[mine] @ exponents
-    return told
-
-
-def rms_error(visits: pd.DataFrame, figures: pd.Series, join: str = "geometric mean") -> float:
-    """Of three visits a run, joined, against the long run: root mean square over cases and runs, a fraction."""
-    keys = ["run_id", "case_id"]
-    three = visits[keys].assign(figure=figures).groupby(keys).head(VISITS).groupby(keys)["figure"]
-    joined = three.agg(JOINS[join])[three.size() == VISITS].reset_index()
-    own = visits[["case_id"]].assign(figure=figures) if join == "geometric mean" else joined  # another join has a long run of its own
-    truth = own.groupby("case_id")["figure"].mean()
-    return float(np.sqrt((np.expm1(joined["figure"] - joined["case_id"].map(truth)) ** 2).mean()))
-
-
-def spread(visits: pd.DataFrame, figures: pd.Series) -> pd.Series:
-    """Standard deviation between the visits of each case."""
-    return figures.groupby(visits["case_id"]).std()
-
-
-def print_statistics(visits: pd.DataFrame) -> None:
-    """A row a statistic: spread between visits and error of three, over all visits and over quiet ones."""
-    quiet = visits[visits["quiet"]]
-    heads = ["statistic of a visit", "spread, all visits", *JOINS, "corrected, by case", "corrected, pooled", "spread, quiet visits", "quiet visits"]
-    print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
-    for statistic in (*STATISTICS, OURS):
-        raw = visits[statistic]
-        cells = [spread(visits, raw).median(), *(rms_error(visits, raw, join) for join in JOINS)]
-        cells += [rms_error(visits, raw - explained(visits, statistic, PROBES, pooled=pooled)) for pooled in (False, True)]
-        cells += [spread(quiet, quiet[statistic]).median(), rms_error(quiet, quiet[statistic])]
-        print(f"| {statistic} | " + " | ".join(f"{cell:.1%}" for cell in cells) + " |")
-
-
-def print_probes(visits: pd.DataFrame) -> None:
-    """A row a choice of probes: what they leave of the spread of our figures, and how much less that is, median of the cases."""
-    print(f"| probes | spread | after the probes, by case | less | pooled | less |\n|{' --- |' * 6}")
-    raw = spread(visits, visits[OURS])
-    for probes in (PROBES, *([probe] for probe in PROBES)):
-        cells = [f"{raw.median():.1%}"]
-        for pooled in (False, True):
-            left = spread(visits, visits[OURS] - explained(visits, OURS, probes, pooled=pooled))
-            cells += [f"{left.median():.1%}", f"{(1 - left / raw).median():.0%}"]
-        print(f"| {', '.join(probes)} | " + " | ".join(cells) + " |")
+def interval(campaign: pd.DataFrame, rounds: int, run_spread: float = RUN_SPREAD) -> dict[str, float]:
+    """Of method 2 after so many rounds: half_width in the median case, covers (the median of the other runs), false (A/A pairs with a "+5 %")."""
+    early = campaign[campaign["round"] <= rounds]
+    figures, halves, covers = {}, [], []
+    for (run, case), group in early.groupby(["run", "case_id"]):
+        if len(group) >= estimates.FEWEST_VISITS:
+            figures[run, case] = estimates.between(np.exp(places_of(group)).tolist(), run_spread)
+    for (run, case), found in figures.items():
+        others = [other.value_s for key, other in figures.items() if key[1] == case and key[0] != run]
+        halves.append(found.half_width)
+        covers += [found.low_s <= np.median(others) <= found.high_s] if others else []
+    runs, cases = {run for run, _ in figures}, {case for _, case in figures}
+    pairs = [
+        any(figures[b, c].value_s > 1.05 * figures[a, c].value_s for c in cases if (a, c) in figures and (b, c) in figures)
+        for a, b in permutations(runs, 2)
+    ]
+    return {"half_width": float(np.median(halves)), "covers": float(np.mean(covers)), "false": float(np.mean(pairs))}
 
 
 def main() -> int:
-    """Print both tables."""
+    """A table a campaign."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path, help="of campaigns")
-    visits = visits_of(parser.parse_args().folders)
-    hours = (visits["started_at"].max() - visits["started_at"].min()).total_seconds() / 3600
-    print(f"{len(visits)} visits, {visits['quiet'].mean():.0%} of them quiet, in {visits['run_id'].nunique()} runs over {hours:.1f} hours\n")
-    print_statistics(visits)
-    print()
-    print_probes(visits)
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--rounds", type=int, default=4)
+    asked = parser.parse_args()
+    for path in asked.files or sorted((HERE / "campaigns").glob("*.parquet")):
+        campaign = pd.read_parquet(path)
+        campaign = campaign[campaign["trust"] != "invalid"]
+        shared = (campaign["latency_median_s"] / campaign["latency_min_s"] - 1).median()
+        print(f"\n{path.stem}: {len(campaign)} valid visits of {campaign['run'].nunique()} runs; a median call {shared:.1%} above a visit's least")
+        print((100 * judged(campaign)).round(2).to_string())
+        found = interval(campaign, asked.rounds)
+        width, covers, false = (f"{found[name]:.1%}" for name in ("half_width", "covers", "false"))
+        print(f"after {asked.rounds} rounds ±{width}, holds {covers}; a false +5 % in {false} of pairs of runs")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a visit costs beside its warm-up, its samples and its reference probes, and what a survey costs: medians of a quick quickstart.
+"""What a visit costs beside its warm-up and its samples, and what a survey costs: medians of a quick quickstart.
 
 Asserted: at most 40 ms a visit and 0.5 s a survey. Samples are those counted and those discarded, each at the visit's own latency.
 """
@@ -32,10 +32,10 @@ class Surveys(Watcher):
 
 
 def fixed_cost_s(visits: pd.DataFrame) -> pd.Series[float]:
-    """wall_s less warm_up_s, calls counted and discarded, and reference_time_s, of every visit that took no turns, in seconds."""
+    """wall_s less warm_up_s, calls counted and discarded, of every visit that took no turns, in seconds."""
     own = visits[(visits["status"] == "ok") & (visits["turns"] == 0)]
     counted = own["samples_s"].map(sum) * own["calls_per_sample"]
-    return own["wall_s"] - own["warm_up_s"] - counted - own["discarded_samples"] * own["latency_s"] - own["reference_time_s"]
+    return own["wall_s"] - own["warm_up_s"] - counted - own["discarded_samples"] * own["latency_s"]
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Is a sample of n calls n times a call? And what does the loop itself cost?
 
 Every case of calibration.toml with a call of over 100 us, in processes of its own: sweeps of one sample each of 1, 2, 4 ... 64 calls, in
-random order. Reference probes stand between the sweeps, each settled first; those between quiet ones count, as a visit does. Of each
+random order. The half of a process's sweeps that took least counts, since what disturbs adds. Of each
 process's counted sweeps the time is regressed on the calls with weights 1 / calls (means are linear, medians of skewed samples are not).
 Rounds go on until every case has 60 counted sweeps in three processes or more, ten minutes at most. Asserted: the intercept, the median
 of the processes, is under 1 % of a call, and a call that does nothing costs under 0.3 us, loop included.
@@ -21,17 +21,13 @@ from agreement import in_child
 
 from harness.case import Case
 from harness.points import distinct_cases, expand
-from harness.probes import PROBES, beside_neighbours, quiet_level
 from harness.suite import read_suite
 from harness.worker import allocator, devices, environment, sampling
 from harness.worker.clocks import HostClock, describe
-from harness.worker.health import ReferenceProbes
 from harness.worker.workload import Workload, guard
 
 LEVELS = (1, 2, 4, 8, 16, 32, 64)
 SWEEPS = 30  # of a process
-SETTLE_S = 0.01
-FEWEST_SWEEPS = 8  # counted ones: fewer make no line
 WANTED_SWEEPS = 60
 PROCESSES = 3
 LIMIT_S = 600.0
@@ -41,31 +37,18 @@ EMPTY_CALL_BOUND_S = 0.3e-6
 
 
 def sweeps(case: Case) -> list[list[float]]:
-    """Of one process, a row a sweep: both probes before it and after it, then what a sample of each level took, all in seconds."""
+    """Of one process, a row a sweep: what a sample of each level took, in seconds."""
     allocator.keep_freed_memory()
     environment.apply(case.setting, devices.of("cpu", None))
     clock = HostClock()
-    rows, before = [], reading(clock)
+    rows = []
     with guard(case.setting.computation):
         workload = Workload(case, 1, places=random.randrange(1 << 30))
         sampling.warm_up(workload.call, clock, 0.1)
         for _ in range(SWEEPS):
-            settled = time.perf_counter() + SETTLE_S
-            while time.perf_counter() < settled:  # the probes have left nothing of the case in the caches
-                workload.call()
             took_s = {calls: clock.sample(workload.call, calls) * calls for calls in random.sample(LEVELS, len(LEVELS))}
-            after = reading(clock)
-            rows.append([*before, *after, *(took_s[calls] for calls in LEVELS)])
-            before = after
+            rows.append([took_s[calls] for calls in LEVELS])
     return rows
-
-
-def reading(clock: HostClock) -> list[float]:
-    """Seconds that each probe takes now."""
-    probes = ReferenceProbes(clock)
-    probes.run()
-    seen = probes.columns()
-    return [float(seen[probe] or "inf") for probe in PROBES]
 
 
 def line(counted: np.ndarray) -> tuple[float, float]:
@@ -76,18 +59,8 @@ def line(counted: np.ndarray) -> tuple[float, float]:
 
 
 def counted(found: dict[Case, list[np.ndarray]]) -> dict[Case, list[np.ndarray]]:
-    """Of each case's processes that have enough of them, the times of the sweeps between quiet probes."""
-    width = len(PROBES)
-    seen = np.concatenate([rows[:, :width] for processes in found.values() for rows in processes])
-    level = quiet_level(None, list(map(tuple, seen)))
-    assert level is not None
-
-    def between_quiet(rows: np.ndarray) -> np.ndarray:
-        kept = [row[2 * width :] for row in rows if not any(beside_neighbours(tuple(row[i : i + width]), level) for i in (0, width))]
-        return np.array(kept).reshape(-1, len(LEVELS))
-
-    quiet = {case: list(map(between_quiet, processes)) for case, processes in found.items()}
-    return {case: [rows for rows in processes if len(rows) >= FEWEST_SWEEPS] for case, processes in quiet.items()}
+    """Of each case's processes, the half of their sweeps that took least: what disturbs adds."""
+    return {case: [rows[np.argsort(rows.sum(axis=1))[: max(len(rows) // 2, 1)]] for rows in processes] for case, processes in found.items()}
 
 
 def is_enough(processes: list[np.ndarray]) -> bool:
@@ -96,7 +69,7 @@ def is_enough(processes: list[np.ndarray]) -> bool:
 
 
 def main() -> int:
-    """Print a line a case; 1 where one is out of bounds, or met too few quiet moments."""
+    """Print a line a case; 1 where one is out of bounds."""
     due = distinct_cases(expand(read_suite(Path(__file__).parent / "calibration.toml")))
     found: dict[Case, list[np.ndarray]] = defaultdict(list)
     began = time.monotonic()

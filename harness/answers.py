@@ -6,7 +6,7 @@ In: rows of the summary. Out: what a person reads. Not here: progress and tables
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import exp, expm1
+from math import exp
 from typing import TYPE_CHECKING, Any
 
 from harness import units
@@ -36,13 +36,13 @@ def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
     pairs(
         [
             ("latency", f"{units.seconds(row['latency_s'])}   ({interval_text(row)}: 95 % interval, {_visits(row)})"),
+            ("typical", f"{units.seconds(row['typical_s'])}   (the median here, disturbances included)"),
             ("MACs", f"{row['macs']:,}   ({units.count(row['flops'] / row['latency_s'])}FLOP/s)"),
             ("memory", f"{_size(row['resident_bytes'])} of input and weights, {_size(row['peak_bytes'])} more at the peak of a call"),
             ("back end", row["backend"] or "unknown"),
             *_bound(row, drawn=in_full),
             *(_health(row) if in_full else ()),
             ("trust", ", ".join([TRUST_SIGNS[row["trust"]], *row["trust_reasons"]])),
-            *_neighbours(row),
             *_allocators(case, row, other),
         ]
     )
@@ -65,16 +65,8 @@ def _health(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
     """What might have disturbed it, as far as it was seen."""
     shares = {"waited for a processor": row["run_queue_share"], "in the kernel": row["system_share"]}
     known = [f"{units.percent(share)} {what}" for what, share in shares.items() if share is not None]
-    visits = f"{row['visits']} visits count, {row['set_aside']} were set aside, {row['invalid']} were disturbed beyond use"
+    visits = f"{row['visits']} visits count, {row['invalid']} were disturbed beyond use"
     return [("health", ", ".join([*known, visits]))]
-
-
-def _neighbours(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
-    """What became of them in the figure, where no quiet visits make it."""
-    if not row["slowness"]:
-        return []
-    slowed = f"slowed the reference probes by {units.percent(expm1(row['slowness']))}"
-    return [("neighbours", f"{slowed}: half of it is taken off the latency, and the interval reaches from all of it to none")]
 
 
 def _bars(row: Mapping[Any, Any]) -> list[tuple[str, str]]:

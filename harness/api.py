@@ -22,12 +22,13 @@ from harness import __version__, baselines, locks, machine, units
 from harness.arm import Arm, Order, Watcher
 from harness.bench import bench
 from harness.case import Case, Setting
+from harness.checks import Check
 from harness.errors import CasesFailed, DeviceError, Stopped, UsageError, nearest
 from harness.gate import ORDERS
 from harness.pairs import PairedRun
 from harness.points import distinct_cases, expand, prepare, without_devices
 from harness.policy import Policy
-from harness.record import SCHEMA
+from harness.record import METHOD, SCHEMA
 from harness.results import Results, RunFolder, as_json_values, load_results, new_run_id
 from harness.runner import Run
 from harness.station import device_name, greet, require_devices
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 MEASURE_POLICY = Policy(rounds=3, max_rounds=6)
 SILENT = Watcher()
+PROBE_S = 2.0
+LOST_SHARE = 0.1  # of a GPU's time: clocks that fall under a long load take less
 
 
 def default_python() -> str:
@@ -130,7 +133,7 @@ def sweep(
     points = _selected(expand(asked), only)
     order = _order(asked)
     with locks.hold(_devices(points, order), wait=wait, on_wait=watcher.waiting), greet(default_python() if python is None else python) as greeted:
-        order = replace(order, quiet=machine.quiet(greeted.environment_id))
+        order = replace(order, run_spread=machine.run_spread(greeted.environment_id))
         points = _present(asked, points, greeted.hello, named="device" in (axes or {}))
         cases = distinct_cases(points)
         folder = RunFolder(Path(results), _header(asked, order, {"main": (greeted, None)}, quick), points)
@@ -181,7 +184,7 @@ def ab(
     order = _order(asked)
     with locks.hold(_devices(points, order), wait=wait, on_wait=watcher.waiting), ExitStack() as stack:
         greeted = {name: stack.enter_context(greet(side.python or default_python())) for name, side in sides.items()}
-        order = replace(order, quiet=machine.quiet(*(one.environment_id for one in greeted.values())))
+        order = replace(order, run_spread=machine.run_spread(*(one.environment_id for one in greeted.values())))
         _require_alike({name: one.hello.device_types for name, one in greeted.items()}, points)
         for one in greeted.values():
             points = _present(asked, points, one.hello, named="device" in axes)
@@ -207,6 +210,17 @@ def _implemented(sides: dict[str, Side], axes: dict[str, tuple[Value, ...]]) -> 
         raise UsageError("is given twice", where="implementation", hint="Give it for base and head, or as an axis of both.")
     named = {name: side.implementation or "torch" for name, side in sides.items()}
     return {name: replace(side, implementation=named[name]) for name, side in sides.items()}, axes | {"implementation": (named["base"],)}
+
+
+def tenants(kind: str, index: int | None = None, python: str | None = None) -> Check:
+    """Whether somebody else works on a GPU, by two seconds of work on it. Raises InterpreterError, DeviceError, BusyError."""
+    device = device_name(kind, {} if index is None else {kind: index})
+    with bench(kind, index, python or default_python(), wait=False, watcher=SILENT) as ready:
+        seen = ready.tenants(PROBE_S)
+    found = f"{units.percent(seen.lost_share)} of the time of {seen.batches} batches was taken"
+    if seen.lost_share <= LOST_SHARE:
+        return Check(f"{device} tenants", "ok", found)
+    return Check(f"{device} tenants", "warning", found, "Somebody else works on it: wait, or choose another device.")
 
 
 def floor(
@@ -261,7 +275,8 @@ def _driven(run: Run | PairedRun, folder: RunFolder) -> str:
 def _ended(run: Run | PairedRun, folder: RunFolder, state: str, cases: list[Case]) -> Results:
     """What a run came to. Raises Stopped, CasesFailed."""
     found = load_results(folder.path)
-    machine.learn(found.visits)
+    if found.arms == {"main"} and state in ("complete", "time_limit"):
+        machine.learn(found.summary)
     if state == "interrupted":
         raise Stopped(f"stopped; {run.visits} visits are kept", where=str(folder.path), hint=f"convscope report {folder.path}")
     if run.failed:
@@ -306,7 +321,8 @@ def _header(suite: Suite, order: Order, arms: Mapping[str, tuple[Greeted, str | 
         },
         "environments": {greeted.environment_id: greeted.hello.environment for greeted, _ in arms.values()},
         "devices": next(iter(arms.values()))[0].hello.devices,
-        "quiet": order.quiet,
+        "method": METHOD,
+        "run_spread": order.run_spread,
         "ceilings": None,
         "seed": order.seed,
         "git": _git_facts(),

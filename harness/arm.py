@@ -31,14 +31,13 @@ EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a run is asked to do. `placement`: device type to index; `quiet`: what probes take on this machine when it is quiet, by environment and
-    threads."""
+    """What a run is asked to do. `placement`: device type to index; `run_spread`: by how much runs of this machine differ, by environment."""
 
     run_id: str
     policy: Policy
     seed: int
     placement: dict[str, int] = field(default_factory=dict)
-    quiet: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    run_spread: dict[str, float] = field(default_factory=dict)
 
 
 class Watcher:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FOLDER = "baselines"
 FLOOR_SHARE = 0.95  # of the cases' log ratios between runs of identical code
-NOISY_SHARE = 0.5  # of the cases: above it a run is no measure for others
+WIDEST = 0.1  # half of an interval over its figure ...
+WIDE_SHARE = 0.5  # ... above which so many cases may lie, or a run is no measure for others
 
 
 def save(name: str, run: Results, folder: Path, results: Path) -> Path:
@@ -69,8 +70,9 @@ def unfit(run: Results) -> list[str]:
     few = asked["interval"] != "between"
     if few.any() or asked.empty:
         found.append(f"{few.sum()} of {len(asked)} cases have no figure from three processes")
-    if len(asked) and (noisy := (asked["trust"] == "noisy").mean()) > NOISY_SHARE:
-        found.append(f"{noisy:.0%} of its cases are noisy")
+    half_width = (asked["latency_high_s"] - asked["latency_low_s"]) / (2 * asked["latency_s"])
+    if len(asked) and (wide := (half_width > WIDEST).mean()) > WIDE_SHARE:
+        found.append(f"the intervals of {wide:.0%} of its cases are wider than ±{WIDEST:.0%}")
     return found
 
 

@@ -25,7 +25,7 @@ from harness.roofline import placed
 from harness.runner import GRACE_S, Run
 from harness.station import Station, device_name, greet, require_devices
 from harness.stats import CONFIDENCE, student_t
-from harness.summary import mark_neighbours, summarize
+from harness.summary import summarize
 from harness.turns import alternate, open_all
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class Bench:
         order = self._order(policy)
         Run(Arm("main", order, self._greeted, rows.append, self._watcher), cases, ceilings.extend if roofs else None).go()
         best = machine.best_ceilings(self._greeted.environment_id, ceilings) if ceilings else []
-        return placed(summarize(mark_neighbours(pd.DataFrame(rows), {NAME: order.quiet})), {NAME: best})
+        header = {"policy": policy.as_message(), "run_spread": order.run_spread}
+        return placed(summarize(pd.DataFrame(rows), {NAME: header}), {NAME: best})
 
     def tenants(self, seconds: float) -> Tenants:
         """What others take of the device, over so many seconds. Raises DeviceError where that cannot be told."""
@@ -112,8 +113,8 @@ class Bench:
         return _ratios(pd.DataFrame(rows))
 
     def _order(self, policy: Policy) -> Order:
-        quiet = machine.quiet(self._greeted.environment_id)
-        return Order(run_id=NAME, policy=policy, seed=time.time_ns() % 2**31, placement=self._placement, quiet=quiet)
+        spread = machine.run_spread(self._greeted.environment_id)
+        return Order(run_id=NAME, policy=policy, seed=time.time_ns() % 2**31, placement=self._placement, run_spread=spread)
 
 
 def _tossed() -> list[str]:

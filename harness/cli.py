@@ -2,22 +2,27 @@
 
 Every command imports what it needs when it runs, so that `--help` and `plan` stay quick. stdout is data, stderr is talk; with
 --json an answer is one JSON value on stdout, and an error an object. Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished
-but some cases failed, 130 after Ctrl-C.
+but some cases failed, 70 an error of ours, 75 the device is busy, 130 after Ctrl-C, 141 where nobody reads what it prints. Python and click
+end with 1 for whatever they do not know, so `Door` lets nothing of that kind reach them.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shlex
 import sys
+import traceback
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from harness import __version__, cli_cases, cli_compare, cli_layers
-from harness.errors import CasesFailed, ConvscopeError, Stopped, StorageError, SuiteError, UsageError, nearest
+from harness.errors import CasesFailed, ConvscopeError, InternalError, Stopped, StorageError, SuiteError, UsageError, nearest
 from harness.options import (
     axes_option,
     complete_runs,
@@ -26,25 +31,38 @@ from harness.options import (
     python_option,
     quick_option,
     results_option,
+    split_device,
     suite_argument,
     time_limit_option,
     wait_option,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.axes import Value
 
-EPILOG = "Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished but some cases failed, 130 after Ctrl-C."
+EPILOG = (
+    "Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished but some cases failed, 70 an error of convscope itself, "
+    "75 the device is busy, 130 after Ctrl-C, 141 nobody reads its output."
+)
+CLOSED_PIPE = 141  # as a shell tells SIGPIPE
 
 
 class Door(click.Group):
     """Turns our errors into messages and exit codes, and gives the nearest name for a command that there is not."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """As click does; where a sign, as µ, cannot be written, its number is."""
+        """As click does; where a sign, as µ, cannot be written, its number is. A stream that was closed beforehand takes all and keeps nothing."""
+        sys.stdout, sys.stderr = (stream or open(os.devnull, "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it
         return super().main(*args, **extra)
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """As click does, ending as a command ends: --help and --version print here."""
+        with _ending("--json" in args):
+            return super().make_context(info_name, args, *rest, **extra)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, remembering whether errors are to be objects."""
@@ -52,27 +70,81 @@ class Door(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; whatever we raise ends with its code and, with --json, as an object."""
-        wants_json = bool(ctx.obj)
-        try:
+        """Run the command; whatever is raised ends with its code and, with --json, as an object."""
+        with _ending(bool(ctx.obj)):
             return super().invoke(ctx)
-        except ConvscopeError as error:
-            _show_error(error, wants_json)
-            ctx.exit(error.code)
-        except click.UsageError as error:
-            if not wants_json:
-                raise
-            _show_error(UsageError(error.format_message(), where=error.ctx.command_path if error.ctx else ""), wants_json)
-            ctx.exit(2)
-        except (KeyboardInterrupt, click.Abort):
-            _show_error(Stopped("stopped"), wants_json)
-            ctx.exit(130)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """As click does, with a suggestion."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(f"No such command {args[0]!r}. {nearest(args[0], self.list_commands(ctx))}", ctx)
         return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _ending(as_json: bool) -> Iterator[None]:
+    """Makes whatever is raised an exit code.
+
+    What was printed is written before the code is given: the interpreter would write it last, and where it cannot, end with a code of its own.
+    """
+    try:
+        try:
+            yield
+        except (click.exceptions.Exit, SystemExit):
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+    except (click.exceptions.Exit, SystemExit) as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        code = CLOSED_PIPE  # rich would end with 1
+    except (Exception, KeyboardInterrupt) as error:
+        code = _told(error, as_json)
+    else:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        _write_or_drop(stream)
+    raise click.exceptions.Exit(code)
+
+
+def _write_or_drop(stream: TextIO) -> None:
+    """Write what a stream holds back; where that cannot be, it goes nowhere, as the documentation of Python's signal module advises."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _told(error: BaseException, as_json: bool) -> int:
+    """Say what went wrong. Returns the exit code."""
+    if isinstance(error, BrokenPipeError):  # stdout or stderr: a worker's pipe has an error of its own, ChannelClosed
+        return CLOSED_PIPE
+    shown = _as_ours(error)
+    try:
+        if isinstance(error, click.UsageError) and not as_json:
+            error.show()
+        else:
+            if isinstance(shown, InternalError):
+                traceback.print_exception(error)
+            _show_error(shown, as_json)
+        sys.stdout.flush()
+    except OSError as fault:
+        return CLOSED_PIPE if isinstance(fault, BrokenPipeError) else shown.code
+    return shown.code
+
+
+def _as_ours(error: BaseException) -> ConvscopeError:
+    """The error of ours that tells of an error; what none of them tells of is a fault of ours."""
+    if isinstance(error, ConvscopeError):
+        return error
+    if isinstance(error, click.ClickException):
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        return UsageError(error.format_message(), where=context.command_path if context else "")
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return Stopped("stopped")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return StorageError("no space is left to write to", where=str(error.filename or ""))
+    return InternalError("".join(traceback.format_exception_only(error)).strip())
 
 
 def _show_error(error: ConvscopeError, as_json: bool) -> None:
@@ -320,19 +392,26 @@ def list_results(results: Path, as_json: bool) -> None:
 
 @main.command()
 @click.option("--strict", is_flag=True, help="End with exit code 4 where there is a warning: for CI.")
+@click.option("--probe", metavar="DEVICE", help="Work on a GPU for two seconds, as cuda:0, and see whether somebody else does.")
+@python_option
 @json_option
-def doctor(strict: bool, as_json: bool) -> None:
+def doctor(strict: bool, probe: str | None, python: str | None, as_json: bool) -> None:
     """Say whether this machine is fit to measure on: what disturbs figures, and what to do about it.
 
     \b
     Examples:  convscope doctor
                convscope doctor --strict
+               convscope doctor --probe cuda:0
     """
     from dataclasses import asdict
 
     from harness.doctor import examine, in_short
 
     checks = examine()
+    if probe:
+        from harness.api import tenants
+
+        checks.append(tenants(*split_device(probe), python))
     if as_json:
         print(json.dumps([asdict(check) for check in checks]))
     else:

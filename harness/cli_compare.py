@@ -120,6 +120,7 @@ def ab(
 @click.option("--metric", type=click.Choice(["latency_s", "peak_bytes"]), help="Judge this one alone.")
 @click.option("--tolerance", type=Share(), help="How much slower is still the same: 3% or 0.03.  [default: as the suite's gate says]")
 @click.option("--create", is_flag=True, help="Where no baseline of this name fits, HEAD becomes it.")
+@click.option("--force", is_flag=True, help="Compare runs of different methods or policies all the same, and say so.")
 @_shown
 def compare(base: str, head: str | None, results: Path, only: str | None, form: str | None, as_json: bool, **asked: Any) -> None:
     """Judge a run against another or a baseline, or the two arms of one A/B again. Worst first.

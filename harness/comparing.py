@@ -32,11 +32,13 @@ def compare(
     tolerance: float | None = None,
     metric: str | None = None,
     create: bool = False,
+    force: bool = False,
 ) -> Comparison:
     """Judge the arms of one A/B run (`base` alone), or a run against another or against a baseline's name.
 
     The gate is that of the head's suite; `tolerance` replaces its latency's, `metric` leaves the others out. With `create`, a run that no
-    baseline fits becomes it, and is compared with itself. Raises NotComparable by the name of the fields that differ, UsageError, StorageError.
+    baseline fits becomes it, and is compared with itself. `force` compares runs of different methods or policies all the same, and says so. Raises
+    NotComparable by the name of the fields that differ, UsageError, StorageError.
     """
     folder = Path(results)
     own = load_results(base if head is None else head, results=folder, samples=False)
@@ -44,7 +46,7 @@ def compare(
     if head is None:
         return _narrowed(judge(own, gate), metric)
     known = _known(str(base), str(head), _of_one_arm(own), folder, create=create)
-    return _narrowed(_judged_runs(_of_one_arm(known), own, gate), metric)
+    return _narrowed(_judged_runs(_of_one_arm(known), own, gate, force=force), metric)
 
 
 def _of_one_arm(run: Results) -> Results:
@@ -118,12 +120,15 @@ def _how_paired(order: str, visits: pd.DataFrame) -> list[str]:
     return [f"{apart} pairs did not take turns, since the device does not hold both arms: their figures differ more so."] * bool(apart)
 
 
-def _judged_runs(base: Results, head: Results, gate: Gate) -> Comparison:
+def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Comparison:
     headers = base.runs[0], head.runs[0]
     apart = environments.differing(*(environments.likeness(header, "main") for header in headers))
-    apart |= _differing_by_case(base.visits, head.visits)
+    forced = {name: values for name, values in apart.items() if force and name in environments.HOW_MEASURED}
+    apart = {name: values for name, values in apart.items() if name not in forced} | _differing_by_case(base.visits, head.visits)
     if apart:
-        raise NotComparable(f"were not measured alike: {environments.in_words(apart)}", where=f"{headers[0]['run_id']} and {headers[1]['run_id']}")
+        hint = "To compare them all the same: --force" if set(apart) <= set(environments.HOW_MEASURED) else ""
+        where = f"{headers[0]['run_id']} and {headers[1]['run_id']}"
+        raise NotComparable(f"were not measured alike: {environments.in_words(apart)}", where=where, hint=hint)
     if headers[0]["run_id"] == headers[1]["run_id"]:
         gate = replace(gate, inconclusive="pass")  # it cannot fail itself
     judged = judge_runs(
@@ -138,7 +143,7 @@ def _judged_runs(base: Results, head: Results, gate: Gate) -> Comparison:
         judged,
         names=(headers[0]["run_id"], headers[1]["run_id"]),
         differences=environments.informative(*(environments.facts(header, "main") for header in headers)),
-        notes=[_how_apart(headers, floor)],
+        notes=[*[f"They were measured in different ways: {environments.in_words(forced)}."] * bool(forced), _how_apart(headers, floor)],
     )
 
 

@@ -19,7 +19,7 @@ from harness.case import Case
 from harness.effects import SIDES, each, match_ids, pair_ratios, paired_effects, unpaired_effects
 from harness.gate import MATCHED_BY, VERDICTS, Gate
 from harness.judging import FEWEST, Common, common_factor, decide, named, smallest_effects, smallest_of_two_stages, tested
-from harness.summary import at_quiet_s, is_valid, makes_figure
+from harness.summary import is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -128,8 +128,8 @@ def judge_runs(
     `floor`: log ratio by which identical code differs between runs here; it widens T. `asked`: the case_ids that each side was to measure.
     """
     sides = {side: visits.assign(match_id=visits["descriptor"]) for side, visits in zip(SIDES, (base, head), strict=True)}
-    figures = {side: visits[makes_figure(visits, ["match_id"])] for side, visits in sides.items()}
-    latencies = {f"{side}_s": _latencies(visits, at_quiet_s(visits)) for side, visits in figures.items()}
+    figures = {side: visits[is_valid(visits)] for side, visits in sides.items()}
+    latencies = {f"{side}_s": _latencies(visits, visits["latency_s"]) for side, visits in figures.items()}
     cases = _cases(sides["base"], sides["head"], asked).assign(**latencies)
     for side in SIDES:  # a run has a figure for what failed after its valid visits
         cases[f"{side}_failure"] = cases[f"{side}_failure"].where(cases[f"{side}_s"].isna(), None)
@@ -137,7 +137,7 @@ def judge_runs(
     judged = named(tested(unpaired_effects(figures["base"], figures["head"]), limits))
     latency = cases.join(judged).assign(stage=None)
     latency["verdict"] = latency["verdict"].where(latency["verdict"].notna() & (not quick), "inconclusive")
-    latency["smallest_effect"] = smallest_effects(judged["error"], judged["degrees"], limits + judged["neighbours"], len(judged))
+    latency["smallest_effect"] = smallest_effects(judged["error"], judged["degrees"], limits, len(judged))
     return _comparison(latency, limits, gate, Manner(quick=quick), unit="visits", floor=floor)
 
 
@@ -188,8 +188,7 @@ def _comparison(latency: pd.DataFrame, limits: pd.Series[float], gate: Gate, man
     order = rows["verdict"].map(VERDICTS.index)
     rows = rows.assign(order=order).sort_values(["order", "ratio"], ascending=[True, False], kind="stable").reset_index()
     judged = latency[latency["count"].notna()]
-    off = float(judged["neighbours"].max()) if len(judged) else 0.0
-    return Comparison(rows[_COLUMNS], gate, manner, common_factor(judged["mean"].tolist(), log1p(gate.usual("latency_s")) + floor + off))
+    return Comparison(rows[_COLUMNS], gate, manner, common_factor(judged["mean"].tolist(), log1p(gate.usual("latency_s")) + floor))
 
 
 _COLUMNS = [
@@ -202,7 +201,6 @@ def _reasons(latency: pd.DataFrame, limits: pd.Series[float], manner: Manner, un
     """Why a case is inconclusive; null for the others."""
     disturbed = (latency["base_invalid"] > 0) | (latency["head_invalid"] > 0)
     wide = (latency["high"] - latency["low"]) / 2 > limits
-    beside = latency["neighbours"] > (latency["high"] - latency["low"]) / 4  # most of the interval comes of them
     cut = manner.ended != "complete"
     unconfirmed = "time: it was not confirmed by then" if cut else "screened: it has no pairs that confirm it at this tolerance"
     planned = pd.Series(manner.planned, dtype=float).reindex(latency.index)
@@ -215,7 +213,6 @@ def _reasons(latency: pd.DataFrame, limits: pd.Series[float], manner: Manner, un
         (latency["stage"] == "screen", unconfirmed),
         ((latency["count"] < planned) & cut, f"time: fewer {unit} than were planned by then"),
         ((latency["count"] < planned) & disturbed, f"load: fewer undisturbed {unit} than were planned"),
-        (wide & beside, "neighbours: they slowed one side's machine more than the other's"),
         (wide | latency.index.isin(manner.short), f"spread: its {unit} differ too much"),
     ]
     reasons = pd.Series("near: it lies about the tolerance", index=latency.index, dtype="object")

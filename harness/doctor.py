@@ -1,7 +1,7 @@
 """Is this machine fit to measure on? One look at everything known to disturb a figure.
 
-In: the machine's own files (/proc, /sys), psutil for what else runs, NVML for GPUs where it is installed. Out: `Check`s, each ok, a
-warning or unknown, with what was found and what to do. A source that is absent is unknown and never ok.
+In: the machine's own files (/proc, /sys), psutil for what else runs; GPUs are left to `doctor_gpu`. Out: `Check`s, each ok, a warning or
+unknown, with what was found and what to do. A source that is absent is unknown and never ok.
 """
 
 from __future__ import annotations
@@ -9,40 +9,25 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import psutil
 
 from harness import units
+from harness.checks import Check
+from harness.doctor_gpu import gpus
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-State = Literal["ok", "warning", "unknown"]
 LOOK_S = 0.5  # how long other processes and steal are watched: fifty ticks of the kernel's clock
 BUSY_SHARE = 0.05  # of one processor: less is the hum of any system, more shows in a barrier of two threads
 STEAL_SHARE = 0.01
-WARM_C = 80.0  # GPUs lower their clocks from about 83 degrees on
 STEADY_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter")
 OTHER_ALLOCATORS = ("jemalloc", "tcmalloc", "mimalloc", "hoard")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at: its state, what was found, and what to do about it (empty where it is ok)."""
-
-    name: str
-    state: State
-    found: str
-    advice: str = ""
 
 
 def examine(root: Path = Path("/")) -> list[Check]:
     """Every check, in the order in which a person would look; `root` is where /proc and /sys are read."""
     machine = (_processors, _governor, _turbo, _siblings, _hypervisor, _huge_pages, _memory, _clock, _run_queue)
-    return [_other_processes(), *(check(root) for check in machine), _allocator(), *_gpus()]
+    return [_other_processes(), *(check(root) for check in machine), _allocator(), *gpus(root)]
 
 
 def in_short(checks: list[Check]) -> str:
@@ -124,7 +109,7 @@ def _hypervisor(root: Path) -> Check:
     if flags is None:
         return Check("neighbours", "unknown", "the processor's flags cannot be read")
     if "hypervisor" in flags.split():
-        advice = "Neighbours may slow it by a tenth for minutes, and no counter shows it: watch the reference probes, compare in turns."
+        advice = "Neighbours may slow it by a tenth for minutes, and no counter shows it: compare in turns."
         return Check("neighbours", "warning", "a virtual machine", advice)
     return Check("neighbours", "ok", "no virtual machine")
 
@@ -182,31 +167,6 @@ def _allocator() -> Check:
     if library is None:
         return Check("allocator", "unknown", "no glibc", "Freed memory cannot be kept here, and page faults cannot be told apart.")
     return Check("allocator", "ok", library)
-
-
-def _gpus() -> Iterator[Check]:
-    """A check a GPU; none where there is no NVIDIA driver."""
-    if not Path("/proc/driver/nvidia").is_dir():
-        return
-    try:
-        import pynvml  # the module of nvidia-ml-py
-
-        pynvml.nvmlInit()
-    except Exception as error:  # ImportError, or whatever the driver says
-        yield Check("GPU", "unknown", f"NVML cannot be asked: {error}", "Install convscope[cuda].")
-        return
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        yield _gpu(f"GPU {index}", pynvml.nvmlDeviceGetTemperature(handle, 0), len(pynvml.nvmlDeviceGetComputeRunningProcesses(handle)))
-
-
-def _gpu(name: str, celsius: float, processes: int) -> Check:
-    found = f"{celsius:.0f} °C, {processes} processes compute on it"
-    if processes:
-        return Check(name, "warning", found, "Another process computes on it: wait, or choose another device.")
-    if celsius >= WARM_C:
-        return Check(name, "warning", found, "It lowers its clocks when hot: let it cool down.")
-    return Check(name, "ok", found)
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.stats import NEIGHBOURS_SHARE, RUN_SPREAD
-from harness.summary import at_quiet_s, is_valid
+from harness.summary import is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIDES = ("base", "head")
+RUNS_APART = 0.005  # standard deviation of logarithms between runs minutes apart, in hours in which a baseline is worth making
 
 
 def each(function: Callable[..., np.ndarray], values: pd.Series[float]) -> pd.Series[float]:
@@ -68,25 +68,21 @@ def _ratios_of_turns(turned: pd.DataFrame) -> pd.Series[float]:
 
 
 def paired_effects(ratios: pd.DataFrame) -> pd.DataFrame:
-    """By case, of its pairs' log ratios: mean, spread (standard deviation), error (of the mean), degrees, count; both sides of a pair have the same
-    `neighbours`."""
+    """By case, of its pairs' log ratios: mean, spread (standard deviation), error (of the mean), degrees, count."""
     grouped = ratios.groupby("match_id")["ratio"].agg(["mean", "std", "count"]).rename(columns={"std": "spread"})
-    return grouped.assign(error=grouped["spread"] / np.sqrt(grouped["count"]), degrees=grouped["count"] - 1, neighbours=0.0)
+    return grouped.assign(error=grouped["spread"] / np.sqrt(grouped["count"]), degrees=grouped["count"] - 1)
 
 
 def unpaired_effects(base: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
-    """By case that both have, from the logarithms of what its visits took at quiet: mean, error, degrees, count of the smaller side, and
-    `neighbours`, by how much the mean may be off since one side was slowed more by them than the other.
+    """By case that both have, from the logarithms of its visits' figures: mean, error, degrees, count of the smaller side.
 
-    After Welch (1947) for unequal spreads; the error also holds what runs differ by beyond their visits (`stats.RUN_SPREAD`). That part
-    was measured over hours, so it counts as known: it adds to the variance, and takes no degrees of freedom. What neighbours cost is no chance that
-    more visits would even out, so it is a bound and no part of the error.
+    After Welch (1947) for unequal spreads; the error also holds what runs differ by beyond their visits (`RUNS_APART`). That part
+    was measured over hours, so it counts as known: it adds to the variance, and takes no degrees of freedom.
     """
-    sides = [visits.assign(log=np.log(at_quiet_s(visits))).groupby("match_id") for visits in (base, head)]
-    one, two = (grouped["log"].agg(["mean", "var", "count"]).join(grouped["slowness"].mean()) for grouped in sides)
+    one, two = (each(np.log, visits["latency_s"]).groupby(visits["match_id"]).agg(["mean", "var", "count"]) for visits in (base, head))
     both = one.merge(two, left_index=True, right_index=True, suffixes=("_base", "_head"))
     parts = {side: both[f"var_{side}"] / both[f"count_{side}"] for side in SIDES}
-    variance = parts["base"] + parts["head"] + 2 * RUN_SPREAD**2
+    variance = parts["base"] + parts["head"] + 2 * RUNS_APART**2
     uncertain = sum(parts[side] ** 2 / (both[f"count_{side}"] - 1) for side in SIDES)
     return pd.DataFrame(
         {
@@ -94,6 +90,5 @@ def unpaired_effects(base: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
             "error": np.sqrt(variance),
             "degrees": variance**2 / uncertain,
             "count": both[["count_base", "count_head"]].min(axis=1),
-            "neighbours": NEIGHBOURS_SHARE * (both["slowness_head"] - both["slowness_base"]).abs(),
         }
     )

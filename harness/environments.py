@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Header = Mapping[str, Any]
 
 MUST_MATCH = ("machine", "cpu", "instruction_set", "threads_available")  # another machine's figures are another thing
+HOW_MEASURED = ("method", "warm_up_s", "visit_time_s", "min_samples")  # another definition, or another amount of it, is another figure
 INFORM = ("torch", "torch_git", "onednn", "cuda", "cudnn", "driver", "system", "kernel", "libc", "python", "transparent_hugepages", "variables")
 Differences = dict[str, tuple[Any, Any]]
 
@@ -25,8 +26,9 @@ def facts(header: Header, arm: str) -> dict[str, Any]:
 
 def likeness(header: Header, arm: str) -> dict[str, Any]:
     """What must be equal, by name, for the figures of two runs to be set side by side. Devices and threads are a case's: `Results.visits`."""
-    environment = facts(header, arm)
-    return {name: environment.get(name) for name in MUST_MATCH}
+    environment, policy = facts(header, arm), header.get("policy") or {}
+    how = {"method": header.get("method"), **policy}
+    return {name: environment.get(name) for name in MUST_MATCH} | {name: how.get(name) for name in HOW_MEASURED}
 
 
 def differing(base: Mapping[str, Any], head: Mapping[str, Any]) -> Differences:

@@ -9,12 +9,13 @@
         InterpreterError          an interpreter that cannot measure
         StorageError              a folder or file that cannot be read or written
         NoBaseline                a name under which nothing is kept
-      BusyError                 another measurement holds the device
+        BusyError        75     another measurement holds the device
       NotComparable        3      two sets of results that do not match
       CasesFailed          4      the run finished, some cases did not
       Stopped              130    Ctrl-C, with everything measured so far kept
+      InternalError        70     a fault of convscope itself
 
-Exit code 1 belongs to a regression, which is a verdict and not an error.
+Exit code 1 belongs to a regression, which is a verdict and not an error. 141 is what a command ends with whose output nobody reads any more.
 """
 
 from __future__ import annotations
@@ -88,7 +89,18 @@ class NoBaseline(UsageError):
 
 
 class BusyError(UsageError):
-    """Another measurement holds the device, and waiting was not wanted."""
+    """Another measurement holds the device, and waiting was not wanted. Code: EX_TEMPFAIL of sysexits.h."""
+
+    code = 75
+
+
+class InternalError(ConvscopeError):
+    """What should not happen: a fault of convscope itself. Code: EX_SOFTWARE of sysexits.h."""
+
+    code = 70
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, where="internal error", hint="Please report it, with the traceback and what `convscope doctor --json` prints.")
 
 
 class NotComparable(ConvscopeError):

@@ -21,7 +21,6 @@ from harness.case import DEFAULTS
 from harness.cliffs import steps
 from harness.contrasts import NOTABLE, PAST, is_clear
 from harness.labels import kind_name, labels, sentence, words
-from harness.stats import NEIGHBOURS_SHARE, RUN_SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,9 +45,10 @@ CURVES = ("in_channels", "out_channels", "height", "batch", "kernel_height", "gr
 ONE_LAYER = ("standard", "grouped", "depthwise")  # kinds that differ by the number of groups alone
 CONTRASTED = ("allocator", "memory_format", "dtype", "mode")  # settings whose two values a sentence names itself
 SAVED_WORK = "Fewer FLOPs, more time"
-CAVEAT = "Not to be trusted"
+CAVEAT = "Wide intervals"
 CURVE = 4  # places, at least: fewer are no curve
 SURE = 5.0  # standard errors: of a million comparisons of equal cases not one
+WITHIN_RUN = 0.005  # by which cases that are equal differ in one run, beyond the spread of their visits
 MEDIAN_SPREAD = 0.83  # of three normal figures: the median of their standard deviation over the true one
 
 
@@ -63,7 +63,7 @@ class Finding:
 
 
 def findings(summary: pd.DataFrame) -> list[Finding]:
-    """What all rules say of a summary: first what is not to be trusted, then the strongest."""
+    """What all rules say of a summary: first what is known less well than asked, then the strongest."""
     measured = summary[summary["latency_s"].notna()].reset_index(drop=True)
     if measured.empty:
         return []
@@ -74,12 +74,11 @@ def findings(summary: pd.DataFrame) -> list[Finding]:
 
 
 def _errors(summary: pd.DataFrame) -> pd.Series[float]:
-    """The standard error of each case's latency, on logarithms: of its own spread or that of the usual case of its run, whichever is larger, with
-    what runs differ by and what neighbours may have cost."""
+    """The standard error of each case's latency, on logarithms: of its own spread or that of the usual case of its run, whichever is larger.
+    What all cases of a run share, the hour above all, is no part of it: they are compared within their run."""
     spread = pd.to_numeric(summary["between_cv"]).fillna(0.0)
     usual = spread.groupby([summary[name] for name in SIDE]).transform("median") / MEDIAN_SPREAD
-    known = RUN_SPREAD**2 + (NEIGHBOURS_SHARE * summary["slowness"]) ** 2
-    return (spread.clip(lower=usual) ** 2 / summary["visits"] + known) ** 0.5
+    return (spread.clip(lower=usual) ** 2 / summary["visits"] + WITHIN_RUN**2) ** 0.5
 
 
 def _clear(fast: Row, slow: Row) -> bool:
@@ -223,12 +222,13 @@ def memory(rows: list[Row]) -> Finding | None:
 
 
 def untrusted(rows: list[Row]) -> Finding | None:
-    """Cases whose figure is not to be relied upon, and why."""
-    doubtful = [row for row in rows if row["trust"] == "noisy"]
+    """Cases whose interval is wider than asked for, and what was seen beside them."""
+    doubtful = [row for row in rows if row["trust"] == "wide"]
     if not doubtful:
         return None
     reasons = sorted({reason for row in doubtful for reason in row["trust_reasons"]})
-    text = f"{len(doubtful)} of {len(rows)} cases are noisy: {', '.join(reasons).replace('_', ' ')}."
+    seen = f" Seen beside them: {', '.join(reasons).replace('_', ' ')}." * bool(reasons)
+    text = f"The interval of {len(doubtful)} of {len(rows)} cases is wider than asked for.{seen}"
     return Finding(CAVEAT, text, tuple(row["case_id"] for row in doubtful), 1.0)
 
 

@@ -68,14 +68,13 @@ def tested(effects: pd.DataFrame, limits: pd.Series[float]) -> pd.DataFrame:
 
     counted = effects[effects["count"] >= FEWEST]
     limit, error = limits.reindex(counted.index), counted["error"].clip(lower=LEAST_ERROR)
-    off = counted["neighbours"]  # the mean may be so far off, whatever its error
-    half = t.ppf((1 + SAME_CONFIDENCE) / 2, counted["degrees"]) * error + off
+    half = t.ppf((1 + SAME_CONFIDENCE) / 2, counted["degrees"]) * error
     low, high = counted["mean"] - half, counted["mean"] + half
     return counted.assign(
         low=low,
         high=high,
-        p_slower=t.sf((counted["mean"] - off - limit) / error, counted["degrees"]),
-        p_faster=t.sf((-counted["mean"] - off - limit) / error, counted["degrees"]),
+        p_slower=t.sf((counted["mean"] - limit) / error, counted["degrees"]),
+        p_faster=t.sf((-counted["mean"] - limit) / error, counted["degrees"]),
         same=(low >= -limit) & (high <= limit),
     )
 

@@ -1,24 +1,24 @@
 """What is remembered of this machine from one run to the next, in the user's cache.
 
-    <user's cache>/convscope/quiet.json       {environment_id: {threads: {probe: [seconds, one figure a run]}}}
+    <user's cache>/convscope/runs-2.json      {environment_id: {case_id: [seconds, one figure a run]}}
                              ceilings.json    {environment_id: {device and threads: {roof: best}}}
 
-Quiet: what reference probes take when nothing disturbs them, learned from every run, so that the next one knows a noisy hour from its first
-visit. Ceilings: the best that any run in this environment saw. It is a cache: lost, it is learned again; what cannot be written is not
-learned. A run carries in its run.json the figures that held for it, so that it reads the same everywhere.
+Runs: what cases took, so that the next run knows by how much runs of this machine differ. Ceilings: the best that any run in this environment
+saw. It is a cache: lost, it is learned again; what cannot be written is not learned. A run carries in its run.json the figures that held for it, so
+that it reads the same everywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+from math import log, sqrt
+from statistics import fmean, variance
 from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
-from harness.probes import PROBES, QUIET_SHARE, QUIET_VISITS
-from harness.stats import quantile
-from harness.summary import is_valid
+from harness.record import METHOD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,48 +26,45 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-RUNS = 50  # remembered; a machine that has changed for good is known anew after a tenth of them
+RUNS = 8  # remembered of a case; a machine that has changed for good is known anew after as many
+FEWEST_RUNS = 3  # of a case, to say how they differ ...
+FEWEST_CASES = 5  # ... and cases, to say it of the machine
+LEAST_SPREAD, MOST_SPREAD = 0.002, 0.05  # of logarithms: a machine that seems better was lucky, one that seems worse had another hour
 RATE = "_per_s_"  # in the name of a roof of which more is better
-Quiet = dict[str, dict[str, float]]
 Ceilings = dict[str, Any]
 
 
-def quiet(*environment_ids: str) -> dict[str, Quiet]:
-    """Seconds that each probe takes on the quiet machine, by environment and thread count (as text); of an environment of which nothing is known,
-    nothing."""
-    known = _quiet_runs()
-    return {
-        environment: {threads: _usual(probes) for threads, probes in known[environment].items()}
-        for environment in environment_ids
-        if environment in known
-    }
+def run_spread(*environment_ids: str) -> dict[str, float]:
+    """Standard deviation of a case's figure between runs, on logarithms, by environment; of an environment of which too little is known, nothing."""
+    known = _runs()
+    found = {}
+    for environment in environment_ids:
+        cases = [variance(map(log, figures)) for figures in known.get(environment, {}).values() if len(figures) >= FEWEST_RUNS]
+        if len(cases) >= FEWEST_CASES:
+            found[environment] = min(max(sqrt(fmean(sorted(cases)[: -(len(cases) // 10) or None])), LEAST_SPREAD), MOST_SPREAD)
+    return found
 
 
-def _usual(probes: dict[str, list[float]]) -> dict[str, float]:
-    return {probe: quantile(runs, QUIET_SHARE) for probe, runs in probes.items()}
+def learn(summary: pd.DataFrame) -> None:
+    """Remember the figures of a run."""
+    known = _runs()
+    for row in summary[(summary["status"] == "ok") & (summary["interval"] == "between")].to_dict("records"):
+        figures = known.setdefault(str(row["environment_id"]), {}).setdefault(str(row["case_id"]), [])
+        figures[:] = [*figures, float(row["latency_s"])][-RUNS:]
+    remember(_RUNS_FILE, known)
 
 
-def learn(visits: pd.DataFrame) -> None:
-    """Remember the quiet figures of a run, for each number of threads that has enough visits."""
-    known = _quiet_runs()
-    usable = visits[is_valid(visits) & (visits["device"] == "cpu")].dropna(subset=PROBES)
-    for (environment_id, threads), group in usable.groupby(["environment_id", "threads_used"]):
-        if len(group) < QUIET_VISITS:
-            continue
-        probes = known.setdefault(str(environment_id), {}).setdefault(f"{threads:.0f}", {probe: [] for probe in PROBES})
-        for probe, runs in probes.items():
-            runs[:] = [*runs, float(group[probe].quantile(QUIET_SHARE))][-RUNS:]
-    remember("quiet", known)
+_RUNS_FILE = f"runs-{METHOD}"  # figures of another method differ for another reason
 
 
-def _quiet_runs() -> dict[str, dict[str, dict[str, list[float]]]]:
-    """What is remembered of the probes; nothing where it is not ours."""
+def _runs() -> dict[str, dict[str, list[float]]]:
+    """What is remembered of runs; nothing where it is not ours."""
     try:
         return {
-            str(environment): {str(threads): {probe: [float(x) for x in probes[probe]] for probe in PROBES} for threads, probes in counts.items()}
-            for environment, counts in remembered("quiet").items()
+            str(environment): {str(case): [float(x) for x in figures if x > 0] for case, figures in cases.items()}
+            for environment, cases in remembered(_RUNS_FILE).items()
         }
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, TypeError):
         return {}
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from harness.errors import ProblemError
 
 MOST = 32_767  # rounds are stored as int16, and a run of nine hours is long enough
-PROBES_S = 0.05  # two reference probes of 12 ms, before and after a visit
 TURN_S = 0.017  # one block of an arm that takes turns ...
 TURN_SETTLE_S = 0.006  # ... after calls that are not counted: the other arm's OpenMP threads still spin
 TURN_SAMPLES = 2  # ... of at least so many samples; `min_samples` does not hold in turns
 FEWEST_TURNS = 12  # three for each way that the heap may lie (`worker/workload`)
 GUESSES = {"cpu": (25e9, 5e9, 10e-6), "cuda": (5e12, 1e12, 20e-6)}  # MACs and bytes a second, seconds of overhead
 ENERGY_WINDOWS = 2.5  # of calls, of a pause, and a quarter before each
+FEWEST_SAMPLES = 24  # of a visit: two in each of its blocks
 FIXED_S = 0.05  # what a visit costs beside its warm-up and its samples: a fork, tensors, twelve placements
 
 
@@ -24,11 +24,11 @@ class Policy:
     """When a visit, a case and a run are done. Raises ProblemError for a value that is no sensible amount."""
 
     rounds: int = 3  # least number of visits a case, each in a process of its own
-    max_rounds: int = 12  # cases wider than target_width are visited again, up to this
-    target_width: float = 0.03  # half of the 95 % interval between visits, over the latency
+    max_rounds: int = 12  # cases whose interval is wider than target_width are visited again, up to this
+    target_width: float = 0.04  # half of the 95 % interval between visits, over the latency
     warm_up_s: float = 0.1  # at least; longer until steady
     visit_time_s: float = 0.2  # timed seconds a visit ...
-    min_samples: int = 20  # ... but at least these
+    min_samples: int = 24  # ... but at least these: two a block
     visit_limit_s: float = 60.0  # one visit, set-up included
     time_limit_s: float | None = None  # the whole run; it ends between visits
     energy_time_s: float | None = None  # of calls and of a pause, for what a call costs in joules; None: not measured
@@ -49,8 +49,8 @@ class Policy:
 
     def visit_estimate_s(self, call_s: float) -> float:
         """What a visit of a case with calls of `call_s` seconds will take, start of its process included."""
-        timed_s = max(self.visit_time_s, (self.min_samples + 10) * call_s) + ENERGY_WINDOWS * (self.energy_time_s or 0.0)
-        return FIXED_S + PROBES_S + max(self.warm_up_s, 3 * call_s) + timed_s
+        timed_s = max(self.visit_time_s, (max(self.min_samples, FEWEST_SAMPLES) + 10) * call_s) + ENERGY_WINDOWS * (self.energy_time_s or 0.0)
+        return FIXED_S + max(self.warm_up_s, 3 * call_s) + timed_s
 
     @property
     def turns(self) -> int:
@@ -60,7 +60,7 @@ class Policy:
     def pair_estimate_s(self, call_s: float) -> float:
         """What a pair that takes turns will take, starts of its processes included."""
         settled_s, counted_s = max(TURN_SETTLE_S, call_s), max(TURN_S, TURN_SAMPLES * call_s)
-        return 2 * (FIXED_S + PROBES_S + max(self.warm_up_s, 3 * call_s) + self.turns * (settled_s + counted_s))
+        return 2 * (FIXED_S + max(self.warm_up_s, 3 * call_s) + self.turns * (settled_s + counted_s))
 
     def as_message(self) -> dict[str, Any]:
         """As it crosses the pipe and stands in run.json."""

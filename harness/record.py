@@ -5,6 +5,7 @@ here and at the one place that measures it. A type ending in "?" may be null; "d
 
 History of the schema
     1   first
+    2   reference probes are gone; place_figures_s and, in the summary, typical_s came, and with them another latency_s (METHOD 2)
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from harness.case import DEFAULTS, PAIR_COLUMNS
 if TYPE_CHECKING:
     from harness.case import Case
 
-SCHEMA = 1
+SCHEMA = 2
+METHOD = 2  # how a figure is made of samples; figures of different methods are not compared
 
 WRONG = 1e9  # in `error`, what is no number (JSON has neither NaN nor infinity), or an output that does not last
 STATUSES = ("ok", "skipped", "error", "out_of_memory", "timeout", "crashed", "incorrect")
 TRUST = ("ok", "noisy", "invalid", "unknown")  # from best to worst, but for unknown
 TRUST_REASONS = (
-    *("load", "neighbours", "modes", "drift", "correlated", "throttled", "low_clock", "resolution"),
+    *("load", "modes", "drift", "correlated", "throttled", "low_clock", "resolution"),
     *("outliers", "page_faults", "few_samples"),
 )
 STOP_REASONS = ("time", "samples", "limit", "turns")
@@ -122,8 +124,9 @@ COLUMNS: tuple[Column, ...] = (
         calls_per_sample        | int32?           | calls |
         block_ends              | list<int32>?     |       | cumulative numbers of samples
         block_figures_s         | list<double>?    | s     | of each block: 10th percentile of its samples, at the visit's mean of page faults
+        place_figures_s         | list<double>?    | s     | of the blocks that lie alike in memory: 10th percentile of their samples; four
         turns                   | int16?           |       | blocks that were taken in turns with the other arm; 0 outside a pair
-        latency_s               | double?          | s     | THE figure of the visit: mean of block_figures_s without the lowest and the highest
+        latency_s               | double?          | s     | THE figure of the visit: mean of place_figures_s, on logarithms
         latency_low_s           | double?          | s     | lower end of the 95 % interval within the visit
         latency_high_s          | double?          | s     | upper end
         latency_min_s           | double?          | s     |
@@ -135,9 +138,6 @@ COLUMNS: tuple[Column, ...] = (
         dispatch_s              | double?          | s     | accelerators: host time of a call
         clock                   | string?          |       | host, event or graph
         clock_resolution_s      | double?          | s     |
-        reference_copy_s        | double?          | s     | a copy of 4 MB on the same device and threads, mean of before and after
-        reference_compute_s     | double?          | s     | a product of 192 x 192 float32, mean of before and after
-        reference_time_s        | double?          | s     | what the reference probes took in all
         stop_reason             | string?          |       | time, samples, limit or turns
         warm_up_s               | double?          | s     | first call included
         first_call_s            | double?          | s     |

@@ -26,10 +26,11 @@ import pyarrow.parquet as pq
 
 from harness.case import DEFAULTS
 from harness.errors import StorageError, UsageError, nearest
+from harness.migrations import migrated
 from harness.problem import FIELDS
 from harness.record import BY_NAME, COLUMNS, SCHEMA, STRUCTS
 from harness.roofline import placed
-from harness.summary import mark_neighbours, summarize
+from harness.summary import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -148,7 +149,8 @@ class Results:
     @property
     def summary(self) -> pd.DataFrame:
         """One row a run, arm and case, computed from the visits and the ceilings of their run."""
-        return placed(summarize(self.visits), {run["run_id"]: run.get("ceilings") or () for run in self.runs})
+        headers = {run["run_id"]: run for run in self.runs}
+        return placed(summarize(self.visits, headers), {identity: header.get("ceilings") or () for identity, header in headers.items()})
 
     @property
     def arms(self) -> set[str]:
@@ -169,12 +171,9 @@ def load_results(*runs: str | Path, results: str | Path = "results", samples: bo
     headers = [read_header(path) for path in paths]
     if len({header["run_id"] for header in headers}) < len(headers):
         raise UsageError("the same run is given twice", where=" ".join(map(str, runs)), hint="Give each run once.")
-    tables = [_read_visits(path, samples=samples) for path in paths]
+    tables = [migrated(_read_visits(path, samples=samples)) for path in paths]
     points = [_read_points(path, header["run_id"]) for path, header in zip(paths, headers, strict=True)]
-    quiet = {header["run_id"]: header.get("quiet") or {} for header in headers}
-    return Results(
-        headers, mark_neighbours(_frame(tables, VISITS_SCHEMA), quiet), _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string())))
-    )
+    return Results(headers, _frame(tables, VISITS_SCHEMA), _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string()))))
 
 
 def run_folders(results: Path) -> list[Path]:
@@ -226,7 +225,7 @@ def read_header(path: Path) -> dict[str, Any]:
         raise StorageError(f"is no run that can be read: {error}", where=str(path / RUN_FILE)) from None
     if schema > SCHEMA:
         raise StorageError(f"was written with schema {schema}, this version knows {SCHEMA}", where=str(path), hint="Upgrade convscope.")
-    return header
+    return {"method": 1} | header  # the first did not say
 
 
 def _read_visits(path: Path, *, samples: bool = True) -> pa.Table:

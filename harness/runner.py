@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from harness.arm import Arm, by_worker
 from harness.bridge import WorkerGone
 from harness.errors import InterpreterError
+from harness.estimates import FEWEST_VISITS, between
 from harness.policy import guess_call_s
-from harness.probes import PROBES, beside_neighbours, quiet_level
 from harness.station import Station
-from harness.stats import FEWEST_VISITS, interval_between
+from harness.stats import RUN_SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
 SURVEY_S = 0.25  # of a case: what it took on two quiet cores
 MOST_REPEATS = 2  # of an invalid visit, at the end of its round
-PATIENCE = 2  # noisy minutes end: rounds for want of quiet may be so many times as many
 ABREAST = 3  # workers that come up at once, of rounds that are certain: importing torch takes each of them seconds ...
 ABREAST_FURTHER = 2  # ... and of rounds that may follow
 
@@ -50,37 +49,24 @@ def guess_s(case: Case) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A valid visit as the rounds look at it: its process, its latency in seconds, and whether its reference probes were slow."""
+class Counted:
+    """What is remembered of a visit that counts: its process and its `place_figures_s`. Its samples are not: a long run would fill the memory of the
+    machine that it measures."""
 
     process: str
-    latency_s: float
-    slow: bool = False
+    places_s: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """What is remembered of a visit that counts. Its samples are not: a long run would fill the memory of the machine that it measures."""
-
-    process: str
-    latency_s: float
-    threads: int | None  # None: on a device beside which nothing is probed
-    probes: tuple[float, ...] | None  # None: too disturbed for a figure
-
-
-def wants_another(policy: Policy, rounds: int, visits: Sequence[Seen]) -> bool:
-    """Whether a case is visited again after so many rounds.
-
-    Always until `rounds`. After that while fewer than three processes on a quiet machine stand behind the figure, up to `PATIENCE` times
-    `max_rounds`, or while half of the interval between these is wider than `target_width`, up to `max_rounds`.
-    """
+def wants_another(policy: Policy, rounds: int, visits: Sequence[Counted], run_spread: float = RUN_SPREAD) -> bool:
+    """Whether a case is visited again after so many rounds: until `rounds`; then, up to `max_rounds` and never beyond, while fewer than three
+    processes stand behind its figure or half of its interval is wider than `target_width`."""
     if rounds < policy.rounds:
         return True
-    quiet = [visit for visit in visits if not visit.slow]
-    if len({visit.process for visit in quiet}) < FEWEST_VISITS:
-        patient = len(quiet) < len(visits) and policy.max_rounds >= FEWEST_VISITS
-        return rounds < policy.max_rounds * (PATIENCE if patient else 1)
-    return rounds < policy.max_rounds and interval_between([visit.latency_s for visit in quiet]).half_width > policy.target_width
+    if rounds >= policy.max_rounds:
+        return False
+    if len({visit.process for visit in visits}) < FEWEST_VISITS:
+        return True
+    return between([visit.places_s for visit in visits], run_spread).half_width > policy.target_width
 
 
 class Run:
@@ -89,8 +75,7 @@ class Run:
 
     def __init__(self, arm: Arm, cases: Sequence[Case], tell: Callable[[list[Row]], None] | None) -> None:
         self.arm, self.cases, self.policy, self.watcher, self.tell = arm, list(cases), arm.order.policy, arm.watcher, tell
-        self.valid: dict[str, list[_Counted]] = defaultdict(list)
-        self.probed: dict[int, list[tuple[float, ...]]] = defaultdict(list)  # by threads, what the probes beside them took
+        self.valid: dict[str, list[Counted]] = defaultdict(list)
         self.call_s = {case.case_id: guess_s(case) for case in self.cases}
         self.rounds = 0
         self.timed_s = 0.0
@@ -129,9 +114,8 @@ class Run:
 
     def _due(self) -> list[Case]:
         """The cases of the next round."""
-        known = self.arm.order.quiet.get(self.arm.greeted.environment_id, {})
-        levels = {threads: quiet_level(known.get(str(threads)), probed) for threads, probed in self.probed.items()}
-        return [case for case in self._live() if wants_another(self.policy, self.rounds, [_seen(one, levels) for one in self.valid[case.case_id]])]
+        spread = self.arm.order.run_spread.get(self.arm.greeted.environment_id, RUN_SPREAD)
+        return [case for case in self._live() if wants_another(self.policy, self.rounds, self.valid[case.case_id], spread)]
 
     def _round(self, cases: list[Case]) -> bool:
         """Every case once, in random order, under fresh workers, invalid visits again at the end. False when the time is up."""
@@ -182,12 +166,7 @@ class Run:
         self.call_s[case.case_id] = row["latency_s"]
         self.timed_s += timed_s(row)
         if row["trust"] != "invalid":
-            took = tuple(row[probe] for probe in PROBES)
-            threads = row["threads_used"] if case.setting.device == "cpu" else None
-            counted = _Counted(row["process"], row["latency_s"], threads, None if None in took else took)
-            self.valid[case.case_id].append(counted)
-            if threads is not None and counted.probes is not None:
-                self.probed[threads].append(counted.probes)
+            self.valid[case.case_id].append(Counted(row["process"], tuple(row["place_figures_s"])))
 
     def _visit_s(self, case: Case) -> float:
         return self.policy.visit_estimate_s(self.call_s[case.case_id])
@@ -205,10 +184,3 @@ class Run:
 def timed_s(row: Mapping[str, Any]) -> float:
     """The timed seconds of a visit that has samples."""
     return float(sum(row["samples_s"]) * row["calls_per_sample"])
-
-
-def _seen(visit: _Counted, levels: Mapping[int, tuple[float, ...] | None]) -> Seen:
-    """A visit as the rounds look at it, by what the probes take on the quiet machine, by threads, as far as that is known by now. Probes that were
-    too disturbed for a figure were slow."""
-    level = None if visit.threads is None else levels.get(visit.threads)
-    return Seen(visit.process, visit.latency_s, slow=level is not None and (visit.probes is None or beside_neighbours(visit.probes, level)))

@@ -3,11 +3,12 @@
     samples  ->  blocks of one visit  ->  visits of one case
                  interval within          interval between
 
-In: seconds. Out: an `Estimate`, or plain numbers. Pure: no device, no clock, no file, no torch; both sides of the pipe use it.
+In: seconds. Out: an `Estimate`, or plain numbers; `estimates` joins visits. Pure: no device, no clock, no file, no torch; both sides of the pipe
+use it.
 Why blocks: back-to-back samples of one process remember each other. With an autocorrelation of 0.9 an interval from order
 statistics of the samples covers the truth in 31 % of simulations instead of 95 %; blocks forget far more.
 Why visits: processes differ by more than their samples tell (address layout, page colour, neighbours), so what is shown is the
-centre of several processes, with the interval between them.
+figure of several processes, with the interval between them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from math import ceil, cos, exp, hypot, log, pi, sin, sqrt, tan
+from math import ceil, cos, exp, log, pi, sin, sqrt, tan
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING
 
@@ -23,16 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE = 0.95
-# A block's figure is this quantile of its samples, a visit's the mean of its blocks'. Of the quantiles that were compared (docs/method.md) it errs
-# least but for the minimum, which falls as samples are added.
-FIGURE_SHARE = 0.1
+FIGURE_SHARE = 0.1  # this quantile of samples, which a disturbance of the others does not reach (docs/method.md)
+PLACES = 4  # ways in which buffers lie: block k lies as blocks k + 4 and k + 8 do (`worker/workload`)
 FAULTS_APART = 8.0  # standard deviation of page faults a sample: less takes less than a tenth of the shortest sample
 SEARCH_STEPS = 30  # each leaves two thirds of what is searched
-FEWEST_TRIMMED = 4  # blocks, of which the lowest and the highest are left out
-FEWEST_VISITS = 3  # below this the spread between visits says too little; the interval within a visit is shown instead
-RUN_SPREAD = 0.005  # standard deviation between runs minutes apart, beyond that of their visits
-# Neighbours slow a case by some share of what they slow the slower reference probe by (`probes.slowness`): none of it, all of it, or between
-NEIGHBOURS_SHARE = 0.5  # the middle is farthest from neither, and errs by as much at most
+RUN_SPREAD = 0.01  # standard deviation between runs minutes apart, beyond that of their visits, where a machine's own is not known
 MODES_APART = 0.05  # two modes closer than this move a figure by less than an interval of usual width
 MODES_SPREADS = 4.0
 
@@ -145,20 +141,39 @@ def fault_cost_s(samples: Sequence[float], faults: Sequence[int]) -> float:
     return (low + high) / 2
 
 
+def low_quantile(samples: Sequence[float]) -> float:
+    """The 10th percentile, which leaves out what disturbed the others: about unbiased in the median from six samples on, so that it means the same
+    for few slow calls and for many fast ones (Hyndman and Fan 1996, their eighth)."""
+    ordered = sorted(samples)
+    position = min(max(FIGURE_SHARE * (len(ordered) + 1 / 3) + 1 / 3, 1.0), float(len(ordered))) - 1
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+
+
 def block_figures(samples: Sequence[float], block_ends: Sequence[int]) -> list[float]:
-    """The figure of each block, in seconds a call: the 10th percentile of its samples, which leaves out what disturbed the others."""
-    return [quantile(samples[start:end], FIGURE_SHARE) for start, end in pairwise([0, *block_ends]) if end > start]
+    """The figure of each block, in seconds a call: what a pair of blocks that took turns is compared by."""
+    return [quantile(block, FIGURE_SHARE) for block in _blocks(samples, block_ends)]
+
+
+def place_figures(samples: Sequence[float], block_ends: Sequence[int]) -> list[float]:
+    """For each of the ways in which buffers lay, the low quantile of the samples of all blocks that lay so, in seconds a call."""
+    blocks = _blocks(samples, block_ends)
+    return [low_quantile([sample for block in blocks[place::PLACES] for sample in block]) for place in range(min(PLACES, len(blocks)))]
+
+
+def _blocks(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequence[float]]:
+    return [samples[start:end] for start, end in pairwise([0, *block_ends]) if end > start]
 
 
 def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> Estimate:
-    """The figure of one visit with its t interval, both over the logarithms of its `block_figures`: their mean without the lowest and the
-    highest, since one block may be disturbed.
+    """The figure of one visit, the mean of its `place_figures` on logarithms, with the t interval of its blocks'.
 
     No interval is narrower than the clock: each side is at least half of `resolution_s` (seconds a call) away. One block alone
     says nothing about spread; then the interval reaches from the smallest to the largest sample.
     """
-    logs = sorted(map(log, block_figures(samples, block_ends)))
-    value = exp(fmean(logs[1:-1] if len(logs) >= FEWEST_TRIMMED else logs))
+    logs = [log(figure) for figure in block_figures(samples, block_ends)]
+    value = exp(fmean(map(log, place_figures(samples, block_ends))))
     if len(logs) < 2:
         low, high = min(samples), max(samples)
     else:
@@ -166,18 +181,6 @@ def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolut
         low, high = value * exp(-half), value * exp(half)
     floor = min(resolution_s / 2, value / 2)
     return Estimate(value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), between=False)
-
-
-def interval_between(visits: Sequence[float]) -> Estimate:
-    """The geometric mean of the visits' figures, with its interval. Needs at least two visits; each is one process.
-
-    The t interval over their logarithms, and in square what runs differ by beyond it: visits of one run share its minute, and agree
-    better with each other than with the next run's.
-    """
-    logs = [log(x) for x in visits]
-    half = hypot(_half_width(logs), student_t((1 + CONFIDENCE) / 2, 1000) * RUN_SPREAD)
-    value = exp(fmean(logs))
-    return Estimate(value_s=value, low_s=value * exp(-half), high_s=value * exp(half), between=True)
 
 
 def spread_between(visits: Sequence[float]) -> float | None:
@@ -212,6 +215,7 @@ def describe(
     within = interval_within(steady, block_ends, resolution_s)
     return {
         "block_figures_s": block_figures(steady, block_ends),
+        "place_figures_s": place_figures(steady, block_ends),
         "latency_s": within.value_s,
         "latency_low_s": within.low_s,
         "latency_high_s": within.high_s,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    import pandas as pd
+
     from harness.comparison import Comparison
     from harness.problem import Problem
     from harness.results import Results
@@ -33,7 +35,7 @@ MOST_ROWS = 60
 MOST_FINDINGS = 3  # the report has all of them
 STATE_SIGNS = {"ok": "ok", "warning": "! warning", "unknown": "? unknown"}
 ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", ended by its time limit"}
-TRUST_SIGNS = {"ok": "ok", "noisy": "~ noisy", "invalid": "! invalid", "unknown": "? unknown"}
+TRUST_SIGNS = {"ok": "ok", "wide": "~ wide", "invalid": "! invalid"}
 
 
 class RunProgress(Watcher):
@@ -109,6 +111,17 @@ class RunProgress(Watcher):
             self._progress.update(self._task, **fields, refresh=True)
 
 
+def how_well(summary: pd.DataFrame, target: float) -> str:
+    """How many cases are as well known as asked, and what the machine's other work cost: a call's median over what it takes undisturbed."""
+    measured = summary[summary["latency_s"].notna()]
+    if measured.empty:
+        return "nothing measured"
+    shared = (measured["typical_s"] / measured["latency_s"]).median()
+    within = int((measured["trust"] == "ok").sum())
+    known = f"{within} of {len(measured)} cases within ±{units.percent(target)}"
+    return f"{known}; typical latency {units.significant(shared)} times undisturbed"
+
+
 def run_summary(results: Results, folder: Path) -> None:
     """The answer of a run: its cases, then a line that says what came out, then what to type next."""
     summary, visits, run = results.summary, results.visits, results.runs[0]
@@ -129,7 +142,7 @@ def run_summary(results: Results, folder: Path) -> None:
         table(["id", "case", "latency ", "95 % interval ", "faults a call ", "trust"], cells)
     if len(summary) > len(shown):
         print(f"... the fastest {len(shown)} of {len(summary)} cases; all of them are in the report")
-    ok = f"{units.percent((visits['trust'] == 'ok').mean())} of the visits undisturbed" if len(visits) else "nothing measured"
+    ok = how_well(summary, run["policy"]["target_width"])
     marks = ", a quick run: one visit a case, never a baseline" if run["quick"] else ""
     ended = ENDINGS.get(run["state"], "")
     from harness.findings import findings  # pandas, which commands that only tell do without
@@ -187,6 +200,14 @@ def interval_text(row: Mapping[Any, Any]) -> str:
     return f"{units.seconds(row['latency_low_s'])} to {units.seconds(row['latency_high_s'])}"
 
 
+class Output(Console):
+    """stdout, whose closing is the caller's matter: rich would end the process with 1, which means that something regressed."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the door of the command."""
+        raise BrokenPipeError
+
+
 def table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """A plain table on stdout; columns whose header ends in a space are aligned to the right."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
@@ -195,7 +216,7 @@ def table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for row in rows:
         drawn.add_row(*row)
     width = None if sys.stdout.isatty() else 200
-    Console(highlight=False, width=width, markup=False).print(drawn)
+    Output(highlight=False, width=width, markup=False).print(drawn)
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> None:

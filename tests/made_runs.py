@@ -13,7 +13,7 @@ import tomllib
 from harness import stats
 from harness.case import Case
 from harness.points import distinct_cases, expand
-from harness.record import BY_NAME, case_columns
+from harness.record import BY_NAME, METHOD, SCHEMA, case_columns
 from harness.results import RunFolder
 from harness.suite import parse_suite
 
@@ -113,7 +113,8 @@ def make_run(
     """A run in `results`, made of rows; `change` sets columns of a case's rows, a status among them. The folder that it lies in."""
     suite = parse_suite(tomllib.loads(text), text=text, folder=results)
     points = expand(suite)
-    told = {"schema": 1, "run_id": run_id, "suite": {"name": suite.name, "title": suite.title, "text": text}, "policy": suite.policy.as_message()}
+    told: dict[str, Any] = {"schema": SCHEMA, "method": METHOD, "run_id": run_id}
+    told |= {"suite": {"name": suite.name, "title": suite.title, "text": text}, "policy": suite.policy.as_message()}
     told |= {"environments": {"e1": {"torch": "2.0-made", "cpu": "made", "instruction_set": "NONE", "threads_available": 2, "memory_bytes": 2**34}}}
     told |= {"quick": False, "state": "complete", "wall_s": 80.0, "timed_s": 31.0, "version": "0", "git": None}
     told |= {"arms": {arm: {"python": "made", "environment_id": "e1", "implementation": None} for arm in arms}, "devices": []}
@@ -135,7 +136,7 @@ def _row(run_id: str, arm: str, case: Case, visit: int, number: int, latency_s: 
     default = case.setting.allocator == "default"
     output = case.setting.element_bytes * case.problem.output_shape[1] * case.problem.output_shape[2] * case.problem.output_shape[3]
     row = dict.fromkeys(BY_NAME) | case_columns(case) | stats.describe(samples, ends, 1e-9)
-    row |= {"schema": 1, "run_id": run_id, "arm": arm, "environment_id": "e1", "round": visit + 1, "position": number, "turns": 0}
+    row |= {"schema": SCHEMA, "run_id": run_id, "arm": arm, "environment_id": "e1", "round": visit + 1, "position": number, "turns": 0}
     row |= {"started_at": datetime(2026, 11, 24, 9, 0, tzinfo=timezone.utc) + timedelta(seconds=number), "process": f"{arm}-{visit}-{number}"}
     row |= {"status": "ok", "trust": "ok", "trust_reasons": [], "samples_s": samples, "block_ends": ends, "calls_per_sample": 1, "wall_s": 0.3}
     row |= {"device_name": "made", "threads_used": int(case.setting.threads) if case.setting.threads != "all" else 4, "clock": "host"}

@@ -55,9 +55,10 @@ def test_a_quick_run_never_becomes_one(measured: Measured) -> None:
         save("main", measured(quick=True))
 
 
-def test_nor_does_one_that_is_not_to_be_trusted(measured: Measured) -> None:
-    with pytest.raises(UsageError, match="noisy"):
-        save("main", measured({"fault": "noisy"} | STEADY))
+def test_nor_does_one_whose_intervals_are_wide_and_one_whose_visits_were_disturbed_does(measured: Measured) -> None:
+    with pytest.raises(UsageError, match="wider than"):
+        save("main", measured({"spread": 0.5}))
+    save("disturbed", measured({"fault": "noisy"} | STEADY))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -147,35 +147,16 @@ def test_what_neither_arm_supports_is_no_failure() -> None:
 
 def test_the_latencies_shown_are_those_that_were_judged() -> None:
     base, head = runs_of(1.0, 1.0)
-    noisy = head.head(2).assign(latency_s=9e-3, trust="noisy")
-    noisy["trust_reasons"] = [["neighbours"]] * 2
-    row = latency(comparison.judge_runs(base, pd.concat([head, noisy]), GATE))
+    disturbed = head.head(2).assign(latency_s=9e-3, trust="invalid")
+    row = latency(comparison.judge_runs(base, pd.concat([head, disturbed]), GATE))
     assert row["head"] / row["base"] == pytest.approx(row["ratio"])
-    assert row["head"] == pytest.approx(1e-3, rel=0.01), "not the noisy ones"
+    assert row["head"] == pytest.approx(1e-3, rel=0.01), "not the disturbed ones"
 
 
 def twelve_cases(*factors: float) -> list[pd.DataFrame]:
     """For each factor, a run of so many, that much slower."""
     kinds = ("standard", "depthwise", "pointwise", "depthwise_separable")
     return [pd.concat([run.assign(descriptor=run["descriptor"] + str(i)) for i in range(3)]) for run in runs_of(*factors, kinds=kinds)]
-
-
-@pytest.mark.parametrize("slowed", [1.12, 1.5, 2.5])
-@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_a_run_beside_neighbours_is_called_neither_slower_nor_faster_than_a_quiet_one(slowed: float, share: float) -> None:
-    """All of its visits were slower by a share of what the reference probes were."""
-    base, head = twelve_cases(1.0, slowed**share)
-    slow = head.assign(trust="noisy", trust_reasons=[["neighbours"]] * len(head), slowness=log(slowed))
-    found = comparison.judge_runs(base, slow, GATE)
-    verdicts = found.verdicts[found.verdicts["metric"] == "latency_s"]
-    assert set(verdicts["verdict"]) == {"inconclusive"}
-    assert set(verdicts["reason"].str.partition(":")[0]) == {"neighbours"}
-    assert found.common is None
-
-
-def test_two_runs_that_neighbours_slowed_alike_are_compared_as_they_are() -> None:
-    base, head = (runs.assign(slowness=log(1.5)) for runs in runs_of(1.0, 1.1))
-    assert latency(comparison.judge_runs(base, head, GATE))["verdict"] == "regressed"
 
 
 def test_a_common_change_below_the_floor_is_none() -> None:

@@ -243,7 +243,7 @@ def test_the_kernel_in_the_docs_is_right_and_can_be_measured(convscope: Convscop
     (code,) = blocks("own_kernel", "python")
     (tmp_path / "mykernels.py").write_text(code, encoding="utf-8")
     chosen = ("-a", "kind=depthwise", "-a", "in_channels=8", "-a", "size=14", "-a", "implementation=mykernels:depthwise", "-a", "stride=1,2")
-    ended = convscope("run", *chosen, "--quick", "--json")
+    ended = convscope("run", *chosen, "--json")
     assert ended.code == 4, "its factory refuses a stride"
     summary = load_results(tmp_path / ended.json["path"]).summary.set_index("stride_height")
     assert summary["status"].to_dict() == {1: "ok", 2: "error"}

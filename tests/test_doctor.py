@@ -1,12 +1,18 @@
-"""What the doctor says of machines, real and made of files."""
+"""What the doctor says of machines, real and made of files, and of GPUs as their driver answers."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.doctor import Check, examine, in_short
+from harness.checks import Check
+from harness.doctor import examine, in_short
+from harness.doctor_gpu import gpu_checks
 from tests.conftest import Convscope
 
 
@@ -69,3 +75,161 @@ def test_strict_fails_where_there_is_a_warning(convscope: Convscope) -> None:
     assert convscope("doctor", "--strict", LD_PRELOAD="libjemalloc-that-is-not-there.so").code == 4
     if not warned:
         assert convscope("doctor", "--strict").code == 0
+
+
+OWN_PID = 4242
+CLOCKS = ("MaxClockInfo", "DefaultApplicationsClock", "ApplicationsClock", "ClockInfo")
+DETAILS = {**dict.fromkeys(CLOCKS, (1,)), "Temperature": (0,)}  # NVML_CLOCK_SM and NVML_TEMPERATURE_GPU in nvml.h
+HEALTHY: dict[str, Any] = {  # read on an H200, but for the clocks of the moment and the reason of one that idles
+    "PersistenceMode": 1,
+    "MaxClockInfo": 1980,
+    "DefaultApplicationsClock": 1980,
+    "ApplicationsClock": 1980,
+    "ClockInfo": 345,
+    "CurrentClocksEventReasons": 0x1,
+    "PowerManagementLimit": 700_000,
+    "PowerManagementDefaultLimit": 700_000,
+    "EccMode": [1, 1],
+    "MigMode": [0, 0],
+    "ComputeMode": 0,
+    "Temperature": 38,
+    "ComputeRunningProcesses": [SimpleNamespace(pid=OWN_PID, usedGpuMemory=2**30)],
+}
+NAMES = ["persistence", "clocks", "power limit", "ECC", "MIG", "compute mode", "temperature", "others"]
+
+
+class FakeNvml:
+    """Answers as nvidia-ml-py does; a question that it does not have is an AttributeError, an answer that is an exception is raised."""
+
+    def __init__(self, answers: dict[str, Any], count: int = 1) -> None:
+        self.answers, self.count = answers, count
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        pass
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return self.count
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
+        return f"handle {index}"
+
+    def __getattr__(self, question: str) -> Callable[..., Any]:
+        name = question.removeprefix("nvmlDeviceGet")
+        if name not in self.answers:
+            raise AttributeError(question)
+
+        def answer(handle: str, *details: int) -> Any:
+            assert handle.startswith("handle")
+            assert details == DETAILS.get(name, ())
+            if isinstance(self.answers[name], Exception):
+                raise self.answers[name]
+            return self.answers[name]
+
+        return answer
+
+
+def gpu(answers: dict[str, Any]) -> dict[str, Check]:
+    """The checks of the third GPU, by what they are about."""
+    return {check.name.removeprefix("GPU 2 "): check for check in gpu_checks(FakeNvml(answers), 2, OWN_PID)}
+
+
+def test_a_healthy_gpu_is_ok_in_every_check() -> None:
+    checks = gpu(HEALTHY)
+    assert list(checks) == NAMES
+    assert {name: check.found for name, check in checks.items() if check.state != "ok" or check.advice} == {}
+    assert "1980 MHz" in checks["clocks"].found
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "found", "command"),
+    [
+        ("persistence", {"PersistenceMode": 0}, "off", "sudo nvidia-smi -i 2 -pm 1"),
+        (
+            "clocks",
+            {"ApplicationsClock": 1200},
+            "applications clock set to 1200 MHz, the default is 1980 MHz",
+            "sudo nvidia-smi -i 2 --reset-applications-clocks",
+        ),
+        ("clocks", {"CurrentClocksEventReasons": 0x3}, "held by a clock that somebody set", "sudo nvidia-smi -i 2 --reset-gpu-clocks"),
+        (
+            "clocks",
+            {"CurrentClocksEventReasons": 0x0, "ClockInfo": 1200},
+            "1200 MHz for no reason told, the default is 1980 MHz",
+            "sudo nvidia-smi -i 2 --reset-gpu-clocks",
+        ),
+        (
+            "clocks",
+            {"CurrentClocksEventReasons": 0x2, "MaxClockInfo": None},
+            "held by a clock that somebody set",
+            "sudo nvidia-smi -i 2 --reset-gpu-clocks",
+        ),
+        ("clocks", {"CurrentClocksEventReasons": 0x48}, "lowered: hardware slowdown, heat, told by hardware", "nvidia-smi -i 2 -q"),
+        ("clocks", {"CurrentClocksEventReasons": 0x401}, "lowered: 0x400", "nvidia-smi -i 2 -q"),
+        ("power limit", {"PowerManagementLimit": 452_500}, "452.5 W, the default is 700 W", "sudo nvidia-smi -i 2 -pl 700"),
+        ("ECC", {"EccMode": [0, 0]}, "off", "sudo nvidia-smi -i 2 -e 1"),
+        ("ECC", {"EccMode": [0, 1]}, "off, and on after a reset", "sudo nvidia-smi -i 2 --gpu-reset"),
+        ("ECC", {"EccMode": [1, 0]}, "on, but off after a reset", "sudo nvidia-smi -i 2 -e 1"),
+        ("MIG", {"MigMode": [1, 1]}, "on", "sudo nvidia-smi -i 2 -mig 0"),
+        ("compute mode", {"ComputeMode": 3}, "exclusive to a process", "sudo nvidia-smi -i 2 -c 0"),
+        ("temperature", {"Temperature": 80}, "80 °C", "nvidia-smi -i 2 --query-gpu=temperature.gpu"),
+    ],
+)
+def test_what_disturbs_a_gpu_is_the_one_warning_and_comes_with_a_command(name: str, changed: dict[str, Any], found: str, command: str) -> None:
+    checks = gpu(HEALTHY | changed)
+    assert [about for about, check in checks.items() if check.state != "ok"] == [name]
+    assert checks[name].state == "warning"
+    assert checks[name].found == found
+    assert command in checks[name].advice
+
+
+def test_clocks_are_ok_under_load_where_nothing_lowers_them() -> None:
+    assert gpu(HEALTHY | {"CurrentClocksEventReasons": 0x0, "ClockInfo": 1965})["clocks"].state == "ok"
+
+
+def test_every_other_process_on_a_gpu_is_named_with_its_memory() -> None:
+    others = [SimpleNamespace(pid=77, usedGpuMemory=3 * 2**30), SimpleNamespace(pid=78, usedGpuMemory=None)]
+    check = gpu(HEALTHY | {"ComputeRunningProcesses": HEALTHY["ComputeRunningProcesses"] + others})["others"]
+    assert (check.state, check.found) == ("warning", "process 77 with 3.00 GiB; process 78 with unknown memory")
+    assert check.advice.endswith("ps -o pid,user,args -p 77,78")
+
+
+@pytest.mark.parametrize("question", HEALTHY)
+@pytest.mark.parametrize("how", ["the driver refuses", "the module lacks it"])
+def test_a_question_about_a_gpu_that_is_not_answered_is_unknown_and_spoils_no_other_check(question: str, how: str) -> None:
+    answers = dict(HEALTHY)
+    if how == "the driver refuses":
+        answers[question] = RuntimeError("Not Supported")  # any class: nvidia-ml-py raises two that have nothing in common
+    else:
+        del answers[question]
+    states = [check.state for check in gpu(answers).values()]
+    assert sorted(states) == ["ok"] * 7 + ["unknown"]
+
+
+def test_a_gpu_that_is_lost_is_one_unknown_check() -> None:
+    class Lost(FakeNvml):
+        def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
+            raise RuntimeError("GPU is lost")
+
+    checks = gpu_checks(Lost({}), 0, OWN_PID)
+    assert [(check.name, check.state) for check in checks] == [("GPU 0", "unknown")]
+    assert "GPU is lost" in checks[0].found
+
+
+def test_gpus_are_looked_at_where_there_is_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(HEALTHY, count=2))
+    assert not [name for name in machine(tmp_path, {}) if name.startswith("GPU")]
+    checks = machine(tmp_path, {"proc/driver/nvidia/version": "NVRM"})
+    assert [name for name in checks if name.startswith("GPU")] == [f"GPU {index} {name}" for index in range(2) for name in NAMES]
+
+
+def test_a_driver_without_the_module_that_asks_it_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # an import of it fails
+    checks = machine(tmp_path, {"proc/driver/nvidia/version": "NVRM"})
+    assert {name: check.state for name, check in checks.items() if name.startswith("GPU")} == {"GPU": "unknown"}
+    assert "convscope[cuda]" in checks["GPU"].advice
+
+
+def test_others_on_a_device_are_looked_for_by_work_and_a_processor_is_not_asked_so(convscope: Convscope) -> None:
+    ended = convscope("doctor", "--probe", "cpu")
+    assert ended.code == 2
+    assert "run queue" in ended.err

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harness import effects
-from harness.stats import RUN_SPREAD
+from harness.effects import RUNS_APART
 from tests.visits import case, visit
 
 
@@ -41,7 +41,7 @@ def test_an_invalid_visit_takes_its_pair_along() -> None:
 
 
 def unpaired(base: list[float], head: list[float]) -> pd.Series[float]:
-    return effects.unpaired_effects(*(pd.DataFrame({"match_id": "a", "latency_s": values, "slowness": 0.0}) for values in (base, head))).iloc[0]
+    return effects.unpaired_effects(*(pd.DataFrame({"match_id": "a", "latency_s": values}) for values in (base, head))).iloc[0]
 
 
 def test_welch_is_scipys_but_for_what_runs_differ_by() -> None:
@@ -50,12 +50,12 @@ def test_welch_is_scipys_but_for_what_runs_differ_by() -> None:
     base, head = [1.0, 1.02, 0.99, 1.01], [1.05, 1.1, 1.06]
     row = unpaired(base, head)
     theirs = ttest_ind(np.log(head), np.log(base), equal_var=False)
-    own_error = np.sqrt(row["error"] ** 2 - 2 * RUN_SPREAD**2)
+    own_error = np.sqrt(row["error"] ** 2 - 2 * RUNS_APART**2)
     assert row["mean"] / own_error == pytest.approx(theirs.statistic)
     assert row["degrees"] == pytest.approx(theirs.df * (row["error"] / own_error) ** 4), "what is known takes no degrees"
 
 
 def test_three_visits_that_agree_are_as_sure_as_what_runs_differ_by() -> None:
     row = unpaired([1.0, 1.0001, 1.0], [1.0, 1.0, 1.003])
-    assert row["error"] == pytest.approx(np.sqrt(2) * RUN_SPREAD, rel=0.05)
+    assert row["error"] == pytest.approx(np.sqrt(2) * RUNS_APART, rel=0.05)
     assert row["degrees"] > 100

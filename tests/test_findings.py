@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from harness.case import Case, Setting
-from harness.findings import Finding, findings
+from harness.findings import CAVEAT, Finding, findings
 from harness.problem import Problem
 from harness.results import load_results
-from harness.summary import mark_neighbours, summarize
+from harness.summary import summarize
 from tests.made_runs import KINDS_SUITE, cost, make_run
 from tests.visits import visit
 
@@ -117,9 +117,8 @@ def test_a_mode_that_helps_is_told(tmp_path: Path) -> None:
 
 
 def test_the_caveat_comes_first(tmp_path: Path) -> None:
-    noisy = {"trust": "noisy", "trust_reasons": ["load"]}
-    said = findings(load_results(make_run(tmp_path, change=lambda case: noisy if case.problem.kind == "grouped" else {})).summary)
-    assert [said[0].rule, len(said) > 1] == ["Not to be trusted", True]
+    said = findings(load_results(make_run(tmp_path, policy={"target_width": 1e-6})).summary)
+    assert [said[0].rule, len(said) > 1] == ["Wide intervals", True]
 
 
 def test_launches_are_told_where_the_host_takes_longer_than_the_device(tmp_path: Path) -> None:
@@ -132,9 +131,9 @@ def test_memory_that_a_kind_takes_is_told(tmp_path: Path) -> None:
     assert "depthwise separable" in said.text
 
 
-def test_what_is_not_to_be_trusted_is_told(tmp_path: Path) -> None:
-    said = found(tmp_path, change=lambda case: {"trust": "noisy", "trust_reasons": ["load"]} if case.problem.kind == "grouped" else {})
-    assert "load" in said["Not to be trusted"].text
+def test_what_was_seen_beside_wide_intervals_is_told(tmp_path: Path) -> None:
+    said = found(tmp_path, visits=2, change=lambda case: {"trust": "noisy", "trust_reasons": ["load"]} if case.problem.kind == "grouped" else {})
+    assert "load" in said["Wide intervals"].text
 
 
 def test_nothing_is_found_in_visits_of_one_case_under_shuffled_labels(tmp_path: Path) -> None:
@@ -147,9 +146,9 @@ def test_nothing_is_found_in_visits_of_one_case_under_shuffled_labels(tmp_path: 
         rows = []
         for case in cases:
             for number, latency in enumerate(random.choice(figures, 3, replace=False)):
-                facts = {"latency_s": latency, "latency_low_s": latency, "latency_high_s": latency, "process": f"{case.case_id} {number}"}
+                facts = {"latency_s": latency, "place_figures_s": [latency] * 4, "process": f"{case.case_id} {number}"}
                 rows.append(visit("main", case, None, [latency]) | facts)
-        assert findings(summarize(mark_neighbours(pd.DataFrame(rows), {}))) == []
+        assert {finding.rule for finding in findings(summarize(pd.DataFrame(rows)))} <= {CAVEAT}
 
 
 def test_a_run_without_a_figure_says_nothing(tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def test_noisy_and_invalid_visits_are_counted_with_their_reasons(tmp_path: Path)
 
 def test_layers_are_shown_with_their_repeats(tmp_path: Path) -> None:
     (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
-    page = report(make_run(tmp_path, NETWORK_SUITE, latency=lambda _: 1e-3, spread=1e-9), tmp_path=tmp_path)
+    page = report(make_run(tmp_path, NETWORK_SUITE, latency=lambda _: 1.0015e-3, spread=1e-9), tmp_path=tmp_path)
     assert "network-net" in page.figures
     assert "13 convolutions take 13.0 ms in all" in page.text
     assert "block 2 depthwise ×5" in page.text
@@ -303,7 +303,7 @@ def test_an_ab_beside_another_run_reached_what_it_reached(tmp_path: Path) -> Non
 def test_ways_to_have_one_layer_are_not_summed_up_as_a_network(tmp_path: Path) -> None:
     rows = 'rows = [{ layer = "whole" }, { layer = "half", repeat = 2, out_channels = 32 }]'
     ways = f'[[sweep]]\nname = "ways"\nkind = "standard"\nin_channels = 64\n{rows}\n'
-    page = report(make_run(tmp_path, HEAD + ways, latency=lambda _: 1e-3, spread=1e-9), tmp_path=tmp_path)
+    page = report(make_run(tmp_path, HEAD + ways, latency=lambda _: 1.0015e-3, spread=1e-9), tmp_path=tmp_path)
     assert "Least: whole × 1 1.00 ms. Most: half × 2 2.00 ms." in page.text
     assert "in all" not in page.text
 

@@ -50,18 +50,29 @@ def test_fewer_than_three_visits_are_shown_with_the_interval_within(convscope: C
     assert (summary["visits"] == 1).all()
 
 
-def test_visits_beside_slow_reference_probes_are_noisy_for_neighbours(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
-    """Depthwise visits met a machine a fifth slower than the others did; no counter saw it."""
-    quiet, slow = ({"reference_copy_s": 5e-5 * factor, "reference_compute_s": 9e-5} for factor in (1.0, 1.2))
-    python = stub({"match": {"kind": "depthwise"}, "spread": 0, "values": slow}, {"spread": 0.2, "values": quiet})
-    visits = load_results(tmp_path / convscope("run", suite, "--python", python, "--json").json["path"]).visits
-    assert len(visits) >= 20
-    assert (visits["trust"] == "noisy").eq(visits["kind"] == "depthwise").all()
-    assert visits.loc[visits["kind"] == "depthwise", "trust_reasons"].map(lambda reasons: list(reasons) == ["neighbours"]).all()
+OLD = Path(__file__).parents[1] / "results" / "reference" / "nvidia-h200" / "papers"  # of schema 1
 
 
-def test_too_few_visits_do_not_tell_what_quiet_is(folder: Path) -> None:
-    assert (load_results(folder).visits["trust"] == "ok").all()
+def test_an_old_run_is_read_with_figures_that_lie_within_its_blocks() -> None:
+    run = load_results(OLD)
+    assert (run.runs[0]["schema"], run.runs[0]["method"]) == (1, 1)
+    assert not {name for name in run.visits.columns if name.startswith("reference_")}
+    assert run.visits["place_figures_s"].map(len).eq(4).all()
+    for _, visits in run.visits.groupby("case_id"):
+        figure = run.summary.set_index("case_id").loc[visits["case_id"].iloc[0], "latency_s"]
+        assert min(map(min, visits["block_figures_s"])) * 0.999 <= figure <= max(map(max, visits["block_figures_s"]))
+
+
+def test_runs_of_another_method_are_compared_by_force_alone(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    paths = [convscope("run", suite, "--python", stub({"spread": 0.001}), "--json").json["path"] for _ in range(2)]
+    header = tmp_path / paths[0] / "run.json"
+    header.write_text(json.dumps(json.loads(header.read_text(encoding="utf-8")) | {"method": 1}), encoding="utf-8")
+    refused = convscope("compare", *paths)
+    assert refused.code == 3
+    assert "method 1 -> 2" in refused.err
+    forced = convscope("compare", *paths, "--force")
+    assert forced.code == 0
+    assert "different ways" in forced.out
 
 
 def test_points_lead_to_cases_and_keep_what_was_asked(folder: Path) -> None:

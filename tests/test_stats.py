@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from harness import stats
+from harness import estimates, stats
 
 durations = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=60)
 
@@ -49,11 +49,21 @@ def test_an_interval_within_a_visit_holds_its_figure_and_is_never_narrower_than_
     assert not found.between
 
 
-def test_a_visits_figure_is_the_mean_of_its_blocks_without_the_extremes() -> None:
-    """Blocks at 1, 2, 4, 8 and one that was disturbed: the geometric mean of 2, 4, 8."""
-    samples = [level for level in (1.0, 2.0, 4.0, 8.0, 500.0) for _ in range(3)]
-    assert stats.interval_within(samples, [3, 6, 9, 12, 15], 1e-9).value_s == pytest.approx(4.0)
-    assert stats.interval_within(samples[:9], [3, 6, 9], 1e-9).value_s == pytest.approx(2.0)
+def test_a_visits_figure_is_the_mean_over_the_ways_in_which_its_buffers_lie() -> None:
+    """Eight blocks of three samples: blocks k and k + 4 lie alike, and of their six samples the lowest is the low quantile."""
+    levels = [1.0, 2.0, 4.0, 8.0, 3.0, 2.5, 16.0, 9.0]
+    samples = [level * step for level in levels for step in (1.0, 1.5, 2.0)]
+    found = stats.describe(samples, list(range(3, 25, 3)), 1e-9)
+    assert found["place_figures_s"] == pytest.approx([1.0, 2.0, 4.0, 8.0], rel=0.05)
+    assert found["latency_s"] == pytest.approx(math.exp(np.mean(np.log(found["place_figures_s"]))))
+    assert min(samples) <= found["latency_s"] <= max(samples)
+
+
+@pytest.mark.parametrize("count", [6, 12, 60, 600])
+def test_a_low_quantile_is_as_often_too_high_as_too_low_for_any_number_of_samples(count: int) -> None:
+    draw, true = random.Random(count), -1.2816  # the normal distribution's 10th percentile
+    above = sum(stats.low_quantile([draw.gauss(0, 1) for _ in range(count)]) > true for _ in range(600))
+    assert 240 <= above <= 360
 
 
 def by_turns(costs: dict[int, float], blocks: int = 12) -> tuple[list[float], list[int], list[int]]:
@@ -102,13 +112,12 @@ def test_no_sample_becomes_faster_than_the_fastest(both: tuple[list[float], list
     assert min(steady) >= min(samples)
 
 
-def test_an_interval_between_visits_is_the_t_interval_of_their_logarithms_and_what_runs_differ_by() -> None:
-    found = stats.interval_between([1.0, 1.1, 1.21])
-    assert found.value_s == pytest.approx(1.1)
+def test_an_interval_between_visits_reaches_as_far_as_the_three_lowest_are_apart_and_runs_differ() -> None:
+    found = estimates.between([[1.0] * 4, [1.1] * 4, [1.21] * 4, [9.0] * 4], 0.01)
+    assert found.value_s == pytest.approx(1.0)
+    assert math.log(found.high_s) == pytest.approx(math.hypot(1.25 * math.log(1.21), 1.96 * 0.01))
     assert found.high_s / found.value_s == pytest.approx(found.value_s / found.low_s)
-    between, runs = math.log(1.1) * stats.student_t(0.975, 2) / 3**0.5, 1.96 * stats.RUN_SPREAD
-    assert math.log(found.high_s / 1.1) == pytest.approx(math.hypot(between, runs), rel=1e-3)
-    assert stats.interval_between([1.0, 1.0, 1.0]).half_width == pytest.approx(runs, rel=1e-2)
+    assert estimates.between([[1.0] * 4] * 3, 0.01).half_width == pytest.approx(0.0196, rel=1e-2)
 
 
 def test_an_estimate_that_is_no_interval_is_refused() -> None:
@@ -127,13 +136,3 @@ def test_blocks_cover_the_truth_where_correlated_samples_would_not() -> None:
     truth = visit(1000).value_s
     found = [visit(10) for _ in range(300)]
     assert sum(one.low_s <= truth <= one.high_s for one in found) >= 270
-
-
-def test_visits_cover_the_truth() -> None:
-    draw = random.Random(6)
-    held = 0
-    for _ in range(1000):
-        minute = draw.gauss(0, stats.RUN_SPREAD)
-        found = stats.interval_between([draw.lognormvariate(minute, 0.02) for _ in range(3)])
-        held += found.low_s <= 1 <= found.high_s
-    assert 930 <= held <= 980

@@ -1,99 +1,92 @@
-"""What slow reference probes do to a figure: quiet visits make it where there are enough."""
+"""The figure of a case: low, within what was measured, with an interval and a word for how well it is known."""
 
 from __future__ import annotations
 
 import random
-from math import log, log1p
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
-import tomllib
+from hypothesis import given
+from hypothesis import strategies as st
 
+from harness import estimates, stats
 from harness.case import Case
-from harness.points import distinct_cases, expand
 from harness.results import load_results
-from harness.suite import parse_suite
-from tests.made_runs import KINDS_SUITE, cost, make_run
+from harness.summary import summarize
+from tests.made_runs import KINDS_SUITE, make_run
+from tests.visits import case, visit
 
-QUIET = {"reference_copy_s": 5e-5, "reference_compute_s": 9e-5}
 SMALL = KINDS_SUITE.replace("[16, 64, 256]", "[16]")  # twenty cases
+PLACES = st.lists(st.lists(st.floats(1e-6, 1.0), min_size=4, max_size=4), min_size=1, max_size=12)
 
 
-def beside(slowness: list[float], share: float) -> Any:
-    """For `make_run`: the probes of each case's visits were so much slower than quiet, and the visit by a share of it, on logarithms."""
-    chance = random.Random(1)
-
-    def change(case: Case) -> dict[str, Any]:
-        number = seen[case.case_id] = seen.get(case.case_id, -1) + 1
-        factor = slowness[number]
-        latency_s = cost(case) * factor**share * chance.lognormvariate(0, 0.002)
-        return {name: usual * factor for name, usual in QUIET.items()} | {"latency_s": latency_s}
-
-    seen: dict[str, int] = {}
-    return change
+def summary_of(*visits: list[float], **header: Any) -> pd.Series[Any]:
+    """Of one case, from the medians of the blocks of each visit."""
+    rows = [visit("main", case(), None, blocks) | {"process": f"p{number}", "environment_id": "e"} for number, blocks in enumerate(visits)]
+    return summarize(pd.DataFrame(rows), {"r": header}).iloc[0]
 
 
-def summary_of(tmp_path: Path, slowness: list[float], share: float = 1.5, **header: Any) -> tuple[pd.DataFrame, pd.Series]:
-    """The summary of a run whose visits met so slow a machine, and each case's latency over the true one, less 1."""
-    folder = make_run(tmp_path, SMALL, visits=len(slowness), change=beside(slowness, share), **header)
-    summary = load_results(folder).summary
-    cases = distinct_cases(expand(parse_suite(tomllib.loads(SMALL), text=SMALL, folder=tmp_path)))
-    return summary, summary["latency_s"] / summary["case_id"].map({case.case_id: cost(case) for case in cases}) - 1
+@given(PLACES)
+def test_a_figure_lies_within_what_was_measured(places: list[list[float]]) -> None:
+    figures = np.array(places)
+    lowest, highest = figures.min() * (1 - 1e-9), figures.max() * (1 + 1e-9)
+    assert lowest <= estimates.figure_s(places) <= highest
 
 
-def test_three_quiet_visits_make_the_figure_and_the_others_are_set_aside(tmp_path: Path) -> None:
-    summary, off = summary_of(tmp_path, [1.0, 1.4, 1.0, 1.5, 1.0])
-    assert (summary["visits"] == 3).all()
-    assert (summary["set_aside"] == 2).all()
-    assert off.abs().max() < 0.01
+def test_bursts_move_the_typical_time_and_not_the_figure() -> None:
+    quiet, disturbed = [1.0] * 12, [1.0] * 4 + [1.8] * 8
+    alone, beside = summary_of(*[quiet] * 4), summary_of(quiet, disturbed, [1.9] * 12, quiet)
+    assert beside["latency_s"] == pytest.approx(alone["latency_s"], rel=1e-6)
+    assert beside["typical_s"] > 1.2 * alone["typical_s"]
+
+
+def test_every_way_of_lying_counts_alike() -> None:
+    """Of four ways one is fast: the figure is their mean, though the fast one alone would be the lowest."""
+    blocks = [0.5, 1.0, 1.0, 1.0] * 3
+    found = summary_of(*[blocks] * 3)["latency_s"]
+    assert found == pytest.approx(0.9 * 0.5**0.25, rel=1e-6)  # of samples at 0.9, 1.0 and 1.2 of each the low quantile is the first
+
+
+def test_three_visits_within_the_target_are_ok_and_wider_ones_wide() -> None:
+    tight, loose = ([[level] * 12 for level in levels] for levels in ((1.0, 1.001, 1.002), (1.0, 1.2, 1.5)))
+    assert summary_of(*tight)["trust"] == "ok"
+    assert summary_of(*loose)["trust"] == "wide"
+    assert summary_of(*tight, policy={"target_width": 1e-4})["trust"] == "wide"
+    assert summary_of(*tight[:2])["trust"] == "wide"
+    assert summary_of(*tight[:2])["interval"] == "within"
+
+
+def test_what_runs_of_the_machine_differ_by_widens_the_interval() -> None:
+    visits = [[level] * 12 for level in (1.0, 1.001, 1.002)]
+    widths = [
+        (row["latency_high_s"] - row["latency_low_s"]) / row["latency_s"]
+        for row in (summary_of(*visits, run_spread={"e": spread}) for spread in (0.002, 0.02))
+    ]
+    assert widths[1] > 5 * widths[0]
+    assert widths[1] == pytest.approx(2 * 1.96 * 0.02, rel=0.05)
+
+
+def test_reasons_of_visits_are_told_and_do_not_decide(tmp_path: Path) -> None:
+    def change(_: Case) -> dict[str, Any]:
+        return {"trust": "noisy", "trust_reasons": ["load"]}
+
+    summary = load_results(make_run(tmp_path, SMALL, change=change, spread=0.001)).summary
     assert (summary["trust"] == "ok").all()
-    assert summary["trust_reasons"].map(lambda reasons: reasons == ["neighbours"]).all()
+    assert summary["trust_reasons"].map(lambda reasons: reasons == ["load"]).all()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
-def test_without_a_quiet_minute_half_of_what_neighbours_slowed_is_taken_off_and_the_interval_holds_all_and_none(tmp_path: Path, share: float) -> None:
-    slowness = [1.1, 1.3, 1.5, 1.2]
-    summary, off = summary_of(tmp_path, slowness, share, quiet={"e1": {"4": QUIET}})
-    mean = fmean(map(log, slowness))
-    assert off.map(log1p).sub((share - 0.5) * mean).abs().max() < 0.01
-    true = summary["latency_s"] / (1 + off)
-    assert ((summary["latency_low_s"] <= true) & (true <= summary["latency_high_s"])).all()
-    assert summary["slowness"].sub(mean).abs().max() < 1e-9
-    assert (summary["visits"] == 4).all()
-    assert (summary["set_aside"] == 0).all()
-    assert (summary["trust"] == "noisy").all()
-    assert summary["trust_reasons"].map(lambda reasons: reasons == ["neighbours"]).all()
+@pytest.mark.parametrize("samples", [2, 4, 16, 200])
+def test_a_figure_means_the_same_for_few_slow_calls_and_for_many_fast_ones(samples: int) -> None:
+    """Samples of one distribution, 3 % wide: three visits of twelve blocks lie within half of that of 200 samples a block."""
+    draw = random.Random(samples)
 
+    def figure(count: int) -> float:
+        ends = [count * (block + 1) for block in range(12)]
+        visits = [stats.place_figures([draw.lognormvariate(0, 0.03) for _ in range(12 * count)], ends) for _ in range(3)]
+        return estimates.figure_s(visits)
 
-def test_probes_of_another_environment_are_measured_by_its_own(tmp_path: Path) -> None:
-    """Another torch multiplies otherwise: its slower product is no neighbour."""
-    summary, off = summary_of(tmp_path, [1.2] * 3, 0.0, quiet={"another": {"4": QUIET}})
-    assert (summary["trust"] == "ok").all()
-    assert off.abs().max() < 0.01
-
-
-def test_probes_too_disturbed_for_a_figure_were_not_quiet(tmp_path: Path) -> None:
-    seen: dict[str, int] = {}
-
-    def change(case: Case) -> dict[str, Any]:
-        seen[case.case_id] = seen.get(case.case_id, 0) + 1
-        return QUIET | ({"reference_compute_s": None, "latency_s": 2 * cost(case)} if seen[case.case_id] == 1 else {"latency_s": cost(case)})
-
-    summary = load_results(make_run(tmp_path, SMALL, visits=4, change=change)).summary
-    assert (summary["set_aside"] == 1).all()
-    assert (summary["latency_s"] / summary["latency_low_s"] < 1.05).all()
-
-
-def test_where_nothing_is_quiet_such_probes_count_as_the_slowest(tmp_path: Path) -> None:
-    slowness = [1.1, 1.3, 1.5, 1.2]
-    slow = beside(slowness, 1.0)
-
-    def change(case: Case) -> dict[str, Any]:
-        values = slow(case)
-        return values | ({"reference_copy_s": None} if values["reference_copy_s"] == QUIET["reference_copy_s"] * 1.1 else {})
-
-    summary = load_results(make_run(tmp_path, SMALL, visits=4, change=change, quiet={"e1": {"4": QUIET}})).summary
-    assert summary["slowness"].sub(fmean(map(log, [1.5, 1.3, 1.5, 1.2]))).abs().max() < 1e-9
+    found, many = (np.mean([np.log(figure(count)) for _ in range(60)]) for count in (samples, 200))
+    assert abs(found - many) < 0.015

@@ -26,10 +26,14 @@ def visit(arm: str, of: Case, pair: int | None, block_medians: list[float], **va
     row |= {
         "turns": len(block_medians) if pair is not None else 0,
         "block_figures_s": stats.block_figures(samples, row["block_ends"]),
+        "place_figures_s": stats.place_figures(samples, row["block_ends"]),
         "latency_s": float(np.median(samples)),
+        "latency_median_s": float(np.median(samples)),
+        "latency_low_s": min(samples),
+        "latency_high_s": max(samples),
         "process": f"{arm}{pair}",
     }
-    return row | {"threads_used": 2, "device_name": "cpu", "slowness": 0.0} | values
+    return row | {"threads_used": 2, "device_name": "cpu"} | values
 
 
 def pairs_of(of: Case, factor: float, count: int = 6, stage: str = "screen", **head: Any) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from math import expm1
 from typing import TYPE_CHECKING, Any
 
 from harness import units
@@ -24,12 +23,11 @@ if TYPE_CHECKING:
 
 REASONS = {
     "load": "other processes wanted the processors",
-    "neighbours": "the machine was slower than when quiet",
     "modes": "visits fall into two groups, and their centre is none of them",
     "drift": "the second half of a visit differs from the first",
     "correlated": "samples remember each other",
     "throttled": "the device was too hot",
-    "low_clock": "the device ran below three quarters of its highest clock",
+    "low_clock": "the device ran below three quarters of its default clock",
     "resolution": "a sample is near the clock's resolution",
     "outliers": "many samples lie far from the rest",
     "page_faults": "pages were faulted in although the heap was kept",
@@ -149,14 +147,8 @@ def _trust(summary: pd.DataFrame) -> str:
     halves = (measured["latency_high_s"] - measured["latency_low_s"]) / (2 * measured["latency_s"])
     said = f"Half of the cases have a 95 % interval of ±{units.percent(halves.median())} or less, the widest is ±{units.percent(halves.max())}."
     within = int((measured["interval"] == "within").sum())
-    aside = int(measured["set_aside"].sum())
-    said += f" {aside} visits beside neighbours are set aside." if aside else ""
-    slowed = measured.loc[measured["slowness"] > 0, "slowness"]
-    if len(slowed):
-        said += (
-            f" {_cases(len(slowed))} on visits beside neighbours, which slowed the reference probes by up to {units.percent(expm1(slowed.max()))}: "
-            "half of it is taken off the figure, and the interval reaches from all of it to none."
-        )
+    shared = (measured["typical_s"] / measured["latency_s"]).median()
+    said += f" A call typically took {units.significant(shared)} times what it takes undisturbed, in the median case."
     return said + (f" {_cases(within)} on fewer than three processes: the interval is that within a visit, and too narrow." if within else "")
 
 

@@ -5,7 +5,6 @@ In: a `Setting`. Out: facts as JSON values. Nothing here computes or starts CUDA
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import re
@@ -16,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from harness.case import Setting
     from harness.worker.devices import Device
 
@@ -121,21 +118,6 @@ def last_level_cache_bytes() -> int | None:
             largest = max(sizes)
             caches[_first_line(f"{folder}{sizes[largest]}/shared_cpu_list") or str(processor)] = largest
     return sum(caches.values()) or None
-
-
-@contextlib.contextmanager
-def ieee_products() -> Iterator[None]:
-    """Products on the CPU in full float32 meanwhile, whatever the case uses: reference probes must be the same for all."""
-    owner: Any = getattr(torch.backends.mkldnn, "matmul", None)
-    if owner is None:
-        yield
-        return
-    before = owner.fp32_precision
-    owner.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        owner.fp32_precision = before
 
 
 def set_precision(device: str, wanted: str) -> None:

@@ -1,4 +1,4 @@
-"""Whether a visit can be believed: what disturbed it, told by the kernel's own counters and by two reference probes.
+"""Whether a visit can be believed: what disturbed it, told by the kernel's own counters.
 
 In: readings before and after each counted block. Out: shares, and a verdict with its reasons. What may surprise: a tight figure
 can be wrong. With one other process at work a case repeated 32.00 ms to within 0.1 %, against 2 ms when quiet: an OpenMP barrier
@@ -13,14 +13,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from harness.stats import quantile
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from harness.worker.clocks import Clock
+    from collections.abc import Iterable, Mapping, Sequence
 
 try:
     import resource
@@ -165,58 +159,6 @@ def judge(
     if queue is None:
         return "unknown", reasons
     return ("noisy" if reasons else "ok"), reasons
-
-
-class ReferenceProbes:
-    """Two fixed works timed beside every visit: they see neighbours that no counter shows.
-
-    On a shared machine every figure rose by 8 % for minutes, those that live in the last-level cache by 20 to 40 %, with an empty
-    run queue and no steal. A copy of 4 MB and a product of 192 x 192 saw it. Each probe: one discarded pass, then the lower
-    quartile of 12 ms. CPU only: on a GPU these sizes fit its cache and say nothing.
-    """
-
-    PROBE_S = 0.012
-    LEAST = 9  # samples: a quartile of fewer is a single one
-    MOST_S = 0.2  # beside other processes a sample may take ten milliseconds
-    COPY_ELEMENTS = 1 << 20
-    PRODUCT = 192
-
-    def __init__(self, clock: Clock) -> None:
-        began = time.perf_counter()
-        self._clock, self._runs = clock, 0
-        source = torch.linspace(1, 2, self.COPY_ELEMENTS)  # quick to make, and no zero or denormal in it
-        target = torch.empty_like(source)
-        left, right = (torch.linspace(1, 2, self.PRODUCT**2).view(self.PRODUCT, self.PRODUCT) for _ in range(2))
-        product = torch.empty_like(left)
-        self._works: dict[str, Callable[[], object]] = {
-            "reference_copy_s": lambda: target.copy_(source),
-            "reference_compute_s": lambda: torch.mm(left, right, out=product),
-        }
-        self._figures: dict[str, list[float]] = {name: [] for name in self._works}
-        self._took_s = time.perf_counter() - began
-
-    def run(self) -> None:
-        """Time both works once more."""
-        began = time.perf_counter()
-        self._runs += 1
-        for name, work in self._works.items():
-            work()
-            self._figures[name] += self._figure(work)
-        self._took_s += time.perf_counter() - began
-
-    def _figure(self, work: Callable[[], object]) -> list[float]:
-        """The lower quartile; nothing where a disturbance left too few samples."""
-        samples: list[float] = []
-        start = now = time.perf_counter()
-        while now - start < self.PROBE_S or (len(samples) < self.LEAST and now - start < self.MOST_S):
-            samples.append(self._clock.sample(work, 1))
-            now = time.perf_counter()
-        return [quantile(samples, 0.25)] if len(samples) >= self.LEAST else []
-
-    def columns(self) -> dict[str, float | None]:
-        """The mean of the runs, and what they took with their buffers, in seconds; None where a run has no figure."""
-        figures = {name: sum(runs) / len(runs) if len(runs) == self._runs > 0 else None for name, runs in self._figures.items()}
-        return figures | {"reference_time_s": self._took_s}
 
 
 def _above(value: object, limit: float, *, both_sides: bool = False) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.worker.clocks import Call, Clock
 
 BLOCKS = 12  # three for each way that the heap may lie (`workload`); more make a block too short to forget that it was moved
+FEWEST_SAMPLES = 2  # of a block: of six that lie alike a low quantile means what it does of six hundred
 STEADY_WITHIN = 0.03  # two windows in a row this close are steady
 WARM_UP_CAP = 5  # a case that never gets steady is measured all the same after so many floors; drift will tell
 
@@ -65,7 +66,7 @@ class Plan:
     @classmethod
     def of_visit(cls, policy: Policy, calls: int) -> Plan:
         """For a visit that has the device to itself."""
-        return cls(BLOCKS, policy.visit_time_s / BLOCKS, math.ceil(policy.min_samples / BLOCKS), calls)
+        return cls(BLOCKS, policy.visit_time_s / BLOCKS, max(math.ceil(policy.min_samples / BLOCKS), FEWEST_SAMPLES), calls)
 
     @classmethod
     def of_turns(cls, turns: int, calls: int) -> Plan:

@@ -70,12 +70,10 @@ class Visit:
         with guard(self.case.setting.computation):
             self._draw()
             self._warm_up()
-            self._probe()
             if self.turns:
                 self._take_turns()
             else:
                 self._take_blocks()
-            self._probe()
             self._device_figures()
             self._consume()
         self._check()
@@ -111,17 +109,10 @@ class Visit:
             self.workload.call()
         call_s = sampling.warm_up(self.workload.call, self.clock, self.policy.warm_up_s, self.deadline_s)
         self.values["warm_up_s"] = time.perf_counter() - began
-        self.probes = health.ReferenceProbes(self.clock) if self.device.kind == "cpu" else None
         self.meter = health.Meter(every_thread=self.device.kind == "cpu")
         calls = sampling.calls_per_sample(call_s, self.clock.least_sample_s, self.workload.unrolled)
         self.plan = sampling.Plan.of_turns(self.turns, calls) if self.turns else sampling.Plan.of_visit(self.policy, calls)
         self._tell("sampling", call_s)
-
-    def _probe(self) -> None:
-        """The reference probes, before the blocks and after them (in turns: within the last)."""
-        if self.probes:
-            with environment.ieee_products():
-                self.probes.run()
 
     def _take_block(self) -> None:
         """Tensors placed anew, calls that are not counted, then one counted block."""
@@ -207,8 +198,6 @@ class Visit:
             "discarded_samples": self.discarded,
         }
         self.values |= stats.describe(self.samples, ends, resolution_s, self.faults) | self.meter.columns(calls * self.metered)
-        if self.probes:
-            self.values |= self.probes.columns()
         if self.readings:
             self.values["sm_clock_hz"] = stats.quantile([reading.sm_clock_hz for reading in self.readings], 0.5)
             self.values["throttle_reasons"] = sorted(frozenset().union(*(reading.reasons for reading in self.readings)))
