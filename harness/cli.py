@@ -130,6 +130,8 @@ def _told(error: BaseException, as_json: bool) -> int:
         sys.stdout.flush()
     except OSError as fault:
         return CLOSED_PIPE if isinstance(fault, BrokenPipeError) else shown.code
+    except KeyboardInterrupt:  # a second one
+        return Stopped.code
     return shown.code
 
 

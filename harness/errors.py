@@ -100,7 +100,9 @@ class InternalError(ConvscopeError):
     code = 70
 
     def __init__(self, what: str) -> None:
-        super().__init__(what, where="internal error", hint="Please report it, with the traceback and what `convscope doctor --json` prints.")
+        super().__init__(
+            what, where="internal error", hint="Please report this internal error, with the traceback and the output of `convscope doctor --json`."
+        )
 
 
 class NotComparable(ConvscopeError):

@@ -66,7 +66,7 @@ def test_an_error_of_ours_ends_with_70_and_asks_for_a_report(start: Started, err
     assert (code, out) == (70, "")
     assert "Traceback" in err
     assert f"Error: internal error: {error.partition('(')[0]}" in err
-    assert "report it" in err.splitlines()[-1]
+    assert "report this internal error" in err.splitlines()[-1]
     assert "convscope doctor --json" in err.splitlines()[-1]
 
 
@@ -91,6 +91,11 @@ def test_ctrl_c_ends_with_130_wherever_it_comes(start: Started, arguments: list[
     assert code == 130
     assert "Traceback" not in err
     assert "stopped" in (out if "--json" in arguments else err)
+
+
+def test_a_second_ctrl_c_while_the_first_is_told_ends_with_130_too(start: Started) -> None:
+    fault = raises("KeyboardInterrupt") + raises("KeyboardInterrupt", "harness.errors", "Stopped.__str__")
+    assert end(start("doctor", fault=fault))[0] == 130
 
 
 @BUFFERED
