@@ -94,12 +94,29 @@ HEALTHY: dict[str, Any] = {  # read on an H200, but for the clocks of the moment
     "ComputeMode": 0,
     "Temperature": 38,
     "ComputeRunningProcesses": [SimpleNamespace(pid=OWN_PID, usedGpuMemory=2**30)],
+    "GraphicsRunningProcesses": [],
+    "UtilizationRates": SimpleNamespace(gpu=0, memory=0),
 }
 NAMES = ["persistence", "clocks", "power limit", "ECC", "MIG", "compute mode", "temperature", "others"]
 
 
+class NVMLError(Exception):
+    """As in nvidia-ml-py, which has a class below it for each code."""
+
+
+class NotSupported(NVMLError):
+    pass
+
+
+class LibraryMismatch(Exception):
+    """Of a module that does not fit the driver: no NVMLError in nvidia-ml-py either."""
+
+
 class FakeNvml:
-    """Answers as nvidia-ml-py does; a question that it does not have is an AttributeError, an answer that is an exception is raised."""
+    """Answers as nvidia-ml-py does; what it does not have is an AttributeError, an answer that is an exception is raised."""
+
+    NVMLError = NVMLError
+    NVMLLibraryMismatchError = LibraryMismatch
 
     def __init__(self, answers: dict[str, Any], count: int = 1) -> None:
         self.answers, self.count = answers, count
@@ -129,8 +146,9 @@ class FakeNvml:
 
 
 def gpu(answers: dict[str, Any]) -> dict[str, Check]:
-    """The checks of the third GPU, by what they are about."""
-    return {check.name.removeprefix("GPU 2 "): check for check in gpu_checks(FakeNvml(answers), 2, OWN_PID)}
+    """The checks of the last of three GPUs, by what they are about."""
+    checks = gpu_checks(FakeNvml(answers, count=3), {OWN_PID})
+    return {check.name.removeprefix("GPU 2 "): check for check in checks if check.name.startswith("GPU 2 ")}
 
 
 def test_a_healthy_gpu_is_ok_in_every_check() -> None:
@@ -188,31 +206,78 @@ def test_clocks_are_ok_under_load_where_nothing_lowers_them() -> None:
 
 def test_every_other_process_on_a_gpu_is_named_with_its_memory() -> None:
     others = [SimpleNamespace(pid=77, usedGpuMemory=3 * 2**30), SimpleNamespace(pid=78, usedGpuMemory=None)]
-    check = gpu(HEALTHY | {"ComputeRunningProcesses": HEALTHY["ComputeRunningProcesses"] + others})["others"]
+    computing = HEALTHY["ComputeRunningProcesses"] + others[:1]
+    check = gpu(HEALTHY | {"ComputeRunningProcesses": computing, "GraphicsRunningProcesses": others[1:]})["others"]
     assert (check.state, check.found) == ("warning", "process 77 with 3.00 GiB; process 78 with unknown memory")
     assert check.advice.endswith("ps -o pid,user,args -p 77,78")
 
 
+def test_a_process_that_computes_is_named_where_those_that_draw_are_not_told() -> None:
+    tenant = [SimpleNamespace(pid=77, usedGpuMemory=2**30)]
+    check = gpu(HEALTHY | {"ComputeRunningProcesses": tenant, "GraphicsRunningProcesses": NotSupported()})["others"]
+    assert (check.state, check.found) == ("warning", "process 77 with 1.00 GiB")
+
+
+@pytest.mark.parametrize(
+    ("own", "percent", "state"),
+    [(False, 97, "warning"), (False, 6, "warning"), (False, 5, "ok"), (True, 97, "ok")],
+)
+def test_a_gpu_that_is_busy_though_nobody_is_shown_is_a_warning(own: bool, percent: int, state: str) -> None:
+    shown = HEALTHY["ComputeRunningProcesses"] if own else []
+    busy = SimpleNamespace(gpu=percent, memory=0)
+    check = gpu(HEALTHY | {"ComputeRunningProcesses": shown, "UtilizationRates": busy})["others"]
+    assert check.state == state
+    assert f"busy {percent} % of the time" in check.found
+
+
+def test_a_command_that_changes_a_gpu_is_left_to_people_and_the_advice_says_so() -> None:
+    changed = gpu(HEALTHY | {"PersistenceMode": 0, "ComputeMode": 3, "PowerManagementLimit": 400_000, "MigMode": [1, 1]})
+    warnings = [check.advice for check in changed.values() if check.state == "warning"]
+    assert len(warnings) == 4
+    assert all("Doctor changes nothing; you may: sudo nvidia-smi -i 2 " in advice for advice in warnings)
+
+
 @pytest.mark.parametrize("question", HEALTHY)
-@pytest.mark.parametrize("how", ["the driver refuses", "the module lacks it"])
-def test_a_question_about_a_gpu_that_is_not_answered_is_unknown_and_spoils_no_other_check(question: str, how: str) -> None:
-    answers = dict(HEALTHY)
-    if how == "the driver refuses":
-        answers[question] = RuntimeError("Not Supported")  # any class: nvidia-ml-py raises two that have nothing in common
-    else:
+@pytest.mark.parametrize("refusal", [NotSupported("Not Supported"), LibraryMismatch(), None], ids=["driver", "mismatch", "lacking"])
+def test_a_question_about_a_gpu_that_is_not_answered_is_unknown_and_spoils_no_other_check(
+    question: str,
+    refusal: Exception | None,
+) -> None:
+    answers = HEALTHY | {question: refusal}
+    if refusal is None:
         del answers[question]
     states = [check.state for check in gpu(answers).values()]
     assert sorted(states) == ["ok"] * 7 + ["unknown"]
 
 
+def test_a_fault_that_is_no_refusal_of_the_driver_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        gpu(HEALTHY | {"Temperature": ZeroDivisionError()})
+
+
+def test_a_module_older_than_its_error_for_a_mismatch_is_asked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(FakeNvml, "NVMLLibraryMismatchError")
+    assert gpu(HEALTHY | {"EccMode": NotSupported()})["ECC"].state == "unknown"
+
+
 def test_a_gpu_that_is_lost_is_one_unknown_check() -> None:
     class Lost(FakeNvml):
         def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
-            raise RuntimeError("GPU is lost")
+            raise NVMLError("GPU is lost")
 
-    checks = gpu_checks(Lost({}), 0, OWN_PID)
+    checks = gpu_checks(Lost({}), {OWN_PID})
     assert [(check.name, check.state) for check in checks] == [("GPU 0", "unknown")]
     assert "GPU is lost" in checks[0].found
+
+
+def test_gpus_that_cannot_be_counted_are_one_unknown_check() -> None:
+    class Uncounted(FakeNvml):
+        def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+            raise NVMLError("Unknown Error")
+
+    checks = gpu_checks(Uncounted({}), {OWN_PID})
+    assert [(check.name, check.state) for check in checks] == [("GPU", "unknown")]
+    assert "Unknown Error" in checks[0].found
 
 
 def test_gpus_are_looked_at_where_there_is_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
