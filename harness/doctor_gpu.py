@@ -1,9 +1,9 @@
-"""Is each NVIDIA GPU fit to measure on? What its driver says through nvidia-ml-py, and the command that mends what is wrong.
+"""Is each NVIDIA GPU fit to measure on? What its driver says through nvidia-ml-py, and what mends it.
 
-In: the module of nvidia-ml-py, or what answers as it does. Out: `Check`s. Nothing is changed here: commands are for people to run.
-A question that the driver or the module does not answer is unknown and never ok. The driver has no question for locked clocks, and in
-a container it may not show who else is there: an ok says what it told. GPUs are numbered as nvidia-smi numbers them, which
-CUDA_VISIBLE_DEVICES does not change.
+In: the module of nvidia-ml-py, or what answers as it does. Out: `Check`s. Nothing is changed here: commands
+are for people to run. A question that the driver or the module does not answer is unknown and never ok. The
+driver has no question for locked clocks, and in a container it may not show who else is there: an ok says
+what it told. GPUs are numbered as nvidia-smi numbers them, which CUDA_VISIBLE_DEVICES does not change.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 WARM_C = 80.0  # GPUs lower their clocks from about 83 degrees on
 LOCKED_SHARE = 0.9  # of the default clock; heat alone takes a few steps of 15 MHz
 BUSY_PERCENT = 5  # of the driver's last 1/6 s to 1 s (nvml.h); a GPU that nobody uses has 0
-SM, CORE, IDLE, USER_SET = 1, 0, 0x1, 0x2  # NVML_CLOCK_SM, NVML_TEMPERATURE_GPU, and two of the reasons (nvml.h)
-REASONS = {  # bits of nvmlClocksEventReasons (nvml.h) that lower a clock without anybody having set one
+SM, CORE = 1, 0  # NVML_CLOCK_SM, NVML_TEMPERATURE_GPU (nvml.h)
+IDLE, USER_SET = 0x1, 0x2  # bits of nvmlClocksEventReasons (nvml.h), as are those of REASONS
+REASONS = {  # they lower a clock without anybody having set one
     0x4: "power cap",
     0x8: "hardware slowdown",
     0x10: "sync boost",
@@ -47,15 +48,17 @@ def gpus(root: Path) -> list[Check]:
         return []
     try:
         import pynvml  # the module of nvidia-ml-py
-
-        pynvml.nvmlInit()
-    except Exception as error:  # ImportError, or whatever the driver says
+    except ImportError as error:
         return [Check("GPU", "unknown", f"NVML cannot be asked: {error}", "Install convscope[cuda].")]
+    try:
+        pynvml.nvmlInit()
+    except _refusals(pynvml) as error:
+        return [Check("GPU", "unknown", f"NVML cannot be asked: {error}", "See whether nvidia-smi works.")]
     return gpu_checks(pynvml, {os.getpid()})
 
 
 def gpu_checks(nvml: Any, own_pids: Collection[int]) -> list[Check]:
-    """Every check of every GPU. `nvml` is the module of nvidia-ml-py, initialised; the processes `own_pids` may work on them."""
+    """Every check of every GPU. `nvml` is nvidia-ml-py's module, initialised; `own_pids` may work on them."""
     try:
         count = nvml.nvmlDeviceGetCount()
     except _refusals(nvml) as error:
@@ -73,7 +76,7 @@ def _checks(nvml: Any, index: int, own_pids: Collection[int]) -> list[Check]:
 
 
 def _refusals(nvml: Any) -> tuple[type[Exception], ...]:
-    """What is raised where there is no answer. A module that does not fit the driver raises what is no NVMLError; an old one lacks that."""
+    """What is raised for an answer; the second, of a module that does not fit its driver, is no NVMLError."""
     return nvml.NVMLError, getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError)
 
 
@@ -121,7 +124,7 @@ def _persistence(gpu: _Gpu) -> Check:
 
 
 def _clocks(gpu: _Gpu) -> Check:
-    """What was set or lowers the clock. A lock shows where nothing lowers the clock, idleness neither, and it is low all the same."""
+    """What was set or lowers the clock. Low though nothing, idleness neither, lowers it: a lock."""
     default = gpu.ask("nvmlDeviceGetDefaultApplicationsClock", SM)
     chosen = gpu.ask("nvmlDeviceGetApplicationsClock", SM)
     highest, now = gpu.ask("nvmlDeviceGetMaxClockInfo", SM), gpu.ask("nvmlDeviceGetClockInfo", SM)
@@ -176,7 +179,7 @@ def _mig(gpu: _Gpu) -> Check:
 
 
 def _mode(gpu: _Gpu, about: str, modes: tuple[int, int] | None, wanted: int, advice: str) -> Check:
-    """A mode that is now, and the one after the next reset. `advice` ends in the command that asks for `wanted`."""
+    """A mode that is now, and the one after a reset. `advice` ends in the command that asks for `wanted`."""
     if modes is None:
         return gpu.unknown(about)
     now, then = ("on" if mode else "off" for mode in modes)
@@ -185,7 +188,8 @@ def _mode(gpu: _Gpu, about: str, modes: tuple[int, int] | None, wanted: int, adv
     if now == then:
         return gpu.warning(about, now, f"{advice}; if it stays {now}: sudo {gpu.smi('--gpu-reset')}")
     if modes[1] == wanted:
-        return gpu.warning(about, f"{now}, and {then} after a reset", gpu.mended("The reset is due", "--gpu-reset"))
+        due = gpu.mended("The reset is due", "--gpu-reset")
+        return gpu.warning(about, f"{now}, and {then} after a reset", due)
     return gpu.warning(about, f"{now}, but {then} after a reset", advice)
 
 
@@ -196,7 +200,8 @@ def _compute_mode(gpu: _Gpu) -> Check:
     found = COMPUTE_MODES.get(mode, f"number {mode}")
     if mode == 0:
         return gpu.ok("compute mode", found)
-    return gpu.warning("compute mode", found, gpu.mended("A comparison needs two processes on it at once", "-c 0"))
+    advice = gpu.mended("A comparison needs two processes on it at once", "-c 0")
+    return gpu.warning("compute mode", found, advice)
 
 
 def _temperature(gpu: _Gpu) -> Check:
@@ -207,11 +212,12 @@ def _temperature(gpu: _Gpu) -> Check:
     if celsius < WARM_C:
         return gpu.ok("temperature", found)
     shown = gpu.smi("--query-gpu=temperature.gpu --format=csv -l 5")
-    return gpu.warning("temperature", found, f"It lowers its clocks when hot. Let it cool, watched by: {shown}")
+    advice = f"It lowers its clocks when hot. Let it cool, watched by: {shown}"
+    return gpu.warning("temperature", found, advice)
 
 
 def _others(gpu: _Gpu, own_pids: Collection[int]) -> Check:
-    """Who else computes or draws on it, as far as the driver shows this process; where it shows nobody, whether it is busy all the same."""
+    """Who else computes or draws on it, as far as the driver shows; where nobody, whether it is busy."""
     computing = gpu.ask("nvmlDeviceGetComputeRunningProcesses")
     drawing = gpu.ask("nvmlDeviceGetGraphicsRunningProcesses")
     rates = gpu.ask("nvmlDeviceGetUtilizationRates")
@@ -220,10 +226,12 @@ def _others(gpu: _Gpu, own_pids: Collection[int]) -> Check:
     if others:
         found = "; ".join(f"process {pid} with {_memory(held[pid])}" for pid in others)
         asked = f"ps -o pid,user,args -p {','.join(map(str, others))}"
-        return gpu.warning("others", found, f"Wait for them, choose another device, or ask their owner: {asked}")
+        advice = f"Wait for them, choose another device, or ask their owner: {asked}"
+        return gpu.warning("others", found, advice)
     if rates is not None and rates.gpu > BUSY_PERCENT and not held:
         shown = gpu.smi("--query-gpu=utilization.gpu --format=csv -l 1")
-        advice = f"Somebody may work on it from another container. Measure when it is idle, which this shows: {shown}"
+        why = "Somebody may work on it from another container"
+        advice = f"{why}. Measure when it is idle, which this shows: {shown}"
         return gpu.warning("others", f"busy {rates.gpu} % of the time, and the driver shows nobody", advice)
     if computing is None or drawing is None or rates is None:
         return gpu.unknown("others")

@@ -79,8 +79,8 @@ def test_strict_fails_where_there_is_a_warning(convscope: Convscope) -> None:
 
 OWN_PID = 4242
 CLOCKS = ("MaxClockInfo", "DefaultApplicationsClock", "ApplicationsClock", "ClockInfo")
-DETAILS = {**dict.fromkeys(CLOCKS, (1,)), "Temperature": (0,)}  # NVML_CLOCK_SM and NVML_TEMPERATURE_GPU in nvml.h
-HEALTHY: dict[str, Any] = {  # read on an H200, but for the clocks of the moment and the reason of one that idles
+DETAILS = {**dict.fromkeys(CLOCKS, (1,)), "Temperature": (0,)}  # of the SM, of the chip (nvml.h)
+HEALTHY: dict[str, Any] = {  # of an H200, but for the last two and the clock and reasons of the moment
     "PersistenceMode": 1,
     "MaxClockInfo": 1980,
     "DefaultApplicationsClock": 1980,
@@ -113,7 +113,7 @@ class LibraryMismatch(Exception):
 
 
 class FakeNvml:
-    """Answers as nvidia-ml-py does; what it does not have is an AttributeError, an answer that is an exception is raised."""
+    """Answers as nvidia-ml-py does; an answer that is an exception is raised, a question may be lacking."""
 
     NVMLError = NVMLError
     NVMLLibraryMismatchError = LibraryMismatch
@@ -168,7 +168,12 @@ def test_a_healthy_gpu_is_ok_in_every_check() -> None:
             "applications clock set to 1200 MHz, the default is 1980 MHz",
             "sudo nvidia-smi -i 2 --reset-applications-clocks",
         ),
-        ("clocks", {"CurrentClocksEventReasons": 0x3}, "held by a clock that somebody set", "sudo nvidia-smi -i 2 --reset-gpu-clocks"),
+        (
+            "clocks",
+            {"CurrentClocksEventReasons": 0x3},
+            "held by a clock that somebody set",
+            "sudo nvidia-smi -i 2 --reset-gpu-clocks",
+        ),
         (
             "clocks",
             {"CurrentClocksEventReasons": 0x0, "ClockInfo": 1200},
@@ -181,9 +186,19 @@ def test_a_healthy_gpu_is_ok_in_every_check() -> None:
             "held by a clock that somebody set",
             "sudo nvidia-smi -i 2 --reset-gpu-clocks",
         ),
-        ("clocks", {"CurrentClocksEventReasons": 0x48}, "lowered: hardware slowdown, heat, told by hardware", "nvidia-smi -i 2 -q"),
+        (
+            "clocks",
+            {"CurrentClocksEventReasons": 0x48},
+            "lowered: hardware slowdown, heat, told by hardware",
+            "nvidia-smi -i 2 -q -d PERFORMANCE,POWER,TEMPERATURE",
+        ),
         ("clocks", {"CurrentClocksEventReasons": 0x401}, "lowered: 0x400", "nvidia-smi -i 2 -q"),
-        ("power limit", {"PowerManagementLimit": 452_500}, "452.5 W, the default is 700 W", "sudo nvidia-smi -i 2 -pl 700"),
+        (
+            "power limit",
+            {"PowerManagementLimit": 452_500},
+            "452.5 W, the default is 700 W",
+            "sudo nvidia-smi -i 2 -pl 700",
+        ),
         ("ECC", {"EccMode": [0, 0]}, "off", "sudo nvidia-smi -i 2 -e 1"),
         ("ECC", {"EccMode": [0, 1]}, "off, and on after a reset", "sudo nvidia-smi -i 2 --gpu-reset"),
         ("ECC", {"EccMode": [1, 0]}, "on, but off after a reset", "sudo nvidia-smi -i 2 -e 1"),
@@ -192,7 +207,12 @@ def test_a_healthy_gpu_is_ok_in_every_check() -> None:
         ("temperature", {"Temperature": 80}, "80 °C", "nvidia-smi -i 2 --query-gpu=temperature.gpu"),
     ],
 )
-def test_what_disturbs_a_gpu_is_the_one_warning_and_comes_with_a_command(name: str, changed: dict[str, Any], found: str, command: str) -> None:
+def test_what_disturbs_a_gpu_is_the_one_warning_and_comes_with_a_command(
+    name: str,
+    changed: dict[str, Any],
+    found: str,
+    command: str,
+) -> None:
     checks = gpu(HEALTHY | changed)
     assert [about for about, check in checks.items() if check.state != "ok"] == [name]
     assert checks[name].state == "warning"
@@ -205,16 +225,19 @@ def test_clocks_are_ok_under_load_where_nothing_lowers_them() -> None:
 
 
 def test_every_other_process_on_a_gpu_is_named_with_its_memory() -> None:
-    others = [SimpleNamespace(pid=77, usedGpuMemory=3 * 2**30), SimpleNamespace(pid=78, usedGpuMemory=None)]
-    computing = HEALTHY["ComputeRunningProcesses"] + others[:1]
-    check = gpu(HEALTHY | {"ComputeRunningProcesses": computing, "GraphicsRunningProcesses": others[1:]})["others"]
-    assert (check.state, check.found) == ("warning", "process 77 with 3.00 GiB; process 78 with unknown memory")
+    computing = [*HEALTHY["ComputeRunningProcesses"], SimpleNamespace(pid=77, usedGpuMemory=3 * 2**30)]
+    drawing = [SimpleNamespace(pid=78, usedGpuMemory=None)]
+    answers = {"ComputeRunningProcesses": computing, "GraphicsRunningProcesses": drawing}
+    check = gpu(HEALTHY | answers)["others"]
+    assert check.state == "warning"
+    assert check.found == "process 77 with 3.00 GiB; process 78 with unknown memory"
     assert check.advice.endswith("ps -o pid,user,args -p 77,78")
 
 
 def test_a_process_that_computes_is_named_where_those_that_draw_are_not_told() -> None:
     tenant = [SimpleNamespace(pid=77, usedGpuMemory=2**30)]
-    check = gpu(HEALTHY | {"ComputeRunningProcesses": tenant, "GraphicsRunningProcesses": NotSupported()})["others"]
+    answers = {"ComputeRunningProcesses": tenant, "GraphicsRunningProcesses": NotSupported()}
+    check = gpu(HEALTHY | answers)["others"]
     assert (check.state, check.found) == ("warning", "process 77 with 1.00 GiB")
 
 
@@ -231,14 +254,18 @@ def test_a_gpu_that_is_busy_though_nobody_is_shown_is_a_warning(own: bool, perce
 
 
 def test_a_command_that_changes_a_gpu_is_left_to_people_and_the_advice_says_so() -> None:
-    changed = gpu(HEALTHY | {"PersistenceMode": 0, "ComputeMode": 3, "PowerManagementLimit": 400_000, "MigMode": [1, 1]})
-    warnings = [check.advice for check in changed.values() if check.state == "warning"]
+    wrong = {"PersistenceMode": 0, "ComputeMode": 3, "PowerManagementLimit": 400_000, "MigMode": [1, 1]}
+    warnings = [check.advice for check in gpu(HEALTHY | wrong).values() if check.state == "warning"]
     assert len(warnings) == 4
     assert all("Doctor changes nothing; you may: sudo nvidia-smi -i 2 " in advice for advice in warnings)
 
 
 @pytest.mark.parametrize("question", HEALTHY)
-@pytest.mark.parametrize("refusal", [NotSupported("Not Supported"), LibraryMismatch(), None], ids=["driver", "mismatch", "lacking"])
+@pytest.mark.parametrize(
+    "refusal",
+    [NotSupported(), LibraryMismatch(), None],
+    ids=["the driver refuses", "the module does not fit", "the module lacks it"],
+)
 def test_a_question_about_a_gpu_that_is_not_answered_is_unknown_and_spoils_no_other_check(
     question: str,
     refusal: Exception | None,
@@ -255,7 +282,7 @@ def test_a_fault_that_is_no_refusal_of_the_driver_is_not_hidden() -> None:
         gpu(HEALTHY | {"Temperature": ZeroDivisionError()})
 
 
-def test_a_module_older_than_its_error_for_a_mismatch_is_asked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_has_no_error_for_a_mismatch_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(FakeNvml, "NVMLLibraryMismatchError")
     assert gpu(HEALTHY | {"EccMode": NotSupported()})["ECC"].state == "unknown"
 
@@ -280,17 +307,37 @@ def test_gpus_that_cannot_be_counted_are_one_unknown_check() -> None:
     assert "Unknown Error" in checks[0].found
 
 
+def test_a_driver_whose_library_cannot_be_loaded_is_unknown(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Unloaded(FakeNvml):
+        def nvmlInit(self) -> None:  # noqa: N802
+            raise NVMLError("NVML Shared Library Not Found")
+
+    monkeypatch.setitem(sys.modules, "pynvml", Unloaded({}))
+    check = machine(tmp_path, {"proc/driver/nvidia/version": "NVRM"})["GPU"]
+    assert check.state == "unknown"
+    assert "Shared Library" in check.found
+    assert "nvidia-smi" in check.advice
+
+
 def test_gpus_are_looked_at_where_there_is_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(HEALTHY, count=2))
     assert not [name for name in machine(tmp_path, {}) if name.startswith("GPU")]
     checks = machine(tmp_path, {"proc/driver/nvidia/version": "NVRM"})
-    assert [name for name in checks if name.startswith("GPU")] == [f"GPU {index} {name}" for index in range(2) for name in NAMES]
+    expected = [f"GPU {index} {name}" for index in range(2) for name in NAMES]
+    assert [name for name in checks if name.startswith("GPU")] == expected
 
 
-def test_a_driver_without_the_module_that_asks_it_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_without_the_module_that_asks_it_is_unknown(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)  # an import of it fails
     checks = machine(tmp_path, {"proc/driver/nvidia/version": "NVRM"})
-    assert {name: check.state for name, check in checks.items() if name.startswith("GPU")} == {"GPU": "unknown"}
+    states = {name: check.state for name, check in checks.items() if name.startswith("GPU")}
+    assert states == {"GPU": "unknown"}
     assert "convscope[cuda]" in checks["GPU"].advice
 
 
