@@ -32,7 +32,6 @@ COMPUTED = [
     *("latency_s", "latency_low_s", "latency_high_s", "typical_s", "interval", "between_cv", "minor_faults_per_call"),
 ]
 MEDIANS = ["system_share", "run_queue_share", "device_s", "dispatch_s", "sm_clock_hz", "energy_j"]
-CASE_TRUST = ("ok", "wide", "invalid")  # interval within the target; wider, or of fewer than three processes; no figure
 
 
 def summarize(visits: pd.DataFrame, headers: Mapping[str, Mapping[str, Any]] | None = None) -> pd.DataFrame:
