@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 0.9)  # of each block
 FACTS = ["case_id", "descriptor", "kind", "memory_format", "threads_used", "allocator", "device_name", "environment_id"]
 COUNTERS = ["run_queue_share", "steal_share", "system_share", "drift", "minor_faults_per_call", "wall_s"]
-VISIT = ["round", "position", "started_at", "process", "status", "trust", "trust_reasons", "calls_per_sample"]
+VISIT = ["round", "position", "started_at", "process", "status", "trust", "trust_reasons", "calls_per_sample", "turns"]
 FIGURES = ["latency_s", "latency_median_s", "latency_min_s"]
 
 

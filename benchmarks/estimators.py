@@ -26,7 +26,6 @@ from harness.stats import PLACES, RUN_SPREAD, low_quantile
 HERE = Path(__file__).parent
 LEVELS = np.linspace(0.025, 0.975, 20)  # at which a block's thinned samples stand for all of them
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 0.9)  # as campaign.py keeps them
-BLOCKS = 12
 Visits = np.ndarray  # of a case: visits, repeats, places; logarithms of seconds
 Statistic = Callable[[Visits], float]
 
@@ -34,10 +33,10 @@ Statistic = Callable[[Visits], float]
 def blocks_of(frame: pd.DataFrame, share: float) -> Visits:
     """A low quantile of each block, by visit, repeat and place. An older record has the 10th percentile alone."""
     if "block_quantiles_s" in frame:
-        kept = np.array([np.reshape(row, (BLOCKS, len(SHARES))) for row in frame["block_quantiles_s"]])[:, :, SHARES.index(share)]
+        kept = np.array([np.reshape(row, (-1, len(SHARES))) for row in frame["block_quantiles_s"]])[:, :, SHARES.index(share)]
     else:
         kept = np.array(frame["block_figures_s"].tolist())
-    return np.log(kept).reshape(len(kept), BLOCKS // PLACES, PLACES)
+    return np.log(kept).reshape(len(kept), -1, PLACES)
 
 
 def places_of(frame: pd.DataFrame) -> np.ndarray:
@@ -46,7 +45,7 @@ def places_of(frame: pd.DataFrame) -> np.ndarray:
         return np.asarray(blocks_of(frame, 0.1).min(axis=1))
     found = []
     for row in frame["block_quantiles_s"]:
-        blocks = [np.interp(LEVELS, SHARES, quantiles) for quantiles in np.reshape(row, (BLOCKS, len(SHARES)))]
+        blocks = [np.interp(LEVELS, SHARES, quantiles) for quantiles in np.reshape(row, (-1, len(SHARES)))]
         found.append([np.log(low_quantile([x for block in blocks[place::PLACES] for x in block])) for place in range(PLACES)])
     return np.array(found)
 

@@ -6,6 +6,7 @@ In: cases, answers. Out: rows in the record's names, one a visit, whatever becam
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -47,8 +48,10 @@ class Watcher:
     def started(self, run: Path) -> None: ...
     def begin(self, cases: int, estimated_s: float, then: str) -> None: ...
     def surveying(self, case: Case, number: int, of: int) -> None: ...
+    def unsurveyed(self, cases: int, of: int) -> None: ...
     def visiting(self, case: Case, stage: str, left_s: float) -> None: ...
     def progress(self, case: Case, latency_s: float) -> None: ...
+    def turned(self, cases: Sequence[Case], stage: str, turn: int, of: int, left_s: float) -> None: ...
     def visited(self, case: Case, row: Row) -> None: ...
 
 
@@ -100,26 +103,32 @@ class Arm:
             self._lookers[device, apart] = self.station(device, self.greeted.worker if device == "cpu" else None)
         return self._lookers[device, apart]
 
-    def survey(self, cases: Sequence[Case], may_go_on: Callable[[Case], bool]) -> None:
-        """The facts of every case, before any timing; the workers that looked end here. Without facts a case is measured all the same."""
-        number = 0
+    def survey(self, cases: Sequence[Case], limit_s: float) -> None:
+        """The facts of every case, before any timing, as far as `limit_s` reaches; the workers that looked end here. Without facts a case is
+        measured all the same."""
+        ends = time.monotonic() + limit_s
+        listed = [(device, apart, case) for device, apart, mine in by_worker(cases, self.order.placement) for case in mine]
         try:
-            for device, apart, mine in by_worker(cases, self.order.placement):
-                for case in mine:
-                    if not may_go_on(case):
-                        break
-                    number += 1
-                    self.watcher.surveying(self.own(case), number, len(cases))
-                    answer = self._looker(device, apart).ask(self.request("survey", case), self.order.policy.visit_limit_s + SURVEY_LIMIT_S)
-                    self._facts[case.case_id] = facts = _filled(answer, SURVEYED)
-                    if answer["status"] not in ("ok", "skipped"):
-                        facts["survey_message"] = f"{answer['status']}: {answer.get('message')}"
-                    if facts.get("error") is not None and facts["error"] > facts["error_bound"]:
-                        self._refuse(case, facts)
+            for number, (device, apart, case) in enumerate(listed):
+                left_s = ends - time.monotonic()
+                if left_s <= 0:
+                    self.watcher.unsurveyed(len(listed) - number, len(listed))
+                    break
+                self.watcher.surveying(self.own(case), number + 1, len(listed))
+                most_s = min(self.order.policy.visit_limit_s + SURVEY_LIMIT_S, left_s)
+                self._look(case, self._looker(device, apart).ask(self.request("survey", case), most_s))
         finally:
             for station in self._lookers.values():
                 station.end()
             self.greeted.worker.quit()
+
+    def _look(self, case: Case, answer: Message) -> None:
+        """Keep what a survey found of a case."""
+        self._facts[case.case_id] = facts = _filled(answer, SURVEYED)
+        if answer["status"] not in ("ok", "skipped"):
+            facts["survey_message"] = f"{answer['status']}: {answer.get('message')}"
+        if facts.get("error") is not None and facts["error"] > facts["error_bound"]:
+            self._refuse(case, facts)
 
     def _refuse(self, case: Case, facts: Row) -> None:
         """A case that computes something else gets a row that says so, and no timing."""

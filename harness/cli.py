@@ -335,7 +335,7 @@ def _run_answer(path: Path | None) -> dict[str, Any]:
     header = loaded.runs[0]
     answer = {"run_id": header["run_id"], "path": str(path), "state": header["state"], "quick": header["quick"], "visits": len(loaded.visits)}
     cases = {str(status): int(count) for status, count in loaded.summary["status"].value_counts().items()}
-    return answer | {"cases": cases, "findings": [asdict(finding) for finding in findings(loaded.summary)]}
+    return answer | {"cases": cases, "findings": [asdict(finding) for finding in findings(loaded.summary, loaded.visits)]}
 
 
 @main.command()

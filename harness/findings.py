@@ -1,10 +1,10 @@
 """What a run says, in sentences: each rule looks for one thing in the summary, and says it with its figures, or says nothing.
 
-In: the summary of a run. Out: `Finding`s, strongest first. Of times only differences past both intervals and above a tenth are spoken of, in
-either direction; of several cases the one that shows it most is named, and how many others there are. Where to add one: a rule below, and its
-name in `RULES`.
-Why five standard errors besides: a run is asked hundreds of questions, and three visits agree by luck now and then, so that two intervals lie
-apart where nothing differs. The error of a case is therefore never taken smaller than that of the run's usual case.
+In: the summary of a run, and its visits. Out: `Finding`s, strongest first. Of times only differences above a tenth and past their own interval are
+spoken of, in either direction; of several cases the one that shows it most is named, and how many others there are. Two cases are compared in the
+moments that both met (`moments`), or else by their figures. Where to add one: a rule below, and its name in `RULES`.
+Why five standard errors: a run is asked hundreds of questions, and three visits agree by luck now and then, so that two intervals lie
+apart where nothing differs. The error of a case alone is therefore never taken smaller than that of the run's usual case.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness import units
+from harness import moments, units
 from harness.case import DEFAULTS
 from harness.cliffs import steps
-from harness.contrasts import NOTABLE, PAST, is_clear
+from harness.contrasts import NOTABLE, is_clear
 from harness.labels import kind_name, labels, sentence, words
+from harness.moments import Ratio
+from harness.summary import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,6 +47,7 @@ CURVES = ("in_channels", "out_channels", "height", "batch", "kernel_height", "gr
 ONE_LAYER = ("standard", "grouped", "depthwise")  # kinds that differ by the number of groups alone
 CONTRASTED = ("allocator", "memory_format", "dtype", "mode")  # settings whose two values a sentence names itself
 SAVED_WORK = "Fewer FLOPs, more time"
+FASTEST = "Fastest kind"
 CAVEAT = "Wide intervals"
 CURVE = 4  # places, at least: fewer are no curve
 SURE = 5.0  # standard errors: of a million comparisons of equal cases not one
@@ -62,13 +65,16 @@ class Finding:
     strength: float
 
 
-def findings(summary: pd.DataFrame) -> list[Finding]:
-    """What all rules say of a summary: first what is known less well than asked, then the strongest."""
+def findings(summary: pd.DataFrame, visits: pd.DataFrame) -> list[Finding]:
+    """What all rules say of a run: first what is known less well than asked, then the strongest."""
     measured = summary[summary["latency_s"].notna()].reset_index(drop=True)
     if measured.empty:
         return []
     named = {"label": labels(measured)} | {f"label, {axis} aside": labels(measured, without=[axis]) for axis in CONTRASTED}
     rows = measured.assign(**{name: list(map(sentence, texts)) for name, texts in named.items()}, error=_errors(measured)).to_dict("records")
+    met = moments.of_cases(visits)
+    for row in rows:
+        row["moments"] = met.get(tuple(row[name] for name in KEYS), {})
     said = [finding for rule in RULES if (finding := rule(rows))]
     return sorted(said, key=lambda finding: (finding.rule != CAVEAT, -finding.strength))
 
@@ -81,9 +87,23 @@ def _errors(summary: pd.DataFrame) -> pd.Series[float]:
     return (spread.clip(lower=usual) ** 2 / summary["visits"] + WITHIN_RUN**2) ** 0.5
 
 
+def _ratio(base: Row, other: Row) -> Ratio:
+    """How many times as long other takes."""
+    paired = moments.ratio(base["moments"], other["moments"])
+    return paired or Ratio(other["latency_s"] / base["latency_s"], hypot(base["error"], other["error"]), paired=False)
+
+
 def _clear(fast: Row, slow: Row) -> bool:
-    """Whether one case is slower than another, past intervals, a tenth, and what luck can do."""
-    return is_clear(fast, slow) and log(slow["latency_s"] / fast["latency_s"]) > SURE * hypot(fast["error"], slow["error"])
+    """Whether one case is slower than another, past a tenth and what luck can do, and past both intervals where they met no moments together."""
+    ratio = _ratio(fast, slow)
+    return ratio.value > NOTABLE and log(ratio.value) > SURE * ratio.error and (ratio.paired or is_clear(fast, slow))
+
+
+def _times(base: Row, other: Row) -> str:
+    """`5.2 times as long (4.9 to 5.6)`, or the inverse where other is the faster; the interval where it was measured in the same moments."""
+    ratio = max(_ratio(base, other), _ratio(other, base), key=lambda ratio: ratio.value)
+    ends = f" ({units.significant(ratio.low, 2)} to {units.significant(ratio.high, 2)})" if ratio.paired else ""
+    return f"{units.significant(ratio.value, 2)} times{ends}"
 
 
 def page_faults(rows: list[Row]) -> Finding | None:
@@ -95,9 +115,9 @@ def page_faults(rows: list[Row]) -> Finding | None:
     kept, plain = max(slower, key=_factor)
     text = (
         f"With glibc's default allocator {kept['label, allocator aside']} takes {units.seconds(plain['latency_s'])} instead of "
-        f"{units.seconds(kept['latency_s'])}, {units.significant(_factor((kept, plain)), 2)} times as long, "
+        f"{units.seconds(kept['latency_s'])}, {_times(kept, plain)} as long, "
         f"with {plain['minor_faults_per_call']:,.0f} minor faults a call instead of {kept['minor_faults_per_call']:,.0f}. "
-        f"{len(slower)} of {len(pairs)} cases are slower so, {PAST}."
+        f"{len(slower)} of {len(pairs)} cases are slower so, by more than 10 %."
     )
     return Finding("Page faults", text, _cases(slower), _factor((kept, plain)))
 
@@ -118,6 +138,26 @@ def graphs(rows: list[Row]) -> Finding | None:
     return _together("Mode", [_gain(rows, "Mode", "mode", "eager", mode) for mode in ("cuda_graph", "compile")])
 
 
+def kinds(rows: list[Row]) -> Finding | None:
+    """The fastest kinds at the place with the most work, and what standard takes there."""
+    places = []
+    for alike in _alike(rows, (*PROBLEM, *DEFAULTS)):
+        fast = min(alike, key=lambda row: float(row["latency_s"]))
+        places += [
+            (fast, standard, alike) for standard in alike if standard["kind"] == "standard" and _beside(fast, standard) and _clear(fast, standard)
+        ]
+    if not places:
+        return None
+    fast, standard, alike = max(places, key=lambda place: (len(place[2]), place[1]["flops"], _factor(place[:2])))
+    ahead = [fast, *(row for row in alike if row is not fast and not _clear(fast, row))]
+    names = " and ".join(kind_name(row["kind"]) for row in ahead)
+    text = (
+        f"Of {len(alike)} kinds {names} {'is' if len(ahead) == 1 else 'are'} fastest ({fast['label']}: {units.seconds(fast['latency_s'])}); standard "
+        f"takes {_times(fast, standard)} as long, for {units.significant(standard['flops'] / fast['flops'], 2)} times the FLOPs."
+    )
+    return Finding(FASTEST, text, _cases([(fast, standard)]), _factor((fast, standard)))
+
+
 def work(rows: list[Row]) -> Finding | None:
     """FLOPs that were saved and bought no time: of two kinds at one place, the one that does fewer takes longer."""
     worse = []
@@ -126,12 +166,12 @@ def work(rows: list[Row]) -> Finding | None:
             worse += [(few, many) for many in alike if _beside(few, many) and many["flops"] > NOTABLE * few["flops"] and _clear(many, few)]
     if not worse:
         return None
-    few, many = max(worse, key=lambda pair: pair[0]["latency_s"] / pair[1]["latency_s"])
+    few, many = max(worse, key=_factor)
     text = (
         f"{few['label'][:1].upper()}{few['label'][1:]} does {units.count(few['flops'])}FLOPs and takes {units.seconds(few['latency_s'])}; "
         f"{many['label']} does {units.count(many['flops'])}FLOPs in {units.seconds(many['latency_s'])}.{_others(worse, 'pair')}"
     )
-    return Finding(SAVED_WORK, text, _cases(worse), few["latency_s"] / many["latency_s"])
+    return Finding(SAVED_WORK, text, _cases(worse), _factor((few, many)))
 
 
 def group_counts(rows: list[Row]) -> Finding | None:
@@ -142,13 +182,12 @@ def group_counts(rows: list[Row]) -> Finding | None:
         falls += [(few, many) for i, few in enumerate(ordered) for many in ordered[i + 1 :] if _clear(few, many)]
     if not falls:
         return None
-    few, many = max(falls, key=lambda pair: pair[1]["latency_s"] / pair[0]["latency_s"])
-    ratio = many["latency_s"] / few["latency_s"]
+    few, many = max(falls, key=_factor)
     text = (
-        f"{words('groups', many['groups'])} take {units.significant(ratio, 2)} times as long as {words('groups', few['groups'])}, "
+        f"{words('groups', many['groups'])} take {_times(few, many)} as long as {words('groups', few['groups'])}, "
         f"{units.seconds(many['latency_s'])} instead of {units.seconds(few['latency_s'])} ({few['label']}).{_others(falls, 'pair')}"
     )
-    return Finding("Groups", text, _cases(falls), ratio)
+    return Finding("Groups", text, _cases(falls), _factor((few, many)))
 
 
 def cliffs(rows: list[Row]) -> Finding | None:
@@ -232,7 +271,7 @@ def untrusted(rows: list[Row]) -> Finding | None:
     return Finding(CAVEAT, text, tuple(row["case_id"] for row in doubtful), 1.0)
 
 
-RULES: tuple[Rule, ...] = (page_faults, work, layout, group_counts, cliffs, dtypes, graphs, launches, memory, untrusted)
+RULES: tuple[Rule, ...] = (kinds, page_faults, work, layout, group_counts, cliffs, dtypes, graphs, launches, memory, untrusted)
 
 
 def _alike(rows: Iterable[Row], names: Iterable[str]) -> list[list[Row]]:
@@ -273,8 +312,7 @@ def _most(pairs: list[tuple[Row, Row]], axis: str) -> str:
     if not pairs:
         return ""
     one, two = max(pairs, key=_factor)
-    times = f"{units.significant(_factor((one, two)), 2)} times"
-    return f", most for {two[f'label, {axis} aside']} ({units.seconds(one['latency_s'])} to {units.seconds(two['latency_s'])}, {times})"
+    return f", most for {two[f'label, {axis} aside']} ({units.seconds(one['latency_s'])} to {units.seconds(two['latency_s'])}, {_times(one, two)})"
 
 
 def _together(rule: str, found: list[Finding | None]) -> Finding | None:
@@ -286,8 +324,7 @@ def _together(rule: str, found: list[Finding | None]) -> Finding | None:
 
 
 def _factor(pair: tuple[Row, Row]) -> float:
-    times = [row["latency_s"] for row in pair]
-    return float(max(times) / min(times))
+    return max(_ratio(*pair).value, _ratio(*reversed(pair)).value)
 
 
 def _cases(pairs: Iterable[tuple[Row, Row]]) -> tuple[str, ...]:

@@ -125,7 +125,7 @@ class PairedRun:
         then = "what one pair shows is no verdict" if self.quick else "cases that this does not clear get fresh pairs"
         self.watcher.begin(len(self.cases), estimate_s(self.policy, self.cases, quick=self.quick), then)
         for arm in self.arms.values():  # both end before anything is timed
-            arm.survey(self.cases, self._may_go_on)
+            arm.survey(self.cases, self.policy.survey_limit_s / len(self.arms))
         screened = self._rounds(dict.fromkeys(self.pair_s, pairs))
         if self.quick or not self._live() or not self.rows:
             return "complete" if screened else "time_limit"

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from harness.errors import ProblemError
 
 MOST = 32_767  # rounds are stored as int16, and a run of nine hours is long enough
-TURN_S = 0.017  # one block of an arm that takes turns ...
-TURN_SETTLE_S = 0.006  # ... after calls that are not counted: the other arm's OpenMP threads still spin
-TURN_SAMPLES = 2  # ... of at least so many samples; `min_samples` does not hold in turns
-FEWEST_TURNS = 12  # three for each way that the heap may lie (`worker/workload`)
+TURN_S = 0.017  # about so long is one block of an arm that takes turns ...
+TURN_SETTLE_S = 0.0015  # ... after calls that are not counted: its threads wake, and caches fill
+FEWEST_SAMPLES = 24  # of a visit: of six that lie alike a low quantile means what it does of six hundred
+BLOCKS = 12  # of a visit in one go, and of an arm at least: three for each way that the heap may lie (`worker/workload`)
+TURNS = 24  # of a visit whose blocks lie between those of others: a moment each, and as many as possible
 GUESSES = {"cpu": (25e9, 5e9, 10e-6), "cuda": (5e12, 1e12, 20e-6)}  # MACs and bytes a second, seconds of overhead
 ENERGY_WINDOWS = 2.5  # of calls, of a pause, and a quarter before each
-FEWEST_SAMPLES = 24  # of a visit: two in each of its blocks
+SURVEY_SHARE = 1 / 3  # of a time limit, at most: the rounds have the rest
 FIXED_S = 0.05  # what a visit costs beside its warm-up and its samples: a fork, tensors, twelve placements
 
 
@@ -49,18 +50,24 @@ class Policy:
 
     def visit_estimate_s(self, call_s: float) -> float:
         """What a visit of a case with calls of `call_s` seconds will take, start of its process included."""
-        timed_s = max(self.visit_time_s, (max(self.min_samples, FEWEST_SAMPLES) + 10) * call_s) + ENERGY_WINDOWS * (self.energy_time_s or 0.0)
-        return FIXED_S + max(self.warm_up_s, 3 * call_s) + timed_s
+        timed_s = max(self.visit_time_s, max(self.min_samples, FEWEST_SAMPLES) * call_s)
+        settled_s = TURNS * max(TURN_SETTLE_S, call_s)
+        return FIXED_S + max(self.warm_up_s, 3 * call_s) + settled_s + timed_s + ENERGY_WINDOWS * (self.energy_time_s or 0.0)
+
+    @property
+    def survey_limit_s(self) -> float:
+        """What the roofs and the survey may take of the run's time, in seconds; infinite without a time limit."""
+        return inf if self.time_limit_s is None else SURVEY_SHARE * self.time_limit_s
 
     @property
     def turns(self) -> int:
         """How many blocks each arm of a pair measures."""
-        return max(FEWEST_TURNS, ceil(self.visit_time_s / TURN_S))
+        return max(BLOCKS, ceil(self.visit_time_s / TURN_S))
 
     def pair_estimate_s(self, call_s: float) -> float:
         """What a pair that takes turns will take, starts of its processes included."""
-        settled_s, counted_s = max(TURN_SETTLE_S, call_s), max(TURN_S, TURN_SAMPLES * call_s)
-        return 2 * (FIXED_S + max(self.warm_up_s, 3 * call_s) + self.turns * (settled_s + counted_s))
+        counted_s = max(self.visit_time_s, max(self.min_samples, FEWEST_SAMPLES, self.turns) * call_s)
+        return 2 * (FIXED_S + max(self.warm_up_s, 3 * call_s) + self.turns * max(TURN_SETTLE_S, call_s) + counted_s)
 
     def as_message(self) -> dict[str, Any]:
         """As it crosses the pipe and stands in run.json."""

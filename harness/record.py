@@ -5,7 +5,12 @@ here and at the one place that measures it. A type ending in "?" may be null; "d
 
 History of the schema
     1   first
-    2   reference probes are gone; place_figures_s and, in the summary, typical_s came, and with them another latency_s (METHOD 2)
+    2   reference probes are gone; place_figures_s and, in the summary, typical_s came, and with them another latency_s
+
+Methods
+    1   the mean over visits and blocks of the blocks' 10th percentile, divided by what reference probes were slower by
+    2   the 10th percentile over samples, then over visits, by the way in which buffers lie; the mean over the ways (`estimates`)
+    3   as 2, the blocks of a round's visits interleaved (`worker/interleaved`)
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
     from harness.case import Case
 
 SCHEMA = 2
-METHOD = 2  # how a figure is made of samples; figures of different methods are not compared
+METHOD = 3  # how a figure comes about; figures of different methods are not compared
 
 WRONG = 1e9  # in `error`, what is no number (JSON has neither NaN nor infinity), or an output that does not last
 STATUSES = ("ok", "skipped", "error", "out_of_memory", "timeout", "crashed", "incorrect")
@@ -64,7 +69,7 @@ COLUMNS: tuple[Column, ...] = (
         position        | int32         |    | order within the round
         pair            | int32?        |    | two rows that took turns share it, and their blocks correspond
         stage           | string?       |    | screen or confirm in an A/B
-        started_at      | timestamp     |    | when the planner asked for the visit, UTC
+        started_at      | timestamp     |    | when the planner asked for the visit, UTC; visits that were interleaved have it in common
         """,
     ),
     *_columns(
@@ -125,7 +130,7 @@ COLUMNS: tuple[Column, ...] = (
         block_ends              | list<int32>?     |       | cumulative numbers of samples
         block_figures_s         | list<double>?    | s     | of each block: 10th percentile of its samples, at the visit's mean of page faults
         place_figures_s         | list<double>?    | s     | of the blocks that lie alike in memory: 10th percentile of their samples; four
-        turns                   | int16?           |       | blocks that were taken in turns with the other arm; 0 outside a pair
+        turns                   | int16?           |       | blocks between which other arms or cases measured; 0 in one go
         latency_s               | double?          | s     | THE figure of the visit: mean of place_figures_s, on logarithms
         latency_low_s           | double?          | s     | lower end of the 95 % interval within the visit
         latency_high_s          | double?          | s     | upper end

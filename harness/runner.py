@@ -12,7 +12,8 @@ from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import chain
+from itertools import chain, zip_longest
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 from harness.arm import Arm, by_worker
@@ -24,7 +25,7 @@ from harness.station import Station
 from harness.stats import RUN_SPREAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from harness.arm import Row
     from harness.case import Case
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
 SURVEY_S = 0.25  # of a case: what it took on two quiet cores
 MOST_REPEATS = 2  # of an invalid visit, at the end of its round
+MOST_TOGETHER = 48  # cases whose blocks are interleaved, twenty seconds of visits ...
+MOST_THREADS = 1024  # ... on so many threads, which a container may count ...
+MEMORY_SHARE = 0.25  # ... while they take so much of the memory ...
+MEMORY_BYTES = 2**32  # ... which is so much where nobody knows
+CHILD_BYTES = 64 * 2**20  # what a child holds of its own beside its tensors ...
+CHILD_COPIES = 3  # ... and what a call touches: where it lies, where it will lie next, and what is reordered
 ABREAST = 3  # workers that come up at once, of rounds that are certain: importing torch takes each of them seconds ...
 ABREAST_FURTHER = 2  # ... and of rounds that may follow
 
@@ -88,7 +95,7 @@ class Run:
         self.watcher.begin(len(self.cases), estimate_s(self.policy, self.cases), "cases that are not tight by then are visited again")
         if self.tell:
             self.tell(self.arm.ceilings(self.cases))
-        self.arm.survey(self.cases, lambda case: not self._time_is_up(case))
+        self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())
         try:
             while cases := self._due():
                 self.rounds += 1
@@ -109,6 +116,10 @@ class Run:
         """The cases that should have a figure and have none."""
         return [case for case in self.cases if not self.valid[case.case_id] and case.case_id not in self.arm.skipped]
 
+    @property
+    def _stage(self) -> str:
+        return f"round {self.rounds}"
+
     def _live(self) -> list[Case]:
         return [case for case in self.cases if case.case_id not in self.arm.over]
 
@@ -120,19 +131,45 @@ class Run:
     def _round(self, cases: list[Case]) -> bool:
         """Every case once, in random order, under fresh workers, invalid visits again at the end. False when the time is up."""
         for device, _, mine in by_worker(cases, self.arm.order.placement):
-            waiting = self._random.sample(mine, len(mine))
+            waiting = self._shuffled(mine)
             repeats: dict[str, int] = defaultdict(int)
-            self.watcher.visiting(waiting[0], f"round {self.rounds}", self._left_s(waiting))
+            position = 0
+            self.watcher.visiting(waiting[0], self._stage, self._left_s(waiting))
             with self._fresh(device) as station:
-                for position, case in enumerate(waiting):  # grows while it is walked
-                    if self._time_is_up(case):
+                while waiting:
+                    together = self._together(waiting)
+                    if not together:
                         return False
-                    self.watcher.visiting(case, f"round {self.rounds}", self._left_s(waiting[position:]))
-                    row = self._visit(station, case, position)
-                    if row["trust"] == "invalid" and repeats[case.case_id] < MOST_REPEATS:
-                        repeats[case.case_id] += 1
-                        waiting.append(case)
+                    for case, row in self._visits(station, together, position, self._left_s(waiting)):
+                        if row["trust"] == "invalid" and repeats[case.case_id] < MOST_REPEATS:
+                            repeats[case.case_id] += 1
+                            waiting.append(case)
+                    position += len(together)
+                    del waiting[: len(together)]
         return True
+
+    def _shuffled(self, cases: Sequence[Case]) -> list[Case]:
+        """In random order, but those that the suite has side by side stay together: what is compared with each other meets the same moments."""
+        size = ceil(len(cases) / ceil(len(cases) / MOST_TOGETHER))
+        groups = [cases[start : start + size] for start in range(0, len(cases), size)]
+        return [case for group in self._random.sample(groups, len(groups)) for case in self._random.sample(group, len(group))]
+
+    def _together(self, waiting: Sequence[Case]) -> list[Case]:
+        """The next of them whose blocks are interleaved: as many as the time and the memory hold; none when the time is up."""
+        together: list[Case] = []
+        facts = self.arm.greeted.hello.environment
+        bytes_left = (facts.get("memory_bytes") or MEMORY_BYTES) * MEMORY_SHARE
+        most = min(MOST_TOGETHER, max(MOST_THREADS // facts["threads_available"], 1))
+        seconds_left = self._time_left_s()
+        for case in waiting:
+            seconds_left -= self._visit_s(case)
+            bytes_left -= CHILD_BYTES + CHILD_COPIES * case.problem.minimum_bytes(case.setting.element_bytes)
+            if seconds_left < 0 or (together and (bytes_left < 0 or len(together) == most or not _interleaves(case))):
+                break
+            together.append(case)
+            if not _interleaves(case):
+                break
+        return together
 
     def _fresh(self, device: str) -> Station:
         """A station whose worker has measured nothing yet. Workers of several rounds come up at once, beside no measurement; where there is a time
@@ -149,6 +186,30 @@ class Run:
                         bring_up(station)
         return ready.pop()
 
+    def _visits(self, station: Station, cases: Sequence[Case], position: int, left_s: float) -> Iterator[tuple[Case, Row]]:
+        """A visit each: together, or in one go where there is one alone or where they cost their worker its life."""
+        started = datetime.now(timezone.utc)
+        answers = self._interleaved(station, cases, left_s) if len(cases) > 1 else []
+        for number, (case, answer) in enumerate(zip_longest(cases, answers)):
+            if answer is None:
+                self.watcher.visiting(case, self._stage, left_s)
+                yield case, self._visit(station, case, position + number)
+            else:
+                yield case, self._keep(case, answer, position + number, started)
+
+    def _interleaved(self, station: Station, cases: Sequence[Case], left_s: float) -> list[Message]:
+        """What the visits of cases came to whose blocks were interleaved, or nothing."""
+
+        def tell(message: Message) -> None:
+            self.watcher.turned(cases, self._stage, message["turn"], message["of"], left_s)
+
+        visits = [self.arm.request("visit", case) for case in cases]
+        limit_s = self.policy.visit_limit_s + GRACE_S
+        self.watcher.visiting(cases[0], self._stage, left_s)
+        answer = station.ask({"do": "visits", "id": visits[0]["id"], "visits": visits, "limit_s": limit_s}, len(cases) * limit_s, tell)
+        answers = {one["id"]: one for one in answer.get("visits", ())}
+        return [answers[visit["id"]] for visit in visits] if answers else []
+
     def _visit(self, station: Station, case: Case, position: int) -> Row:
         def tell(message: Message) -> None:
             self.call_s[case.case_id] = message["latency_s"]
@@ -156,6 +217,9 @@ class Run:
 
         started = datetime.now(timezone.utc)
         answer = station.ask(self.arm.request("visit", case), self.policy.visit_limit_s + GRACE_S, tell)
+        return self._keep(case, answer, position, started)
+
+    def _keep(self, case: Case, answer: Message, position: int, started: datetime) -> Row:
         row = self.arm.record(case, answer, round=self.rounds, position=position, started=started)
         if row["status"] == "ok":
             self._count(case, row)
@@ -176,9 +240,14 @@ class Run:
         rounds = max(self.policy.rounds - self.rounds, 0)
         return rounds * sum(map(self._visit_s, self._live())) + sum(map(self._visit_s, waiting))
 
-    def _time_is_up(self, case: Case) -> bool:
-        limit = self.policy.time_limit_s
-        return limit is not None and time.monotonic() - self._began + self._visit_s(case) > limit
+    def _time_left_s(self) -> float:
+        limit_s = self.policy.time_limit_s
+        return inf if limit_s is None else limit_s - (time.monotonic() - self._began)
+
+
+def _interleaves(case: Case) -> bool:
+    """Whether its blocks may lie between those of others: where a process each measures, and none fills the memory with copies."""
+    return case.setting.device == "cpu" and case.setting.cache == "hot"
 
 
 def timed_s(row: Mapping[str, Any]) -> float:

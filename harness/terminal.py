@@ -21,7 +21,7 @@ from harness.errors import ProblemError
 from harness.problem import same_padding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT = Setting()
 MOST_ROWS = 60
+LINES_APART = 20  # cases of a survey, where there is no bar
 MOST_FINDINGS = 3  # the report has all of them
 STATE_SIGNS = {"ok": "ok", "warning": "! warning", "unknown": "? unknown"}
 ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", ended by its time limit"}
@@ -77,12 +78,24 @@ class RunProgress(Watcher):
 
     def surveying(self, case: Case, number: int, of: int) -> None:
         """A case is looked at before any timing."""
-        self._show(stage="survey", case=case.label, figure=f"{number} of {of}", left="")
+        self._show(stage="survey", case=case.label, figure=f"{number} of {of}", left="", completed=number, total=of)
+        if not self._drawn and (number - 1) % LINES_APART == 0:
+            self.say(f"survey {number} of {of}  {case.label}")
+
+    def unsurveyed(self, cases: int, of: int) -> None:
+        """The survey's share of a time limit is over."""
+        self.say(f"{cases} of {of} cases are measured without a survey: its share of the time limit is over, and they have no facts.")
 
     def visiting(self, case: Case, stage: str, left_s: float) -> None:
         """A visit begins."""
         done = max(self._estimated_s - left_s, 0)
         self._show(stage=stage, case=case.label, figure="", left=f"{units.clock(left_s)} left", completed=done, total=self._estimated_s)
+
+    def turned(self, cases: Sequence[Case], stage: str, turn: int, of: int, left_s: float) -> None:
+        """Cases that are measured together have done one more block each."""
+        done, left = max(self._estimated_s - left_s, 0), f"{units.clock(left_s)} left"
+        blocks = f"block {turn} of {of}"
+        self._show(stage=stage, case=f"{len(cases)} cases", figure=blocks, left=left, completed=done, total=self._estimated_s)
 
     def progress(self, case: Case, latency_s: float) -> None:
         """The latest figure of the visit that is going on."""
@@ -147,7 +160,7 @@ def run_summary(results: Results, folder: Path) -> None:
     ended = ENDINGS.get(run["state"], "")
     from harness.findings import findings  # pandas, which commands that only tell do without
 
-    for finding in findings(summary)[:MOST_FINDINGS]:
+    for finding in findings(summary, visits)[:MOST_FINDINGS]:
         print(f"\n{finding.rule}. {finding.text}")
     print(f"\n{len(summary)} cases, {len(visits)} visits in {units.clock(run['wall_s'])}{ended}{marks}; {ok}.")
     print(f"Next: convscope report {folder}")

@@ -7,7 +7,7 @@ The stub is a real process on a real pipe that starts in some 50 ms. What it ans
 
 The first entry whose `match` agrees with the case's problem and setting counts; `spread` is the relative standard deviation
 between visits; `fault` is one of `FAULTS`, and holds once a worker has done `after` visits; `turns_fault` holds in turns alone; `values` are
-columns to answer with.
+columns to answer with. Of visits together one that hangs is over, as a worker sees to that.
 `log` gets a line for every request, with its span.
 `interpreter(folder, script)` makes an executable that stands in for a Python: give it to `--python`.
 """
@@ -76,7 +76,8 @@ class StubWorker:
 
     def serve(self) -> None:
         """Until told to quit."""
-        answers = {"hello": self.hello, "configure": self.configure, "ceilings": self.ceilings, "survey": self.survey, "visit": self.visit}
+        answers = {"hello": self.hello, "configure": self.configure, "ceilings": self.ceilings, "survey": self.survey}
+        answers |= {"visit": self.visit, "visits": self.visits_together}
         while (message := self.planner.receive())["do"] != "quit":
             if message["do"] in answers:  # as the real one: a turn or a drop for a visit that is over needs no answer
                 answers[message["do"]](message)
@@ -121,6 +122,9 @@ class StubWorker:
 
     def visit(self, message: Message) -> None:
         """A visit that takes no time and states its cost; or the fault that its case has."""
+        self._done(message, self._visited(message, alone=True))
+
+    def _visited(self, message: Message, *, alone: bool) -> Message:
         began = time.monotonic()
         case = Case.from_message(message["case"])
         entry = self._entry(case)
@@ -129,6 +133,8 @@ class StubWorker:
             entry.pop("fault", None)
         if message.get("turns") and "turns_fault" in entry:
             entry["fault"] = entry["turns_fault"]
+        if entry.get("fault") == "hang" and not alone:
+            return {"status": "timeout", "message": "no answer, as scripted"}
         answer = _faulty(entry, self.planner) or {"status": "ok", "values": self._values(entry, message)}
         for left in reversed(range(message.get("turns", 0) if answer["status"] == "ok" else 0)):
             self._say({"is": "ready" if left == message["turns"] - 1 else "turned", "id": message["id"], "left": left + 1})
@@ -140,7 +146,11 @@ class StubWorker:
                 answer = {"status": "skipped", "message": f"partner {turn.get('why', 'gone')}"}
                 break
         self._log(message, began)
-        self._done(message, answer)
+        return answer
+
+    def visits_together(self, message: Message) -> None:
+        """Visits whose blocks would be interleaved: one after the other, in one answer."""
+        self._done(message, {"status": "ok", "visits": [{**self._visited(visit, alone=False), "id": visit["id"]} for visit in message["visits"]]})
 
     def _values(self, entry: Message, message: Message) -> Message:
         turns = message.get("turns", 0)

@@ -74,6 +74,20 @@ def fatal(problem: Any, setting: Any) -> nn.Module:
     return Fatal(problem.in_channels, problem.out_channels, problem.kernel_size, bias=False)
 
 
+class Endless(nn.Conv2d):
+    """Never returns."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """No return."""
+        while True:
+            signal.pause()
+
+
+def endless(problem: Any, setting: Any) -> nn.Module:
+    """A layer that hangs its process."""
+    return Endless(problem.in_channels, problem.out_channels, problem.kernel_size, bias=False)
+
+
 class Greedy(nn.Conv2d):
     """Wants more memory than there is."""
 

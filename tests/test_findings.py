@@ -41,7 +41,13 @@ allocator = ["retained", "default"]
 
 def found(tmp_path: Path, text: str = KINDS_SUITE, **made: Any) -> dict[str, Finding]:
     """By rule, what a made run says."""
-    return {finding.rule: finding for finding in findings(load_results(make_run(tmp_path, text, **made)).summary)}
+    return {finding.rule: finding for finding in of_run(make_run(tmp_path, text, **made))}
+
+
+def of_run(path: Path) -> list[Finding]:
+    """What a run says."""
+    loaded = load_results(path)
+    return findings(loaded.summary, loaded.visits)
 
 
 def test_page_faults_are_told_with_what_they_cost(tmp_path: Path) -> None:
@@ -117,7 +123,7 @@ def test_a_mode_that_helps_is_told(tmp_path: Path) -> None:
 
 
 def test_the_caveat_comes_first(tmp_path: Path) -> None:
-    said = findings(load_results(make_run(tmp_path, policy={"target_width": 1e-6})).summary)
+    said = of_run(make_run(tmp_path, policy={"target_width": 1e-6}))
     assert [said[0].rule, len(said) > 1] == ["Wide intervals", True]
 
 
@@ -148,8 +154,8 @@ def test_nothing_is_found_in_visits_of_one_case_under_shuffled_labels(tmp_path: 
             for number, latency in enumerate(random.choice(figures, 3, replace=False)):
                 facts = {"latency_s": latency, "place_figures_s": [latency] * 4, "process": f"{case.case_id} {number}"}
                 rows.append(visit("main", case, None, [latency]) | facts)
-        assert {finding.rule for finding in findings(summarize(pd.DataFrame(rows)))} <= {CAVEAT}
+        assert {finding.rule for finding in findings(summarize(pd.DataFrame(rows)), pd.DataFrame(rows))} <= {CAVEAT}
 
 
 def test_a_run_without_a_figure_says_nothing(tmp_path: Path) -> None:
-    assert findings(load_results(make_run(tmp_path, reached=lambda _: False)).summary) == []
+    assert of_run(make_run(tmp_path, reached=lambda _: False)) == []

@@ -379,7 +379,7 @@ def visited(gpu: Gpu, layer: Layer, policy: Policy = QUICK, turns: int = 0) -> I
         patch.setattr("harness.worker.environment.apply", lambda *_: {"threads_used": 1, "device_index": 0, "device_name": "model"})
         patch.setattr("harness.worker.health.Meter", Quiet)
         case = Case(Problem("standard", in_channels=8, size=8), Setting(device="cuda"))
-        yield visit.Visit(case, policy, 7, Link(), identity=1, turns=turns, device=gpu), host  # type: ignore[arg-type]
+        yield visit.Visit(case, policy, 7, Link(), request={"id": 1, "turns": turns}, device=gpu), host  # type: ignore[arg-type]
 
 
 def verdict(gpu: Gpu, layer: Layer | None = None, policy: Policy = QUICK, turns: int = 0) -> dict[str, Any]:

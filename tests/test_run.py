@@ -227,7 +227,7 @@ def test_a_measurement_without_a_file(convscope: Convscope, stub: Stub, tmp_path
 
 
 class Waiting:
-    """A run, as a process, whose worker hangs in its third visit."""
+    """A run, as a process, whose worker hangs in its third visit; memory is short, so that each is alone."""
 
     def __init__(self, suite: Path, python: Path, tmp_path: Path) -> None:
         self.results = tmp_path / "results"
@@ -250,7 +250,7 @@ class Waiting:
 
 @pytest.fixture
 def waiting(suite: Path, stub: Stub, tmp_path: Path) -> Waiting:
-    return Waiting(suite, stub({"fault": "hang", "after": 2, "spread": 0}), tmp_path)
+    return Waiting(suite, stub({"fault": "hang", "after": 2, "spread": 0}, environment={"memory_bytes": 1}), tmp_path)
 
 
 def test_ctrl_c_keeps_what_is_done(waiting: Waiting) -> None:

@@ -47,9 +47,10 @@ def test_a_visit_has_twelve_blocks_that_share_its_time_and_its_least_samples() -
     assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls) == (12, 0.02, 3, 1)
 
 
-def test_a_turn_is_17_ms_and_at_least_two_samples_after_6_ms_that_do_not_count() -> None:
-    plan = Plan.of_turns(12, 10)
-    assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls, plan.settle_s) == (12, 0.017, 2, 10, 0.006)
+def test_turns_share_the_time_of_a_visit_after_calls_that_do_not_count() -> None:
+    plan = Plan.of_visit(Policy(visit_time_s=0.4), 10, Policy(visit_time_s=0.4).turns)
+    assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls) == (24, 0.4 / 24, 1, 10)
+    assert plan.settle_s > 0
 
 
 def test_a_block_of_slow_calls_still_has_its_least_samples() -> None:

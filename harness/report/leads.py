@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness import units
 from harness.contrasts import NOTABLE, is_clear
-from harness.findings import SAVED_WORK, findings
+from harness.findings import FASTEST, SAVED_WORK, findings
 from harness.labels import highest, kind_name, lowest
 from harness.report.chart import listed, slug
 from harness.report.sweeps import Sweep, fullest, place, reference, sweeps
@@ -37,13 +37,14 @@ CHARTS = {"Page faults": "allocators", SAVED_WORK: "work"}  # of a finding's rul
 MOST_FINDINGS = 6
 
 
-def leads(points: pd.DataFrame, summary: pd.DataFrame, charts: Sequence[Chart]) -> list[Lead]:
+def leads(points: pd.DataFrame, summary: pd.DataFrame, visits: pd.DataFrame, charts: Sequence[Chart]) -> list[Lead]:
     """What these results say first: the fastest kind, what was found, work against time, and what moved between runs."""
     swept = [sweep for sweep in sweeps(points) if sweep.frame["series"].nunique() > 1]
     swept.sort(key=lambda sweep: sweep.axis != "in_channels")
-    found = findings(summary)[:MOST_FINDINGS]
     drawn = {chart.id for chart in charts}
-    said = [fastest(swept[0])] if swept else []
+    first = fastest(swept[0]) if swept else None
+    said = [first]
+    found = [finding for finding in findings(summary, visits) if not (first and finding.rule == FASTEST)][:MOST_FINDINGS]
     said += [Lead(finding.rule, finding.text, CHARTS.get(finding.rule)) for finding in found]
     if swept and all(finding.rule != SAVED_WORK for finding in found):
         said.append(work(swept[0]))
@@ -67,7 +68,7 @@ def fastest(sweep: Sweep) -> Lead | None:
     times = listed(f"{kind_name(row['series'])} takes {units.significant(row['latency_s'] / first['latency_s'], 2)} times as long" for row in others)
     where = ", ".join(filter(None, [place(sweep, at) if sweep.axis else "", title]))
     said = f"{names} {verb} fastest; {times}."
-    return Lead("Fastest kind", f"At {where}, {said}" if where else f"{said[:1].upper()}{said[1:]}", f"latency-{slug(sweep.name)}")
+    return Lead(FASTEST, f"At {where}, {said}" if where else f"{said[:1].upper()}{said[1:]}", f"latency-{slug(sweep.name)}")
 
 
 def work(sweep: Sweep) -> Lead | None:

@@ -46,7 +46,7 @@ def render(results: Results) -> str:
     return environment.get_template("page.html.j2").render(
         cards=run_cards(results, summary),
         judged=judged_runs(results),
-        leads=leads(points, summary, charts),
+        leads=leads(points, summary, results.visits, charts),
         kinds=kind_rows(),
         example={"size": EXAMPLE_SIZE, "groups": EXAMPLE_GROUPS},
         charts=charts,

@@ -52,6 +52,7 @@ class Worker:
             "trace": self.trace,
             "survey": self.survey,
             "visit": self.visit,
+            "visits": self.visits,
         }
         while (message := self.planner.receive())["do"] != "quit":
             answer = answers.get(message["do"])
@@ -121,10 +122,21 @@ class Worker:
 
         self._done(message, self._do(partial(self._visit, Case.from_message(message["case"]), message)))
 
+    def visits(self, message: Message) -> None:
+        """Several measured cases, their blocks interleaved."""
+        from harness.case import Case
+        from harness.policy import TURNS
+        from harness.worker import interleaved
+
+        asked = {visit["id"]: visit | {"turns": TURNS, "paired": False} for visit in message["visits"]}
+        works = {identity: partial(self._visit, Case.from_message(visit["case"]), visit) for identity, visit in asked.items()}
+        answers = interleaved.measure(works, TURNS, message["limit_s"], self.planner)
+        self._done(message, {"status": "ok", "visits": [{"id": identity, **answer} for identity, answer in answers.items()]})
+
     def _visit(self, case: Any, message: Message, link: Channel) -> dict[str, Any]:
         from harness.worker.visit import Visit
 
-        return Visit(case, self.policy, self.seed, link, identity=message["id"], turns=message.get("turns", 0), device=self.device).measure()
+        return Visit(case, self.policy, self.seed, link, request=message, device=self.device).measure()
 
     def _do(self, work: Work) -> Message:
         from harness.worker import fork

@@ -49,11 +49,20 @@ def describe() -> dict[str, Any]:
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads_available": available_threads(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None,
+        "memory_bytes": _memory_bytes(),
         "last_level_cache_bytes": last_level_cache_bytes(),
         "transparent_hugepages": _first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(TELLING_VARIABLES)},
     }
+
+
+def _memory_bytes() -> int | None:
+    """Of the machine, or what the control group may use of it (memory.max, cgroup v2)."""
+    if not hasattr(os, "sysconf"):
+        return None
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _first_line("/sys/fs/cgroup/memory.max") or "max"
+    return physical if limit == "max" else min(physical, int(limit))
 
 
 def _cudnn_version() -> int | None:

@@ -7,10 +7,12 @@ the planner, so that a child killed in the middle of a line cannot spoil the pro
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import select
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -19,10 +21,12 @@ from harness.worker.environment import NotSupported
 from harness.worker.visit import Dropped, Incorrect, OutOfTime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     Work = Callable[[Channel], dict[str, object]]
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+WAITS = ("ready", "turned")  # what a child says before it waits for its turn
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "cannot allocate memory")
 
 
@@ -44,42 +48,82 @@ def attempt(work: Work, link: Channel) -> Message:
         return {"status": status, "error_type": type(error).__name__, "message": str(error)[:2000]}
 
 
-def in_child(work: Work, planner: Channel) -> Message:
-    """Do the work in a forked child, pass messages both ways, and return what it came to once it has ended.
+class Child:
+    """A forked process that does one thing: passed messages, stopped while it waits, and reaped.
 
-    `wall_s` in the values counts from before the fork to after the end. Raises ChannelClosed when the planner is gone.
+    Stopped, none of its threads runs: those of OpenMP else spin for milliseconds after a call, on processors that another child measures on.
+    `active_s`: seconds from its start to its end, without those that it was stopped for. `apart`: channels that are not its own.
     """
-    began = time.perf_counter()
-    pid, link = _start(work, planner)
-    outcome: Message | None = None
+
+    def __init__(self, work: Work, apart: Iterable[Channel]) -> None:
+        self.active_s = 0.0
+        self._since = time.perf_counter()
+        self._pid, self.link = _start(work, apart)
+        self.outcome: Message | None = None
+
+    def take(self, timeout_s: float | None = None) -> Message:
+        """Its next message. Raises ChannelClosed where it ended without one, ChannelTimeout where none came within the time."""
+        message = self.link.receive(timeout_s)
+        if message["is"] == "done":
+            self.outcome = message
+        return message
+
+    def stop(self) -> None:
+        """Until `go_on`."""
+        os.kill(self._pid, signal.SIGSTOP)
+        self.active_s += time.perf_counter() - self._since
+
+    def go_on(self) -> None:
+        """After `stop`."""
+        self._since = time.perf_counter()
+        os.kill(self._pid, signal.SIGCONT)
+
+    def end(self) -> Message:
+        """What it came to, with its `wall_s`, once it is reaped; one that has not said so is ended by force if it does not end itself."""
+        self.link.close()
+        reaped, status = os.waitpid(self._pid, os.WNOHANG if self.outcome is None else 0)
+        if not reaped:
+            os.kill(self._pid, signal.SIGKILL)
+            _, status = os.waitpid(self._pid, 0)
+        if self.outcome is None:
+            return {"status": "crashed", "message": _death(status)}
+        self.outcome.get("values", {})["wall_s"] = self.active_s + time.perf_counter() - self._since
+        return self.outcome
+
+
+def in_child(work: Work, planner: Channel) -> Message:
+    """Do the work in a child, pass messages both ways, stop it while it waits for its turn, and return what it came to once it has ended.
+
+    Raises ChannelClosed when the planner is gone.
+    """
+    child = Child(work, [planner])
     try:
         while True:
-            readable, _, _ = select.select([link.read_fd, planner.read_fd], [], [])
+            readable, _, _ = select.select([child.link.read_fd, planner.read_fd], [], [])
             if planner.read_fd in readable:
                 message = planner.receive()
                 if message["do"] == "drop":
                     return {"status": "skipped", "message": f"partner {message.get('why', 'gone')}"}
-                link.send(message)
-            if link.read_fd in readable:
-                message = link.receive()
-                if message["is"] == "done":
-                    outcome = message
-                else:
+                child.go_on()
+                child.link.send(message)
+            if child.link.read_fd in readable:
+                message = child.take()
+                if message["is"] in WAITS:
+                    child.stop()
+                if message["is"] != "done":
                     planner.send(message)
     except ChannelClosed:
-        if outcome is None and _gone(planner):
+        if child.outcome is None and _gone(planner):
             raise
     finally:
-        status = _end(pid, link, kill=outcome is None)
-    if outcome is None:
-        return {"status": "crashed", "message": _death(status)}
-    outcome.get("values", {})["wall_s"] = time.perf_counter() - began
-    return outcome
+        ended = child.end()
+    return ended
 
 
-def _start(work: Work, planner: Channel) -> tuple[int, Channel]:
+def _start(work: Work, apart: Iterable[Channel]) -> tuple[int, Channel]:
     down_read, down_write = os.pipe()
     up_read, up_write = os.pipe()
+    parent = os.getpid()
     gc.freeze()  # a collection in the child would touch, and so copy, every page of what torch's import left
     pid = os.fork()
     if pid:
@@ -90,7 +134,9 @@ def _start(work: Work, planner: Channel) -> tuple[int, Channel]:
     try:
         os.close(down_write)
         os.close(up_read)
-        planner.close()
+        for channel in apart:
+            channel.close()
+        _die_with(parent)
         link = Channel(down_read, up_write)
         link.send({"is": "done", **attempt(work, link)})
         code = 0
@@ -98,14 +144,12 @@ def _start(work: Work, planner: Channel) -> tuple[int, Channel]:
         os._exit(code)
 
 
-def _end(pid: int, link: Channel, *, kill: bool) -> int:
-    """Close the link and reap the child; its wait status. A child that has not answered by now is ended by force if it does not end itself."""
-    link.close()
-    reaped, status = os.waitpid(pid, os.WNOHANG) if kill else os.waitpid(pid, 0)
-    if not reaped:
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-    return status
+def _die_with(parent: int) -> None:
+    """Have Linux end this process when its parent ends: stopped, it would never find out."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _gone(planner: Channel) -> bool:

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from harness.policy import TURN_S, TURN_SAMPLES, TURN_SETTLE_S
+from harness.policy import BLOCKS, FEWEST_SAMPLES, TURN_SETTLE_S
 
 if TYPE_CHECKING:
     from harness.policy import Policy
     from harness.worker.clocks import Call, Clock
 
-BLOCKS = 12  # three for each way that the heap may lie (`workload`); more make a block too short to forget that it was moved
-FEWEST_SAMPLES = 2  # of a block: of six that lie alike a low quantile means what it does of six hundred
 STEADY_WITHIN = 0.03  # two windows in a row this close are steady
 WARM_UP_CAP = 5  # a case that never gets steady is measured all the same after so many floors; drift will tell
 
@@ -55,7 +53,8 @@ class Steadiness:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a visit spends its time: so many blocks of so many seconds and at least so many samples, of so many calls each."""
+    """How a visit spends its time: so many blocks of so many seconds and at least so many samples, of so many calls each, after calls that are not
+    counted for at least `settle_s`."""
 
     blocks: int
     block_s: float
@@ -64,14 +63,11 @@ class Plan:
     settle_s: float = 0.0
 
     @classmethod
-    def of_visit(cls, policy: Policy, calls: int) -> Plan:
-        """For a visit that has the device to itself."""
-        return cls(BLOCKS, policy.visit_time_s / BLOCKS, max(math.ceil(policy.min_samples / BLOCKS), FEWEST_SAMPLES), calls)
-
-    @classmethod
-    def of_turns(cls, turns: int, calls: int) -> Plan:
-        """For one arm of a pair: a block a turn."""
-        return cls(turns, TURN_S, TURN_SAMPLES, calls, TURN_SETTLE_S)
+    def of_visit(cls, policy: Policy, calls: int, turns: int = 0) -> Plan:
+        """Of a visit in one go, or with a block a turn: other processes have measured since the last one."""
+        blocks = turns or BLOCKS
+        samples = math.ceil(max(policy.min_samples, FEWEST_SAMPLES) / blocks)
+        return cls(blocks, policy.visit_time_s / blocks, samples, calls, TURN_SETTLE_S if turns else 0.0)
 
 
 def calls_per_sample(call_s: float, least_sample_s: float, unrolled: int = 1) -> int:

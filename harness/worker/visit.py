@@ -1,7 +1,7 @@
 """A visit: one case measured once in one process. Read from top to bottom, it is the method.
 
-In: a case, a policy, a link to whoever asked. Out: the visit's columns of the record. With turns, another process measures while
-this one waits at the link, a block each.
+In: a case, a policy, a link to whoever asked. Out: the visit's columns of the record. With turns, other processes measure while this one waits
+at the link, a block each: of the other arm where it is `paired`, else of other cases.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from harness import stats
+from harness.policy import BLOCKS
 from harness.worker import allocator, correctness, energy, environment, health, sampling, throttle
 from harness.worker.clocks import EventClock, FaultClock, waited_s
 from harness.worker.workload import Workload, guard
@@ -18,7 +19,7 @@ from harness.worker.workload import Workload, guard
 if TYPE_CHECKING:
     from harness.case import Case
     from harness.policy import Policy
-    from harness.protocol import Channel
+    from harness.protocol import Channel, Message
     from harness.worker.clocks import HostClock
     from harness.worker.devices import Device
 
@@ -49,11 +50,11 @@ def _process() -> str:
 class Visit:
     """The steps of one visit, in the order in which `measure` calls them."""
 
-    def __init__(self, case: Case, policy: Policy, seed: int, link: Channel, *, identity: int, turns: int, device: Device) -> None:
-        self.case, self.policy, self.seed, self.link = case, policy, seed, link
-        self.identity, self.turns, self.device = identity, turns, device
+    def __init__(self, case: Case, policy: Policy, seed: int, link: Channel, *, request: Message, device: Device) -> None:
+        self.case, self.policy, self.seed, self.link, self.device = case, policy, seed, link, device
+        self.identity, self.turns, self.paired = request["id"], request.get("turns", 0), request.get("paired", True)
         self.deadline_s = time.perf_counter() + policy.visit_limit_s
-        self.values: dict[str, Any] = {"process": _process(), "turns": turns}
+        self.values: dict[str, Any] = {"process": _process(), "turns": self.turns}
         self.samples: list[float] = []
         self.faults: list[int] = []  # of each sample, where the clock tells
         self.counts: list[int] = []
@@ -111,7 +112,7 @@ class Visit:
         self.values["warm_up_s"] = time.perf_counter() - began
         self.meter = health.Meter(every_thread=self.device.kind == "cpu")
         calls = sampling.calls_per_sample(call_s, self.clock.least_sample_s, self.workload.unrolled)
-        self.plan = sampling.Plan.of_turns(self.turns, calls) if self.turns else sampling.Plan.of_visit(self.policy, calls)
+        self.plan = sampling.Plan.of_visit(self.policy, calls, self.turns)
         self._tell("sampling", call_s)
 
     def _take_block(self) -> None:
@@ -143,6 +144,9 @@ class Visit:
             if self.samples and time.perf_counter() - told > PROGRESS_S:
                 told = time.perf_counter()
                 self._tell("sampling", self.samples[-1])
+        self._require_samples()
+
+    def _require_samples(self) -> None:
         if len(self.samples) < FEWEST_SAMPLES:
             raise OutOfTime(f"{len(self.samples)} samples within visit_limit_s = {self.policy.visit_limit_s:g}")
 
@@ -150,6 +154,8 @@ class Visit:
         """A block whenever the runner hands over. Waiting is not this visit's time."""
         self.link.send({"is": "ready", "id": self.identity})
         for left in reversed(range(self.turns)):
+            if self._late() and not self.paired:
+                break
             waited = time.perf_counter()
             message = self.link.receive()
             if message["do"] != "turn":
@@ -158,11 +164,12 @@ class Visit:
             self._take_block()
             if left:
                 self.link.send({"is": "turned", "id": self.identity, "left": left})
+        self._require_samples()
 
     def _device_figures(self) -> None:
         """On an accelerator: device time and host time of a call, apart; no device time where its host did not keep up."""
         if isinstance(self.clock, EventClock):
-            batches = [self.clock.blocked(self.workload.call, self.plan.calls, self.samples[-1]) for _ in range(sampling.BLOCKS)]
+            batches = [self.clock.blocked(self.workload.call, self.plan.calls, self.samples[-1]) for _ in range(BLOCKS)]
             covered = [batch.device_s for batch in batches if batch.covered]
             self.values["device_s"] = stats.quantile(covered, 0.5) if covered else None
             self.values["dispatch_s"] = stats.quantile([batch.dispatch_s for batch in batches], 0.5)

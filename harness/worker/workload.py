@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from harness.policy import TURNS
 from harness.worker import devices
 from harness.worker.clocks import waited_s
 from harness.worker.environment import NotSupported
@@ -41,7 +42,7 @@ MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP
 HEAP_BYTES = 128 * 2**10  # what a call allocates is moved up by so much, by up to half of it more ...
 HEAP_STEPS = range(0, devices.CPU_ALIGNMENT, 16)  # ... and then to each of these in turn, as glibc's blocks may lie to torch's alignment
 HEAP_PLUGS = 8  # before the first move: what torch's import left free in the heap is filled
-HEAP_ROOM = 12 * 3 * HEAP_BYTES // 2  # as far as the blocks of a visit go
+HEAP_ROOM = TURNS * 3 * HEAP_BYTES // 2  # as far as the blocks of a visit go
 HEAP_MOVES = 48  # then what lies ahead is given back, and it begins again: nine megabytes by then
 CACHES = 2.0  # rotating copies fill the last-level cache so many times over
 MOST_COPIES = 256

@@ -1,0 +1,69 @@
+"""Two cases of one run against each other, from blocks that were measured in the same moments.
+
+In: visits whose blocks were interleaved. Out: how many times as long one case takes as another, with an interval of its own. What disturbed both
+is in neither: cases whose figures are known within a tenth are told apart where they differ by a twentieth.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from math import exp
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.summary import is_valid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    Moments = Mapping[Any, np.ndarray]  # by when the visits of a group began: the logarithms of a visit's block figures, a turn each
+
+SIDE = 1.96
+TRIMMED = 0.25  # of the differences, on either side: the mean of the middle half
+CAPPED = 0.1  # of them, on either side, for their spread
+REMEMBERED = 1.6  # standard errors of independent differences: blocks of one round remember each other (docs/method.md)
+FEWEST_VISITS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times as long one case takes as another; `error`: standard error of its logarithm; `paired`: from the same moments."""
+
+    value: float
+    error: float
+    paired: bool
+
+    @property
+    def low(self) -> float:
+        """The lower end of the 95 % interval."""
+        return self.value * exp(-SIDE * self.error)
+
+    @property
+    def high(self) -> float:
+        """The upper end of the 95 % interval."""
+        return self.value * exp(SIDE * self.error)
+
+
+def of_cases(visits: pd.DataFrame) -> dict[tuple[Any, ...], Moments]:
+    """By run_id, arm and case_id, the blocks of valid visits that were interleaved with others."""
+    found: dict[tuple[Any, ...], dict[Any, np.ndarray]] = defaultdict(dict)
+    turned = visits[is_valid(visits) & (visits["turns"] > 0) & visits["pair"].isna() & visits["block_figures_s"].notna()]
+    for row in turned.to_dict("records"):
+        found[row["run_id"], row["arm"], row["case_id"]][row["started_at"]] = np.log(row["block_figures_s"])
+    return dict(found)
+
+
+def ratio(base: Moments, other: Moments) -> Ratio | None:
+    """Other over base; None where fewer than two visits of either met the same moments."""
+    shared = [began for began in base if began in other and len(base[began]) == len(other[began])]
+    if len(shared) < FEWEST_VISITS:
+        return None
+    differences = np.sort(np.concatenate([other[began] - base[began] for began in shared]))
+    count = len(differences)
+    trimmed, capped = int(TRIMMED * count), int(CAPPED * count)
+    spread = differences.clip(differences[capped], differences[count - capped - 1]).std(ddof=1) / (1 - 2 * CAPPED)  # Tukey and McLaughlin 1963
+    return Ratio(exp(differences[trimmed : count - trimmed].mean()), REMEMBERED * float(spread) / count**0.5, paired=True)
