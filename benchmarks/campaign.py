@@ -2,6 +2,7 @@
 
     python benchmarks/campaign.py NAME                 eight runs of fifteen cases, six rounds each, some ten minutes
     python benchmarks/campaign.py NAME --busy          beside a loop that keeps one processor busy
+    python benchmarks/campaign.py NAME --alone         visits in one go, as an accelerator's are
     python benchmarks/campaign.py NAME --runs 2 --rounds 4
 
 Keeps `benchmarks/campaigns/NAME.parquet`: a row a visit, with its counters, and of each block of samples some quantiles and their number, which
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness import sweep
+from harness import runner, sweep
 from harness.errors import CasesFailed
 from harness.results import load_results
 from harness.suite import read_suite
@@ -45,7 +46,7 @@ def recorded(visits: pd.DataFrame) -> pd.DataFrame:
     blocks = [_blocks(row.samples_s, row.block_ends) for row in visits.itertuples()]
     kept = visits[[*FACTS, *VISIT, *FIGURES, *COUNTERS]].copy()
     kept["block_counts"] = [[len(block) for block in one] for one in blocks]
-    kept["block_quantiles_s"] = [[float(x) for block in one for x in np.quantile(block, SHARES)] for one in blocks]
+    kept["block_quantiles_s"] = [np.concatenate([np.quantile(block, SHARES) for block in one]).astype(np.float32) for one in blocks]
     return kept
 
 
@@ -74,9 +75,12 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--results", type=Path, help="keep the runs themselves here, samples and all")
     asked = parser.parse_args()
     suite = read_suite(HERE / "campaign.toml")
+    if asked.alone:
+        runner.MOST_TOGETHER = 1
     suite = replace(suite, policy=replace(suite.policy, rounds=asked.rounds, max_rounds=asked.rounds))
     out = HERE / "campaigns" / f"{asked.name}.parquet"
     out.parent.mkdir(exist_ok=True)

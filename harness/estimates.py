@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SIDE = 1.96  # standard deviations to either side: 95 % of a normal distribution
 FEWEST_VISITS = 3  # below this their spread says too little
-LOWEST_TIMES = 1.25  # half of an interval is so many times the distance of the lowest and the third lowest visit: it then holds 90 % of other runs
+LOWEST_TIMES = 2.0  # half of an interval is so many times the distance of the lowest and the third lowest visit: it then holds 90 % of other runs
 
 
 def figure_s(visits: Sequence[Sequence[float]]) -> float:

@@ -36,6 +36,7 @@ SETTINGS = (
     "allocator",
 )
 KIND_NAMES = {"depthwise_separable": "depthwise separable"}
+SHARED = 1.1  # a median call so much slower than an undisturbed one had company
 _WORDS = {
     "run": "run {}",
     "arm": "arm {}",
@@ -67,6 +68,17 @@ def words(axis: str, value: object) -> str:
 def kind_name(kind: object) -> str:
     """A kind as people write it."""
     return KIND_NAMES.get(str(kind), str(kind))
+
+
+def how_well(summary: pd.DataFrame, target: float) -> str:
+    """How many cases are as well known as asked, half of an interval within `target`, and what the machine's other work cost: a call's median over
+    what it takes undisturbed."""
+    measured = summary[summary["latency_s"].notna()]
+    if measured.empty:
+        return "nothing measured"
+    typical = (measured["typical_s"] / measured["latency_s"]).median()
+    known = f"{int((measured['trust'] == 'ok').sum())} of {len(measured)} cases within ±{units.percent(target)}"
+    return f"{known}; {'the machine was shared: ' * (typical > SHARED)}typical latency {units.significant(typical)} times undisturbed"
 
 
 def lowest(frame: pd.DataFrame, name: str) -> pd.Series[Any]:

@@ -18,6 +18,7 @@ from harness import units, verdicts
 from harness.arm import Watcher
 from harness.case import Case, Setting, written
 from harness.errors import ProblemError
+from harness.labels import how_well
 from harness.problem import same_padding
 
 if TYPE_CHECKING:
@@ -124,17 +125,6 @@ class RunProgress(Watcher):
             self._progress.update(self._task, **fields, refresh=True)
 
 
-def how_well(summary: pd.DataFrame, target: float) -> str:
-    """How many cases are as well known as asked, and what the machine's other work cost: a call's median over what it takes undisturbed."""
-    measured = summary[summary["latency_s"].notna()]
-    if measured.empty:
-        return "nothing measured"
-    shared = (measured["typical_s"] / measured["latency_s"]).median()
-    within = int((measured["trust"] == "ok").sum())
-    known = f"{within} of {len(measured)} cases within ±{units.percent(target)}"
-    return f"{known}; typical latency {units.significant(shared)} times undisturbed"
-
-
 def run_summary(results: Results, folder: Path) -> None:
     """The answer of a run: its cases, then a line that says what came out, then what to type next."""
     summary, visits, run = results.summary, results.visits, results.runs[0]
@@ -155,14 +145,14 @@ def run_summary(results: Results, folder: Path) -> None:
         table(["id", "case", "latency ", "95 % interval ", "faults a call ", "trust"], cells)
     if len(summary) > len(shown):
         print(f"... the fastest {len(shown)} of {len(summary)} cases; all of them are in the report")
-    ok = how_well(summary, run["policy"]["target_width"])
+    known = how_well(summary, run["policy"]["target_width"])
     marks = ", a quick run: one visit a case, never a baseline" if run["quick"] else ""
     ended = ENDINGS.get(run["state"], "")
     from harness.findings import findings  # pandas, which commands that only tell do without
 
     for finding in findings(summary, visits)[:MOST_FINDINGS]:
         print(f"\n{finding.rule}. {finding.text}")
-    print(f"\n{len(summary)} cases, {len(visits)} visits in {units.clock(run['wall_s'])}{ended}{marks}; {ok}.")
+    print(f"\n{len(summary)} cases, {len(visits)} visits in {units.clock(run['wall_s'])}{ended}{marks}; {known}.")
     print(f"Next: convscope report {folder}")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import units
+from harness.labels import how_well
 from harness.record import TRUST
 from harness.report.chart import listed
 from harness.report.tables import Cell, Table, in_words, run_names
@@ -102,7 +103,7 @@ def _card(name: str, header: Mapping[str, Any], results: Results, summary: pd.Da
         marks=_marks(header),
         device=_device(header, summary),
         shares=_shares(visits),
-        trust=_trust(summary),
+        trust=_trust(summary, header["policy"]["target_width"]),
         reasons=_reasons(visits),
         outcome=_outcome(summary, points),
         problems=_problems(summary, points),
@@ -139,16 +140,15 @@ def _shares(visits: pd.DataFrame) -> tuple[Share, ...]:
     return tuple(Share(word, n, n / len(ended)) for word in TRUST if (n := int((ended["trust"] == word).sum())))
 
 
-def _trust(summary: pd.DataFrame) -> str:
-    """How wide the intervals are, and how many do not stand between processes."""
+def _trust(summary: pd.DataFrame, target: float) -> str:
+    """What is known, how wide the intervals are, and how many do not stand between processes."""
     measured = summary[summary["latency_s"].notna()]
     if measured.empty:
         return "No case has a figure."
     halves = (measured["latency_high_s"] - measured["latency_low_s"]) / (2 * measured["latency_s"])
-    said = f"Half of the cases have a 95 % interval of ±{units.percent(halves.median())} or less, the widest is ±{units.percent(halves.max())}."
+    said = f"{how_well(summary, target)}. Half of the 95 % intervals are ±{units.percent(halves.median())} or less, the widest is "
+    said = f"{said[:1].upper()}{said[1:]}±{units.percent(halves.max())}."
     within = int((measured["interval"] == "within").sum())
-    shared = (measured["typical_s"] / measured["latency_s"]).median()
-    said += f" A call typically took {units.significant(shared)} times what it takes undisturbed, in the median case."
     return said + (f" {_cases(within)} on fewer than three processes: the interval is that within a visit, and too narrow." if within else "")
 
 
