@@ -13,15 +13,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 from math import log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import log_ndtr, logsumexp
 
-from harness import estimates
+from harness import estimates, moments
 from harness.stats import PLACES, RUN_SPREAD, low_quantile
 
 HERE = Path(__file__).parent
@@ -67,8 +68,9 @@ def each(of: Callable[[pd.DataFrame], float]) -> Statistic:
 
 
 def model(run: pd.DataFrame) -> dict[str, float]:
-    """All cases at once: what each takes in each place + normal noise + an exponential delay, whose scales they have in common (a stochastic frontier:
-    Aigner, Lovell and Schmidt 1977). The scales that make the run likeliest, whatever its cases take; of a case the median, given these."""
+    """All cases at once: what each takes in each place + normal noise + an exponential delay, whose scales they have in common (a stochastic
+    frontier: Aigner, Lovell and Schmidt 1977). The scales that make the run likeliest, whatever its cases take; of a case the median, given these.
+    """
     places = {str(case): places_of(visits) for case, visits in run.groupby("case_id")}
     levels = {case: np.linspace(seen.min(axis=0) - 0.08, seen.max(axis=0) + 0.03, LEVELS_OF_A_CASE) for case, seen in places.items()}
 
@@ -119,7 +121,7 @@ def _rms_error(campaign: pd.DataFrame, statistic: Statistic, rounds: int) -> flo
         for case, value in statistic(visits).items():
             others = [found[case] for other, found in whole.items() if other != run and case in found]
             errors += [value - np.median(others)] if others and counts[case] > 1 else []
-    return float(np.sqrt(np.mean(np.square(errors))))
+    return rms(errors)
 
 
 def interval(campaign: pd.DataFrame, rounds: int, run_spread: float = RUN_SPREAD) -> dict[str, float]:
@@ -141,6 +143,31 @@ def interval(campaign: pd.DataFrame, rounds: int, run_spread: float = RUN_SPREAD
     return dict(zip(("half_width", "covers", "apart", "false"), map(float, (np.median(halves), *map(np.mean, (covers, apart, false)))), strict=True))
 
 
+def differences(campaign: pd.DataFrame, rounds: int) -> dict[str, float]:
+    """Of two cases in one run, all pairs of them: rms error of the ratio of their figures, of that in the moments that both met, and how often the
+    latter's interval holds that of the other runs; NaN where visits were not interleaved."""
+    early = campaign[(campaign["round"] <= rounds) & (campaign["turns"] > 0)]
+    figures = {run: STATISTICS[SHOWN](visits) for run, visits in early.groupby("run")}
+    met: dict[Any, dict[str, dict[Any, np.ndarray]]] = {run: {} for run in figures}
+    for (run, case), visits in early.groupby(["run", "case_id"]):
+        met[run][str(case)] = dict(zip(visits["started_at"], blocks_of(visits, 0.1).reshape(len(visits), -1), strict=True))
+    apart, together, held = [], [], []
+    for base, other in combinations(sorted(set(early["case_id"])), 2):
+        of_figures = {run: found[other] - found[base] for run, found in figures.items() if base in found and other in found}
+        ratios = {run: ratio for run, found in met.items() if (ratio := moments.ratio(found.get(base, {}), found.get(other, {})))}
+        apart += [value - np.median([of_figures[one] for one in of_figures if one != run]) for run, value in of_figures.items()]
+        for run, ratio in ratios.items():
+            error = log(ratio.value) - np.median([log(ratios[one].value) for one in ratios if one != run])
+            together.append(error)
+            held.append(abs(error) <= log(ratio.high / ratio.value))
+    return {"figures": rms(apart), "moments": rms(together), "holds": float(np.mean(held)) if held else float("nan")}
+
+
+def rms(errors: list[float]) -> float:
+    """Root of the mean square; NaN of none."""
+    return float(np.sqrt(np.mean(np.square(errors)))) if errors else float("nan")
+
+
 def main() -> int:
     """A table a campaign."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -156,6 +183,12 @@ def main() -> int:
         print(
             f"after {asked.rounds} rounds ±{width}, holds {covers}; some case 5 % slower in {apart} of pairs of runs, past both intervals in {false}"
         )
+        if (campaign["turns"] > 0).any():
+            pair = differences(campaign, asked.rounds)
+            figures, together, holds = (f"{pair[name]:.1%}" for name in ("figures", "moments", "holds"))
+            print(
+                f"two cases against each other: by their figures {figures} off, in the moments that both met {together}, whose interval holds {holds}"
+            )
     return 0
 
 

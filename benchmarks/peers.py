@@ -20,7 +20,7 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from harness.case import Case
-from harness.policy import guess_call_s
+from harness.runner import guess_s
 from harness.stats import student_t
 
 if TYPE_CHECKING:
@@ -147,8 +147,7 @@ def pyperf(seconds: float, arguments: Sequence[str] | None = None) -> dict[str, 
     figures = {}
     for case in cases():
         if not arguments:  # the process that starts the others
-            guess_s = guess_call_s(case.problem.macs, case.problem.minimum_bytes(case.setting.element_bytes), "cpu")
-            runner.args.loops = max(1, round(seconds / PYPERF_VALUES / guess_s))
+            runner.args.loops = max(1, round(seconds / PYPERF_VALUES / guess_s(case)))
         found = runner.bench_func(case.case_id, lambda case=case: _lazy(case))
         if not arguments:
             figures[case.case_id] = of_mean(found.get_values())

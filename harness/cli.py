@@ -202,7 +202,7 @@ def suites(as_json: bool) -> None:
     Example:  convscope suites
     """
     from harness.points import distinct_cases, expand
-    from harness.runner import estimate_s
+    from harness.runner import START_S, estimate_s
     from harness.suite import read_suite, shipped_suites
 
     rows: list[dict[str, Any]] = []
@@ -210,7 +210,7 @@ def suites(as_json: bool) -> None:
         try:
             suite = read_suite(path)
             cases = distinct_cases(expand(suite))
-            known = {"title": suite.title, "cases": len(cases), "estimated_s": estimate_s(suite.policy, cases)}
+            known = {"title": suite.title, "cases": len(cases), "estimated_s": START_S + estimate_s(suite.policy, cases)}
         except UsageError as error:  # one broken suite must not hide the others
             fault = error.faults[0] if isinstance(error, SuiteError) else error.what
             known = {"title": f"unreadable: {fault}", "cases": None, "estimated_s": None}
@@ -241,13 +241,13 @@ def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: boo
     from collections import Counter
 
     from harness.points import distinct_cases, expand, prepare
-    from harness.runner import estimate_s
+    from harness.runner import START_S, estimate_s
 
     asked = prepare(suite, dict(axes), quick=quick)
     points = expand(asked)
     cases = distinct_cases(points)
     reasons = Counter(point.skip_reason for point in points if point.skip_reason)
-    estimated_s = estimate_s(asked.policy, cases)
+    estimated_s = START_S + estimate_s(asked.policy, cases)
     if as_json:
         answer = {"suite": asked.name, "points": len(points), "cases": len(cases), "skipped": reasons.total(), "reasons": dict(reasons)}
         print(json.dumps(answer | {"estimated_s": estimated_s}))

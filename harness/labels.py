@@ -76,7 +76,7 @@ def how_well(summary: pd.DataFrame, target: float) -> str:
     measured = summary[summary["latency_s"].notna()]
     if measured.empty:
         return "nothing measured"
-    typical = (measured["typical_s"] / measured["latency_s"]).median()
+    typical = float((measured["typical_s"] / measured["latency_s"]).median())
     known = f"{int((measured['trust'] == 'ok').sum())} of {len(measured)} cases within ±{units.percent(target)}"
     return f"{known}; {'the machine was shared: ' * (typical > SHARED)}typical latency {units.significant(typical)} times undisturbed"
 

@@ -1,6 +1,6 @@
 """What is remembered of this machine from one run to the next, in the user's cache.
 
-    <user's cache>/convscope/runs-2.json      {environment_id: {case_id: [seconds, one figure a run]}}
+    <user's cache>/convscope/runs-3.json      {environment_id: {case_id: [seconds, one figure a run]}}
                              ceilings.json    {environment_id: {device and threads: {roof: best}}}
 
 Runs: what cases took, so that the next run knows by how much runs of this machine differ. Ceilings: the best that any run in this environment

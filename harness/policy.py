@@ -14,10 +14,12 @@ TURN_SETTLE_S = 0.0015  # ... after calls that are not counted: its threads wake
 FEWEST_SAMPLES = 24  # of a visit: of six that lie alike a low quantile means what it does of six hundred
 BLOCKS = 12  # of a visit in one go, and of an arm at least: three for each way that the heap may lie (`worker/workload`)
 TURNS = 24  # of a visit whose blocks lie between those of others: a moment each, and as many as possible
-GUESSES = {"cpu": (25e9, 5e9, 10e-6), "cuda": (5e12, 1e12, 20e-6)}  # MACs and bytes a second, seconds of overhead
+GUESSES = {"cpu": (30e9, 10e9, 10e-6), "cuda": (5e12, 1e12, 20e-6)}  # MACs a second (a processor), bytes a second, seconds of overhead
 ENERGY_WINDOWS = 2.5  # of calls, of a pause, and a quarter before each
 SURVEY_SHARE = 1 / 3  # of a time limit, at most: the rounds have the rest
-FIXED_S = 0.05  # what a visit costs beside its warm-up and its samples: a fork, tensors, twelve placements
+FIXED_S = 0.07  # what a visit costs beside its warm-up and its blocks: a fork, tensors, an end
+PLACE_S = 0.0016  # to place its tensors anew, a block
+UNTIL_STEADY = 1.4  # times `warm_up_s`, in the mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +53,8 @@ class Policy:
     def visit_estimate_s(self, call_s: float) -> float:
         """What a visit of a case with calls of `call_s` seconds will take, start of its process included."""
         timed_s = max(self.visit_time_s, max(self.min_samples, FEWEST_SAMPLES) * call_s)
-        settled_s = TURNS * max(TURN_SETTLE_S, call_s)
-        return FIXED_S + max(self.warm_up_s, 3 * call_s) + settled_s + timed_s + ENERGY_WINDOWS * (self.energy_time_s or 0.0)
+        settled_s = TURNS * (PLACE_S + max(TURN_SETTLE_S, call_s))
+        return FIXED_S + self._warm_s(call_s) + settled_s + timed_s + ENERGY_WINDOWS * (self.energy_time_s or 0.0)
 
     @property
     def survey_limit_s(self) -> float:
@@ -67,14 +69,17 @@ class Policy:
     def pair_estimate_s(self, call_s: float) -> float:
         """What a pair that takes turns will take, starts of its processes included."""
         counted_s = max(self.visit_time_s, max(self.min_samples, FEWEST_SAMPLES, self.turns) * call_s)
-        return 2 * (FIXED_S + max(self.warm_up_s, 3 * call_s) + self.turns * max(TURN_SETTLE_S, call_s) + counted_s)
+        return 2 * (FIXED_S + self._warm_s(call_s) + self.turns * (PLACE_S + max(TURN_SETTLE_S, call_s)) + counted_s)
+
+    def _warm_s(self, call_s: float) -> float:
+        return max(UNTIL_STEADY * self.warm_up_s, 3 * call_s)
 
     def as_message(self) -> dict[str, Any]:
         """As it crosses the pipe and stands in run.json."""
         return asdict(self)
 
 
-def guess_call_s(macs: int, minimum_bytes: int, device: str) -> float:
+def guess_call_s(macs: int, minimum_bytes: int, device: str, processors: int) -> float:
     """A rough guess of a call, in seconds, to plan with before anything is measured: by the MACs, the bytes, or the overhead. Never shown."""
     macs_per_s, bytes_per_s, overhead_s = GUESSES[device]
-    return max(macs / macs_per_s, minimum_bytes / bytes_per_s, overhead_s)
+    return max(macs / (macs_per_s * processors), minimum_bytes / bytes_per_s, overhead_s)

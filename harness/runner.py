@@ -6,6 +6,7 @@ stop falls between visits. Not here: what a visit is (`worker/visit`), where row
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import defaultdict
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from harness.protocol import Message
 
 GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
-SURVEY_S = 0.25  # of a case: what it took on two quiet cores
+SURVEY_S = 0.3  # of a case: what it took on two cores
+START_S = 5.0  # of a run before that: an interpreter is greeted, roofs are measured
+WORKERS_S = 3.0  # of the workers that come up at once
 MOST_REPEATS = 2  # of an invalid visit, at the end of its round
 MOST_TOGETHER = 48  # cases whose blocks are interleaved, twenty seconds of visits ...
 MOST_THREADS = 1024  # ... on so many threads, which a container may count ...
@@ -46,13 +49,16 @@ ABREAST_FURTHER = 2  # ... and of rounds that may follow
 
 
 def estimate_s(policy: Policy, cases: Iterable[Case]) -> float:
-    """What a survey and the certain rounds of cases will take, in seconds, from guesses of each call."""
-    return sum(SURVEY_S + policy.rounds * policy.visit_estimate_s(guess_s(case)) for case in cases)
+    """What a survey and the certain rounds of cases will take, in seconds, from guesses of each call, with the starts of workers."""
+    starts = policy.rounds if policy.time_limit_s is not None else ceil(policy.rounds / ABREAST)
+    return starts * WORKERS_S + sum(SURVEY_S + policy.rounds * policy.visit_estimate_s(guess_s(case)) for case in cases)
 
 
 def guess_s(case: Case) -> float:
     """A call of a case before anything is measured, in seconds."""
-    return guess_call_s(case.problem.macs, case.problem.minimum_bytes(case.setting.element_bytes), case.setting.device)
+    threads = case.setting.threads
+    processors = (os.cpu_count() or 1 if threads == "all" else int(threads)) if case.setting.device == "cpu" else 1
+    return guess_call_s(case.problem.macs, case.problem.minimum_bytes(case.setting.element_bytes), case.setting.device, processors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,11 @@ from harness import units, verdicts
 from harness.arm import Watcher
 from harness.case import Case, Setting, written
 from harness.errors import ProblemError
-from harness.labels import how_well
 from harness.problem import same_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
-
-    import pandas as pd
 
     from harness.comparison import Comparison
     from harness.problem import Problem
@@ -145,11 +142,12 @@ def run_summary(results: Results, folder: Path) -> None:
         table(["id", "case", "latency ", "95 % interval ", "faults a call ", "trust"], cells)
     if len(summary) > len(shown):
         print(f"... the fastest {len(shown)} of {len(summary)} cases; all of them are in the report")
-    known = how_well(summary, run["policy"]["target_width"])
     marks = ", a quick run: one visit a case, never a baseline" if run["quick"] else ""
     ended = ENDINGS.get(run["state"], "")
     from harness.findings import findings  # pandas, which commands that only tell do without
+    from harness.labels import how_well
 
+    known = how_well(summary, run["policy"]["target_width"])
     for finding in findings(summary, visits)[:MOST_FINDINGS]:
         print(f"\n{finding.rule}. {finding.text}")
     print(f"\n{len(summary)} cases, {len(visits)} visits in {units.clock(run['wall_s'])}{ended}{marks}; {known}.")

@@ -13,7 +13,7 @@ from tests.conftest import Convscope, Stub
 
 
 def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "convscope" / "runs-2.json"
+    return tmp_path / "cache" / "convscope" / "runs-3.json"
 
 
 def header_of(tmp_path: Path, run: dict[str, Any]) -> dict[str, Any]:
