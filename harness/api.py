@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from harness.station import Greeted
     from harness.suite import Suite
 
-MEASURE_POLICY = Policy(rounds=3, max_rounds=6)
+MEASURE_POLICY = Policy(rounds=3, max_rounds=3)
 SILENT = Watcher()
 PROBE_S = 2.0
 LOST_SHARE = 0.1  # of a GPU's time: clocks that fall under a long load take less

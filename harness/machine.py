@@ -82,10 +82,18 @@ def best_ceilings(environment_id: str, measured: Sequence[Ceilings]) -> list[Cei
         before = kept.get(key) or {}
         rates = {name: value for name, value in ceilings["roofs"].items() if RATE in name and value is not None}
         best = {name: max(value, before.get(name) or 0.0) for name, value in rates.items()}
-        kept[key] = before | best
+        kept[key] = before | {name: value for name, value in ceilings["roofs"].items() if value is not None} | best
         found.append(ceilings | {"roofs": ceilings["roofs"] | best})
     remember("ceilings", known)
     return found
+
+
+def known_ceilings(environment_id: str, threads: int, dtypes: set[str]) -> list[Ceilings]:
+    """The ceilings of a processor as they are remembered, for as many threads; nothing where one of these dtypes was never measured."""
+    kept = (remembered("ceilings").get(environment_id) or {}).get(f"cpu None {threads}") or {}
+    if "page_fault_s" not in kept or not all(kept.get(f"flops_per_s_{dtype}") for dtype in dtypes):
+        return []
+    return [{"device": "cpu", "device_index": None, "threads_used": threads, "roofs": kept}]
 
 
 def remembered(name: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DEFAULT = Setting()
 MOST_ROWS = 60
 LINES_APART = 20  # cases of a survey, where there is no bar
-MOST_FINDINGS = 3  # the report has all of them
+MOST_FINDINGS = 4  # the report has all of them
 STATE_SIGNS = {"ok": "ok", "warning": "! warning", "unknown": "? unknown"}
 ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", ended by its time limit"}
 TRUST_SIGNS = {"ok": "ok", "wide": "~ wide", "invalid": "! invalid"}

@@ -157,6 +157,29 @@ def test_a_survey_that_fails_costs_its_facts_and_nothing_else(convscope: Convsco
     assert visits["survey_message"].notna().eq(visits["kind"] == "pointwise").all()
 
 
+@pytest.mark.parametrize(
+    ("facts", "groups"), [({}, 1), ({"memory_bytes": 1}, 6), ({"threads_available": 400}, 3)], ids=["plenty", "memory", "threads"]
+)
+def test_cases_are_interleaved_as_far_as_memory_and_threads_go(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, facts: dict[str, int], groups: int
+) -> None:
+    """Those that are have in common when they began."""
+    visits = visits_of(run(convscope, suite, stub({"spread": 0}, environment=facts)), tmp_path)
+    assert visits.groupby("round")["started_at"].nunique().tolist() == [groups] * 3
+    assert (visits["status"] == "ok").all()
+
+
+def test_a_survey_that_hangs_leaves_the_rounds_their_time(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    """It has a third of the limit; what it did not reach is measured without facts."""
+    ended = run(convscope, suite, stub({"match": {"kind": "standard"}, "survey_fault": "hang", "spread": 0}, {"spread": 0}), "--time-limit", "6")
+    assert ended.code == 0, ended.err
+    assert "cases are measured without a survey" in ended.err
+    visits = visits_of(ended, tmp_path)
+    assert visits.groupby("case_id").size().tolist() == [3] * 6
+    assert visits["macs_fvcore"].isna().any()
+    assert visits["survey_message"].dropna().str.startswith("timeout").all()
+
+
 def test_where_every_visit_was_disturbed_the_answer_says_so(convscope: Convscope, suite: Path, stub: Stub) -> None:
     python = stub({"fault": "invalid"})
     ended = convscope("run", suite, "--python", python, "--quick")
