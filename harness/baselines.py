@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 FOLDER = "baselines"
 FLOOR_SHARE = 0.95  # of the cases' log ratios between runs of identical code
-WIDEST = 0.1  # half of an interval over its figure ...
-WIDE_SHARE = 0.5  # ... above which so many cases may lie, or a run is no measure for others
+WHOLE = ("complete", "time_limit")  # states of a run whose every visit is whole; what is missing of the latter its cases tell
 
 
 def save(name: str, run: Results, folder: Path, results: Path) -> Path:
@@ -38,7 +37,7 @@ def save(name: str, run: Results, folder: Path, results: Path) -> Path:
         raise UsageError(f"{name!r} cannot name a baseline", where="NAME", hint="Use letters, digits, _, - and .")
     faults = unfit(run)
     if faults:
-        raise UsageError(f"cannot be a baseline: {'; '.join(faults)}", where=run.runs[0]["run_id"], hint="Measure it anew on a quiet machine.")
+        raise UsageError(f"cannot be a baseline: {'; '.join(faults)}", where=run.runs[0]["run_id"], hint="Give it time for three rounds.")
     target = results / FOLDER / name / folder.resolve().name
     partial = target.with_name(f".{target.name}.partial")  # a hidden one is never taken for a baseline
     try:
@@ -64,16 +63,13 @@ def unfit(run: Results) -> list[str]:
         found.append("it is an A/B")
     if header["quick"]:
         found.append("it is a quick run")
-    if header["state"] != "complete":
-        found.append(f"it is not complete ({header['state']})")
-    asked = summary[summary["status"] != "skipped"]
-    few = asked["interval"] != "between"
-    if few.any() or asked.empty:
-        found.append(f"{few.sum()} of {len(asked)} cases have no figure from three processes")
-    half_width = (asked["latency_high_s"] - asked["latency_low_s"]) / (2 * asked["latency_s"])
-    if len(asked) and (wide := (half_width > WIDEST).mean()) > WIDE_SHARE:
-        found.append(f"the intervals of {wide:.0%} of its cases are wider than ±{WIDEST:.0%}")
-    return found
+    if header["state"] not in WHOLE:
+        found.append(f"it was not finished ({header['state']})")
+    skipped = set(summary.loc[summary["status"] == "skipped", "case_id"])
+    asked = set(run.points["case_id"].dropna()) - skipped
+    if few := asked - set(summary.loc[summary["interval"] == "between", "case_id"]):
+        found.append(f"{len(few)} of {len(asked)} cases have no figure from three processes")
+    return found if asked else [*found, "it has no case"]
 
 
 def saved(results: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from harness import load_results
 from harness.errors import StorageError, UsageError
-from harness.record import COLUMNS
+from harness.record import COLUMNS, METHOD
 from harness.results import RunFolder, as_json_values, find_run
 from tests.conftest import Convscope, Stub
 
@@ -69,7 +69,7 @@ def test_runs_of_another_method_are_compared_by_force_alone(convscope: Convscope
     header.write_text(json.dumps(json.loads(header.read_text(encoding="utf-8")) | {"method": 1}), encoding="utf-8")
     refused = convscope("compare", *paths)
     assert refused.code == 3
-    assert "method 1 -> 2" in refused.err
+    assert f"method 1 -> {METHOD}" in refused.err
     forced = convscope("compare", *paths, "--force")
     assert forced.code == 0
     assert "different ways" in forced.out
