@@ -19,6 +19,8 @@ from harness.gate import Gate
 from harness.results import RUN_FILE, Results, find_run, load_results, run_folders
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from harness.comparison import Comparison
@@ -87,7 +89,7 @@ def judge(run: Results, gate: Gate | None = None) -> Comparison:
         judge_pairs(visits, gate or _gate(run), manner),
         names=(names[0], names[1]),
         differences=environments.informative(*(environments.facts(header, arm) for arm in SIDES)),
-        notes=[*_how_ended(manner), *_how_paired(header.get("order", "turns"), visits)],
+        notes=[*_how_ended(manner), *_what_it_lacked(header), *_how_paired(header.get("order", "turns"), visits)],
     )
 
 
@@ -110,6 +112,14 @@ def _how_ended(manner: Manner) -> list[str]:
     """What is to be said of a run that did not do all that was asked."""
     found = [] if manner.ended in ("complete", "time_limit") else [f"The run was not finished ({manner.ended})."]
     return found + [f"{manner.unreached} cases were not reached, and have no verdict."] * bool(manner.unreached)
+
+
+def _what_it_lacked(header: Mapping[str, Any]) -> list[str]:
+    """The time limit that would have held all pairs that were wanted."""
+    lacking_s, limit_s = (header.get("confirming") or {}).get("lacking_s") or 0.0, header["policy"]["time_limit_s"]
+    if not lacking_s or not limit_s:
+        return []
+    return [f"To confirm all that is undecided takes {units.clock(lacking_s)} more: --time-limit {limit_s + lacking_s:.0f}"]
 
 
 def _how_paired(order: str, visits: pd.DataFrame) -> list[str]:

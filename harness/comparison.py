@@ -65,6 +65,12 @@ class Comparison:
         return self.verdicts if self.only is None else self.verdicts[self.verdicts["verdict"] == self.only]
 
     @property
+    def unconfirmed(self) -> pd.DataFrame:
+        """The latencies that nothing was proved of, and whose interval lies wholly beyond the tolerance; the slowest first."""
+        undecided = self.verdicts[(self.verdicts["verdict"] == "inconclusive") & (self.verdicts["metric"] == "latency_s")]
+        return undecided[undecided["ratio_low"] > 1 + undecided["tolerance"]].sort_values("ratio", ascending=False)
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many cases and metrics have each verdict, in the order of `VERDICTS`; what was not reached is inconclusive."""
         found = self.verdicts["verdict"].value_counts().to_dict()

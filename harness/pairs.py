@@ -17,7 +17,7 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from math import log1p
+from math import inf, log1p
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 SCREENING_PAIRS = 5
 RESERVED = 0.25  # of a time limit, which screening leaves to confirming: on a noisy machine it would take all, and nothing could be named
+FEWEST_CONFIRMING = 5  # pairs, where the time holds no more: fewer find little
 START_S = 1.0  # of the two workers of a round: what they took on two quiet cores
 
 
@@ -51,6 +52,7 @@ class Confirming:
     pairs: dict[str, int]
     short: list[str]
     left: list[str]
+    lacking_s: float = 0.0  # what the pairs that each case wanted would have taken beyond the time that there was
 
 
 def screening_pairs(policy: Policy, *, quick: bool) -> int:
@@ -65,26 +67,33 @@ def estimate_s(policy: Policy, cases: Sequence[Case], *, quick: bool) -> float:
 
 
 def plan_confirming(visits: pd.DataFrame, gate: Gate, pair_s: Callable[[str], float], start_s: float, left_s: float | None) -> Confirming:
-    """Who gets how many fresh pairs, from the screening: worst first, until `left_s` seconds are spoken for (None: no limit).
+    """Who gets how many fresh pairs, from the screening: worst first, as many as wanted or as `left_s` seconds hold (None: no limit).
 
     `pair_s`: what a pair of a case_id takes, in seconds; `start_s`: what the two workers of a round take to come up.
     """
+
+    def takes_s(identity: str, count: int) -> float:
+        return count * pair_s(identity) + max(count - rounds, 0) * start_s
+
     found = judge_pairs(visits, gate).verdicts
     undecided = found[(found["metric"] == "latency_s") & (found["verdict"] == "inconclusive") & (found["stage"] == "screen")]
     undecided = undecided.sort_values("p_slower").set_index("match_id")
     effects = paired_effects(pair_ratios(visits.assign(match_id=match_ids(visits))))
     wanted = planned(effects.loc[undecided.index], undecided["tolerance"].map(log1p), gate)
     pairs: dict[str, int] = {}
-    short, left, rounds = [], [], 0
-    for identity, count, cut in zip(undecided["case_id"], wanted["pairs"], wanted["short"], strict=True):
-        takes_s = count * pair_s(identity) + max(count - rounds, 0) * start_s
-        if left_s is not None and takes_s > left_s:
+    short, left, rounds, lacking_s = [], [], 0, 0.0
+    time_s = inf if left_s is None else left_s
+    for identity, most, cut in zip(undecided["case_id"], map(int, wanted["pairs"]), wanted["short"], strict=True):
+        count = next((count for count in range(most, FEWEST_CONFIRMING - 1, -1) if takes_s(identity, count) <= time_s), 0)
+        spent_s = takes_s(identity, count)
+        lacking_s += takes_s(identity, most) - spent_s
+        if not count:
             left.append(identity)
             continue
-        left_s = left_s if left_s is None else left_s - takes_s
-        rounds, pairs[identity] = max(rounds, count), int(count)
+        time_s -= spent_s
+        rounds, pairs[identity] = max(rounds, count), count
         short += [identity] * bool(cut)
-    return Confirming(pairs, short, left)
+    return Confirming(pairs, short, left, lacking_s)
 
 
 class PairedRun:
@@ -140,7 +149,8 @@ class PairedRun:
         asked = {arm.own(case).case_id: case.case_id for arm in self.arms.values() for case in self.cases}
         plan = plan_confirming(pd.DataFrame(self.rows), self.gate, lambda identity: self._costs_s(asked[identity]), self._start_s, self._left_s())
         pairs = {asked[identity]: count for identity, count in plan.pairs.items()}
-        return Confirming(pairs, [asked[identity] for identity in plan.short], [asked[identity] for identity in plan.left])
+        short, left = ([asked[identity] for identity in some] for some in (plan.short, plan.left))
+        return Confirming(pairs, short, left, plan.lacking_s)
 
     def _costs_s(self, identity: str) -> float:
         """What a pair that counts has taken, with those of its case that were disturbed."""

@@ -186,6 +186,9 @@ def _conclusion(found: Comparison) -> str:
         return "Inconclusive, and the gate says fail."
     worst = f": {verdicts.subject(slower[0])}, {verdicts.change(slower[0])}" if slower else ""
     undecided = found.counts.get("inconclusive", 0)
+    beyond = found.unconfirmed.to_dict("records")
+    if found.code == 0 and beyond:
+        return f"Slower, not confirmed: {verdicts.subject(beyond[0])}, {verdicts.change(beyond[0])}. {undecided} inconclusive."
     if found.code == 0 and undecided and not {"same", "improved"} & set(found.verdicts.loc[found.verdicts["metric"] == "latency_s", "verdict"]):
         return f"No latency could be judged: {undecided} inconclusive. Nothing is known to have regressed."
     return f"{names[found.code]}{worst}." + (f" Warning: {undecided} inconclusive." if undecided and found.code != 1 else "")

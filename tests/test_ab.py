@@ -12,8 +12,11 @@ import pytest
 
 from harness import Side, api, comparing, load_results
 from harness.errors import CasesFailed, DeviceError, UsageError
+from harness.gate import Gate
+from harness.pairs import plan_confirming
 from harness.verdicts import as_json
 from tests.conftest import Convscope, Stub
+from tests.visits import case, pairs_of
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -173,6 +176,16 @@ def test_where_no_time_is_left_nothing_is_claimed(suite: Path, arms: Any) -> Non
     ended = ab(suite, arms(), time_limit_s=0.01)
     assert ended["code"] == 3
     assert ended["cases"] == []
+
+
+@pytest.mark.parametrize(("left_s", "pairs", "lacking_s"), [(None, 8, 0), (24, 8, 0), (20, 6, 6), (15, 5, 9), (14, None, 24)])
+def test_as_many_pairs_confirm_as_the_time_holds_and_what_is_lacking_is_known(left_s: float | None, pairs: int | None, lacking_s: float) -> None:
+    """Eight are wanted, of a second each, in rounds whose workers take two to come up; fewer than five are none."""
+    of = case()
+    plan = plan_confirming(pd.DataFrame(pairs_of(of, 1.1, count=5)), Gate(), lambda _: 1.0, 2.0, left_s)
+    assert plan.pairs == ({of.case_id: pairs} if pairs else {})
+    assert plan.left == ([] if pairs else [of.case_id])
+    assert plan.lacking_s == pytest.approx(lacking_s)
 
 
 def test_arms_that_do_not_fit_the_device_together_are_measured_apart(suite: Path, arms: Any, tmp_path: Path) -> None:
