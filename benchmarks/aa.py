@@ -2,6 +2,8 @@
 
     python benchmarks/aa.py pairs --rounds 80          regression's 43 cases, in turns: some 50 minutes
     python benchmarks/aa.py orders --rounds 10         the three orders side by side, on ten cases: the spread of their log ratios
+    python benchmarks/aa.py record NAME --rounds 14    campaign.toml's fifteen cases in turns, blocks and all, into benchmarks/pairs: five minutes
+    python benchmarks/aa.py figures                    by what a pair is best told, over what was recorded there
 
 Both arms are this interpreter with torch's own layers. `pairs` writes what tests/data/aa_pairs.parquet holds: a row a pair, with its round,
 its log ratio (head over base) and the median of either arm's samples, which is what other gates look at.
@@ -22,10 +24,13 @@ from harness import api, effects
 from harness.errors import CasesFailed
 from harness.gate import Gate
 from harness.results import load_results
+from harness.stats import middle_mean
 from harness.suite import Suite, find_suite, read_suite
 from harness.terminal import RunProgress
 
 HERE = Path(__file__).parent
+PAIRS = HERE / "pairs"
+KEPT = ["arm", "pair", "round", "case_id", "threads_used", "trust", "trust_reasons", "latency_s", "block_figures_s", "run_queue_share"]
 SURE = Gate(tolerance={"latency_s": 0.99})  # nothing is confirmed: every pair is of the screening
 
 
@@ -43,6 +48,38 @@ def campaign(suite: Suite, rounds: int, how: str, results: Path) -> pd.DataFrame
     return ratios[["ratio"]].join(facts).join(medians).reset_index(drop=True)
 
 
+def record(name: str, rounds: int, results: Path) -> Path:
+    """Keep the blocks of pairs of identical arms."""
+    suite = read_suite(HERE / "campaign.toml")
+    many = replace(suite, policy=replace(suite.policy, rounds=rounds, max_rounds=rounds), gate=SURE)
+    with RunProgress() as progress:
+        try:
+            visits = api.ab(many, results=results, watcher=progress).visits
+        except CasesFailed as failed:
+            visits = load_results(failed.where).visits
+    path = PAIRS / f"{name}.parquet"
+    path.parent.mkdir(exist_ok=True)
+    visits[KEPT].to_parquet(path, compression="zstd", index=False)
+    return path
+
+
+def figures(visits: pd.DataFrame) -> pd.DataFrame:
+    """Of valid pairs, a row a figure: the spread of the log ratio in the median case and in the worst, and its rms over all, fractions."""
+    valid = visits[(visits["trust"] != "invalid") & visits["block_figures_s"].notna()]
+    arms = valid.pivot(index="pair", columns="arm", values=["block_figures_s", "latency_s", "case_id"]).dropna()
+    found = []
+    for _, row in arms.iterrows():
+        ratios = np.sort(np.log(np.array(row["block_figures_s", "head"]) / np.array(row["block_figures_s", "base"])))
+        latencies = float(np.log(row["latency_s", "head"] / row["latency_s", "base"]))
+        figure = {"mean of block ratios": ratios.mean(), "without the lowest and the highest": ratios[1:-1].mean()}
+        figure |= {"mean of the middle half": middle_mean(ratios.tolist()), "median": float(np.median(ratios)), "ratio of latencies": latencies}
+        found.append(figure | {"case_id": row["case_id", "base"]})
+    table = pd.DataFrame(found)
+    by_case = table.groupby("case_id").std()
+    rms = (table.drop(columns="case_id") ** 2).mean() ** 0.5
+    return pd.DataFrame({"median case": by_case.median(), "worst": by_case.max(), "rms": rms})
+
+
 def spread(pairs: pd.DataFrame) -> str:
     """Of the log ratio, by case."""
     by_case = pairs.groupby("case_id")["ratio"].std()
@@ -52,11 +89,22 @@ def spread(pairs: pd.DataFrame) -> str:
 def main() -> int:
     """Measure, print, and keep the pairs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["pairs", "orders"])
+    parser.add_argument("what", choices=["pairs", "orders", "record", "figures"])
+    parser.add_argument("name", nargs="?", default="pairs")
     parser.add_argument("--rounds", type=int, default=80)
     parser.add_argument("--results", type=Path, default=Path("results", "aa"))
     parser.add_argument("--out", type=Path, default=Path("aa_pairs.parquet"))
     asked = parser.parse_args()
+    if asked.what == "record":
+        print(f"kept in {record(asked.name, asked.rounds, asked.results)}")
+        return 0
+    if asked.what == "figures":
+        for path in sorted(PAIRS.glob("*.parquet")):
+            visits = pd.read_parquet(path)
+            disturbed = f"{(visits['trust'] == 'invalid').mean():.1%} of {len(visits)} visits invalid"
+            print(f"\n{path.stem}: {disturbed}, run queue {visits['run_queue_share'].median():.4f}")
+            print((100 * figures(visits)).round(2).to_string())
+        return 0
     if asked.what == "pairs":
         began = time.monotonic()
         pairs = campaign(read_suite(find_suite("regression")), asked.rounds, "turns", asked.results)

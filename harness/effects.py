@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from harness.stats import middle_mean
 from harness.summary import is_valid
 
 if TYPE_CHECKING:
@@ -36,9 +37,8 @@ def match_ids(visits: pd.DataFrame) -> pd.Series[str]:
 def pair_ratios(visits: pd.DataFrame) -> pd.DataFrame:
     """One row a pair whose visits are both valid: match_id, stage, pair, and ratio, the logarithm of head over base.
 
-    With turns it is the mean over blocks of the log ratio of the two blocks' figures, without the lowest and the highest: block i was measured
-    right beside block i, and the blocks of either arm lie in memory in every way equally often, which a median would not keep. Without turns,
-    the log ratio of the two latencies. `visits` have a match_id.
+    With turns it is the mean of the middle half of the blocks' log ratios: block i was measured right beside block i. Without turns, the log ratio
+    of the two latencies. `visits` have a match_id.
     """
     counted = visits[is_valid(visits) & visits["pair"].notna()]
     counted = counted[counted.groupby("pair")["arm"].transform("nunique") == len(SIDES)]
@@ -52,7 +52,7 @@ def pair_ratios(visits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ratios_of_turns(turned: pd.DataFrame) -> pd.Series[float]:
-    """By pair, the trimmed mean over blocks of the log ratio of their figures."""
+    """By pair, of its blocks' log ratios the mean of the middle half."""
     counts = turned["block_figures_s"].map(len)
     blocks = pd.DataFrame(
         {
@@ -63,8 +63,7 @@ def _ratios_of_turns(turned: pd.DataFrame) -> pd.Series[float]:
         }
     )
     by_arm = blocks.pivot(index=["pair", "block"], columns="arm", values="figure_s")
-    ratios = each(np.log, by_arm["head"] / by_arm["base"]).dropna().groupby("pair").agg(["sum", "min", "max", "count"])
-    return (ratios["sum"] - ratios["min"] - ratios["max"]) / (ratios["count"] - 2)
+    return each(np.log, by_arm["head"] / by_arm["base"]).dropna().groupby("pair").agg(lambda ratios: middle_mean(ratios.tolist()))
 
 
 def paired_effects(ratios: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.stats import middle_mean
 from harness.summary import is_valid
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     Moments = Mapping[Any, np.ndarray]  # by when the visits of a group began: the logarithms of a visit's block figures, a turn each
 
 SIDE = 1.96
-TRIMMED = 0.25  # of the differences, on either side: the mean of the middle half
 CAPPED = 0.1  # of them, on either side, for their spread
 REMEMBERED = 1.6  # standard errors of independent differences: blocks of one round remember each other (docs/method.md)
 FEWEST_VISITS = 2
@@ -64,6 +64,6 @@ def ratio(base: Moments, other: Moments) -> Ratio | None:
         return None
     differences = np.sort(np.concatenate([other[began] - base[began] for began in shared]))
     count = len(differences)
-    trimmed, capped = int(TRIMMED * count), int(CAPPED * count)
+    capped = int(CAPPED * count)
     spread = differences.clip(differences[capped], differences[count - capped - 1]).std(ddof=1) / (1 - 2 * CAPPED)  # Tukey and McLaughlin 1963
-    return Ratio(exp(differences[trimmed : count - trimmed].mean()), REMEMBERED * float(spread) / count**0.5, paired=True)
+    return Ratio(exp(middle_mean(differences.tolist())), REMEMBERED * float(spread) / count**0.5, paired=True)

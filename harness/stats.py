@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 FIGURE_SHARE = 0.1  # this quantile of samples, which a disturbance of the others does not reach (docs/method.md)
 PLACES = 4  # ways in which buffers lie: block k lies as blocks k + 4 and k + 8 do (`worker/workload`)
+MIDDLE_CUT = 0.25  # on either side, for the mean of the middle half
 FAULTS_APART = 8.0  # standard deviation of page faults a sample: less takes less than a tenth of the shortest sample
 SEARCH_STEPS = 30  # each leaves two thirds of what is searched
 RUN_SPREAD = 0.01  # standard deviation between runs minutes apart, beyond that of their visits, where a machine's own is not known
@@ -139,6 +140,13 @@ def fault_cost_s(samples: Sequence[float], faults: Sequence[int]) -> float:
         third = (high - low) / 3
         low, high = (low, high - third) if loss(low + third) <= loss(high - third) else (low + third, high)
     return (low + high) / 2
+
+
+def middle_mean(values: Sequence[float]) -> float:
+    """The mean of the middle half: moved by few wild values as little as the median, and less by chance."""
+    ordered = sorted(values)
+    cut = int(MIDDLE_CUT * len(ordered))
+    return fmean(ordered[cut : len(ordered) - cut])
 
 
 def low_quantile(samples: Sequence[float]) -> float:
