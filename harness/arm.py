@@ -137,6 +137,10 @@ class Arm:
             message = "its output has another shape, holds what is no number, or changes when it is called again"
         self.record(case, {"status": "incorrect", "message": message}, position=0)
 
+    def peak_bytes(self, case: Case) -> int:
+        """What a call takes at its peak, beside its inputs and weights, as far as the survey saw it."""
+        return int(self._facts.get(case.case_id, {}).get("peak_bytes") or 0)
+
     def record(self, case: Case, answer: Message, *, position: int, started: datetime | None = None, **more: Any) -> Row:
         """Make the row of an answer, keep it, and remember a case that is over. `more`: its round; pair and stage in an A/B."""
         row = EMPTY_ROW | {
@@ -147,7 +151,7 @@ class Arm:
             "round": 1,
             "position": position,
             "started_at": started or datetime.now(timezone.utc),
-            "process": f"none-{self.name}-{self._requests}",
+            "process": f"none-{self.name}-{self.kept}",
             "turns": 0,
             "trust": "unknown",
         }

@@ -21,7 +21,7 @@ from harness.case import DEFAULTS
 from harness.cliffs import steps
 from harness.contrasts import NOTABLE, is_clear
 from harness.labels import kind_name, labels, sentence, words
-from harness.moments import Ratio
+from harness.moments import WITHIN_RUN, Ratio
 from harness.summary import KEYS
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ FASTEST = "Fastest kind"
 CAVEAT = "Wide intervals"
 CURVE = 4  # places, at least: fewer are no curve
 SURE = 5.0  # standard errors: of a million comparisons of equal cases not one
-WITHIN_RUN = 0.005  # by which cases that are equal differ in one run, beyond the spread of their visits
 MEDIAN_SPREAD = 0.83  # of three normal figures: the median of their standard deviation over the true one
 
 

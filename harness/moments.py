@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from math import exp
+from math import exp, hypot
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ SIDE = 1.96
 CAPPED = 0.1  # of them, on either side, for their spread
 REMEMBERED = 1.6  # standard errors of independent differences: blocks of one round remember each other (docs/method.md)
 FEWEST_VISITS = 2
+WITHIN_RUN = 0.005  # by which cases that are equal differ in one run, beyond the spread of their visits
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +66,7 @@ def ratio(base: Moments, other: Moments) -> Ratio | None:
     differences = np.sort(np.concatenate([other[began] - base[began] for began in shared]))
     count = len(differences)
     capped = int(CAPPED * count)
-    spread = differences.clip(differences[capped], differences[count - capped - 1]).std(ddof=1) / (1 - 2 * CAPPED)  # Tukey and McLaughlin 1963
-    return Ratio(exp(middle_mean(differences.tolist())), REMEMBERED * float(spread) / count**0.5, paired=True)
+    spread = differences.clip(differences[capped], differences[count - capped - 1]).std(ddof=1) / (1 - 2 * CAPPED)
+    between = np.std([middle_mean((other[began] - base[began]).tolist()) for began in shared], ddof=1)
+    error = max(REMEMBERED * float(spread) / count**0.5, float(between) / len(shared) ** 0.5)
+    return Ratio(exp(middle_mean(differences.tolist())), hypot(error, WITHIN_RUN), paired=True)

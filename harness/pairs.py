@@ -84,7 +84,7 @@ def plan_confirming(visits: pd.DataFrame, gate: Gate, pair_s: Callable[[str], fl
     short, left, rounds, lacking_s = [], [], 0, 0.0
     time_s = inf if left_s is None else left_s
     for identity, most, cut in zip(undecided["case_id"], map(int, wanted["pairs"]), wanted["short"], strict=True):
-        count = next((count for count in range(most, FEWEST_CONFIRMING - 1, -1) if takes_s(identity, count) <= time_s), 0)
+        count = next((count for count in range(most, min(most, FEWEST_CONFIRMING) - 1, -1) if takes_s(identity, count) <= time_s), 0)
         spent_s = takes_s(identity, count)
         lacking_s += takes_s(identity, most) - spent_s
         if not count:

@@ -33,7 +33,7 @@ class Policy:
     visit_time_s: float = 0.2  # timed seconds a visit ...
     min_samples: int = 24  # ... but at least these: two a block
     visit_limit_s: float = 60.0  # one visit, set-up included
-    time_limit_s: float | None = None  # the whole run; it ends between visits
+    time_limit_s: float | None = None  # the whole run; it ends between visits, or groups of them
     energy_time_s: float | None = None  # of calls and of a pause, for what a call costs in joules; None: not measured
 
     def __post_init__(self) -> None:

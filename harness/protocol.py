@@ -1,6 +1,7 @@
 """What crosses the pipe: protocol 1, a JSON object a line, UTF-8, no NaN.
 
-    planner -> worker   {"do": "hello" | "configure" | "survey" | "visit" | "turn" | "drop" | "ceilings" | "trace" | "quit", ...}
+    planner -> worker   {"do": "hello" | "configure" | "survey" | "visit" | "visits" | "turn" | "drop" |
+                               "ceilings" | "tenants" | "trace" | "quit", ...}
     worker -> planner   {"is": "hello" | "progress" | "ready" | "turned" | "done", ...}
 
 A `Channel` is either end, over file descriptors, so that a child forked by the worker can hold one too. Reading waits with

@@ -1,7 +1,8 @@
 """Drives a run: a survey, then rounds of visits in random order under fresh workers, until every case is tight or the time is up.
 
 In: cases, a policy, an arm. Out: its rows. A case that fails, runs out of time or kills its process is a row, and the run goes on. Every
-stop falls between visits. Not here: what a visit is (`worker/visit`), where rows are kept (`results`), an A/B (`pairs`).
+stop falls between visits, or between groups of them whose blocks are interleaved. Not here: what a visit is (`worker/visit`), where rows are kept
+(`results`), an A/B (`pairs`).
 """
 
 from __future__ import annotations
@@ -155,22 +156,30 @@ class Run:
         return True
 
     def _shuffled(self, cases: Sequence[Case]) -> list[Case]:
-        """In random order, but those that the suite has side by side stay together: what is compared with each other meets the same moments."""
-        size = ceil(len(cases) / ceil(len(cases) / MOST_TOGETHER))
-        groups = [cases[start : start + size] for start in range(0, len(cases), size)]
-        return [case for group in self._random.sample(groups, len(groups)) for case in self._random.sample(group, len(group))]
+        """In random order, but those that the suite has side by side stay together: what is compared with each other meets the same moments. Those
+        that are measured alone come last."""
+        some, alone = [case for case in cases if _interleaves(case)], [case for case in cases if not _interleaves(case)]
+        size = ceil(len(some) / ceil(len(some) / self._most_together)) if some else 1
+        groups = [some[start : start + size] for start in range(0, len(some), size)]
+        shuffled = [case for group in self._random.sample(groups, len(groups)) for case in self._random.sample(group, len(group))]
+        return shuffled + self._random.sample(alone, len(alone))
+
+    @property
+    def _most_together(self) -> int:
+        threads: int = self.arm.greeted.hello.environment["threads_available"]
+        return min(MOST_TOGETHER, max(MOST_THREADS // threads, 1))
 
     def _together(self, waiting: Sequence[Case]) -> list[Case]:
         """The next of them whose blocks are interleaved: as many as the time and the memory hold; none when the time is up."""
         together: list[Case] = []
         facts = self.arm.greeted.hello.environment
         bytes_left = (facts.get("memory_bytes") or MEMORY_BYTES) * MEMORY_SHARE
-        most = min(MOST_TOGETHER, max(MOST_THREADS // facts["threads_available"], 1))
         seconds_left = self._time_left_s()
         for case in waiting:
             seconds_left -= self._visit_s(case)
-            bytes_left -= CHILD_BYTES + CHILD_COPIES * case.problem.minimum_bytes(case.setting.element_bytes)
-            if seconds_left < 0 or (together and (bytes_left < 0 or len(together) == most or not _interleaves(case))):
+            least = case.problem.minimum_bytes(case.setting.element_bytes)
+            bytes_left -= CHILD_BYTES + max(CHILD_COPIES * least, least + self.arm.peak_bytes(case))
+            if seconds_left < 0 or (together and (bytes_left < 0 or len(together) == self._most_together or not _interleaves(case))):
                 break
             together.append(case)
             if not _interleaves(case):
@@ -197,24 +206,28 @@ class Run:
         started = datetime.now(timezone.utc)
         answers = self._interleaved(station, cases, left_s) if len(cases) > 1 else []
         for number, (case, answer) in enumerate(zip_longest(cases, answers)):
-            if answer is None:
+            if answer is not None:
+                yield case, self._keep(case, answer, position + number, started)
+            elif self._visit_s(case) <= self._time_left_s():
                 self.watcher.visiting(case, self._stage, left_s)
                 yield case, self._visit(station, case, position + number)
-            else:
-                yield case, self._keep(case, answer, position + number, started)
 
-    def _interleaved(self, station: Station, cases: Sequence[Case], left_s: float) -> list[Message]:
-        """What the visits of cases came to whose blocks were interleaved, or nothing."""
+    def _interleaved(self, station: Station, cases: Sequence[Case], left_s: float) -> list[Message | None]:
+        """What the visits of cases came to whose blocks were interleaved; None where one came to nothing. They pass a time limit by one visit's limit
+        at most, like a visit alone."""
 
         def tell(message: Message) -> None:
-            self.watcher.turned(cases, self._stage, message["turn"], message["of"], left_s)
+            if "turn" in message:  # where there is no fork, visits tell of themselves
+                self.watcher.turned(cases, self._stage, message["turn"], message["of"], left_s)
 
         visits = [self.arm.request("visit", case) for case in cases]
         limit_s = self.policy.visit_limit_s + GRACE_S
         self.watcher.visiting(cases[0], self._stage, left_s)
-        answer = station.ask({"do": "visits", "id": visits[0]["id"], "visits": visits, "limit_s": limit_s}, len(cases) * limit_s, tell)
+        together_s = min(self._time_left_s() + limit_s, len(cases) * limit_s)
+        request = {"do": "visits", "id": visits[0]["id"], "visits": visits, "limit_s": limit_s, "together_s": together_s}
+        answer = station.ask(request, together_s + GRACE_S, tell)
         answers = {one["id"]: one for one in answer.get("visits", ())}
-        return [answers[visit["id"]] for visit in visits] if answers else []
+        return [answers.get(visit["id"]) for visit in visits]
 
     def _visit(self, station: Station, case: Case, position: int) -> Row:
         def tell(message: Message) -> None:
@@ -253,7 +266,7 @@ class Run:
 
 def _interleaves(case: Case) -> bool:
     """Whether its blocks may lie between those of others: where a process each measures, and none fills the memory with copies."""
-    return case.setting.device == "cpu" and case.setting.cache == "hot"
+    return hasattr(os, "fork") and case.setting.device == "cpu" and case.setting.cache == "hot"
 
 
 def timed_s(row: Mapping[str, Any]) -> float:

@@ -150,7 +150,10 @@ class StubWorker:
 
     def visits_together(self, message: Message) -> None:
         """Visits whose blocks would be interleaved: one after the other, in one answer."""
-        self._done(message, {"status": "ok", "visits": [{**self._visited(visit, alone=False), "id": visit["id"]} for visit in message["visits"]]})
+        answers = [{**self._visited(visit, alone=False), "id": visit["id"]} for visit in message["visits"]]
+        for answer in answers:
+            answer.get("values", {})["turns"] = BLOCKS
+        self._done(message, {"status": "ok", "visits": answers})
 
     def _values(self, entry: Message, message: Message) -> Message:
         turns = message.get("turns", 0)

@@ -186,6 +186,8 @@ def test_as_many_pairs_confirm_as_the_time_holds_and_what_is_lacking_is_known(le
     assert plan.pairs == ({of.case_id: pairs} if pairs else {})
     assert plan.left == ([] if pairs else [of.case_id])
     assert plan.lacking_s == pytest.approx(lacking_s)
+    few = plan_confirming(pd.DataFrame(pairs_of(of, 1.1, count=5)), Gate(confirm_pairs=(3, 4)), lambda _: 1.0, 2.0, None)
+    assert few.pairs == {of.case_id: 3}
 
 
 def test_arms_that_do_not_fit_the_device_together_are_measured_apart(suite: Path, arms: Any, tmp_path: Path) -> None:

@@ -123,14 +123,18 @@ class Worker:
         self._done(message, self._do(partial(self._visit, Case.from_message(message["case"]), message)))
 
     def visits(self, message: Message) -> None:
-        """Several measured cases, their blocks interleaved."""
+        """Several measured cases, their blocks interleaved; one after the other where there is no fork."""
         from harness.case import Case
         from harness.policy import TURNS
         from harness.worker import interleaved
 
-        asked = {visit["id"]: visit | {"turns": TURNS, "paired": False} for visit in message["visits"]}
+        turns = {"turns": TURNS, "paired": False} if self.device.forks else {}
+        asked = {visit["id"]: visit | turns for visit in message["visits"]}
         works = {identity: partial(self._visit, Case.from_message(visit["case"]), visit) for identity, visit in asked.items()}
-        answers = interleaved.measure(works, TURNS, message["limit_s"], self.planner)
+        if self.device.forks:
+            answers = interleaved.measure(works, TURNS, message["limit_s"], message["together_s"], self.planner)
+        else:
+            answers = {identity: self._do(work) for identity, work in works.items()}
         self._done(message, {"status": "ok", "visits": [{"id": identity, **answer} for identity, answer in answers.items()]})
 
     def _visit(self, case: Any, message: Message, link: Channel) -> dict[str, Any]:

@@ -8,6 +8,7 @@ that its round takes, they meet twelve, and cases that are compared with each ot
 from __future__ import annotations
 
 import random
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,16 +22,25 @@ if TYPE_CHECKING:
     from harness.worker.fork import Work
 
 
-def measure(works: Mapping[int, Work], turns: int, limit_s: float, planner: Channel) -> dict[int, Message]:
+def measure(works: Mapping[int, Work], turns: int, limit_s: float, together_s: float, planner: Channel) -> dict[int, Message]:
     """Start all, one after the other, then a turn each, in an order drawn anew for each turn. `limit_s` holds for each of them, without the time
-    that it was stopped. Raises ChannelClosed when the planner is gone."""
+    that it was stopped; after `together_s` no turn begins, and who is not done comes to nothing. Raises ChannelClosed when the planner is gone."""
+    ends = time.monotonic() + together_s
     children: dict[int, Child] = {}
     answers: dict[int, Message] = {}
     try:
         for identity, work in works.items():
-            children[identity] = Child(work, [planner, *(other.link for other in children.values())])
+            if time.monotonic() > ends:
+                break
+            try:
+                children[identity] = Child(work, [planner, *(other.link for other in children.values())])
+            except OSError as error:  # too many processes, or too little memory for another
+                answers[identity] = {"status": "error", "error_type": type(error).__name__, "message": f"no process for it: {error.strerror}"}
+                continue
             _until_it_waits(children, identity, limit_s, answers)
         for turn in range(turns):
+            if time.monotonic() > ends:
+                break
             for identity in random.sample(sorted(children), len(children)):
                 children[identity].go_on()
                 with suppress(ChannelClosed):  # it ended while it was stopped, as the next line finds

@@ -152,17 +152,18 @@ class Visit:
 
     def _take_turns(self) -> None:
         """A block whenever the runner hands over. Waiting is not this visit's time."""
+        waited = time.perf_counter()  # before it says so: it is stopped as soon as that is read
         self.link.send({"is": "ready", "id": self.identity})
         for left in reversed(range(self.turns)):
-            if self._late() and not self.paired:
-                break
-            waited = time.perf_counter()
             message = self.link.receive()
             if message["do"] != "turn":
                 raise Dropped(message.get("why", "partner gone"))
             self.deadline_s += time.perf_counter() - waited
             self._take_block()
+            if self._late() and not self.paired:
+                break
             if left:
+                waited = time.perf_counter()
                 self.link.send({"is": "turned", "id": self.identity, "left": left})
         self._require_samples()
 
