@@ -100,7 +100,7 @@ def _clear(fast: Row, slow: Row) -> bool:
 
 def _times(base: Row, other: Row) -> str:
     """`5.2 times as long (4.9 to 5.6)`, or the inverse where other is the faster; the interval where it was measured in the same moments."""
-    ratio = max(_ratio(base, other), _ratio(other, base), key=lambda ratio: ratio.value)
+    ratio = _ratio(base, other).upward
     ends = f" ({units.significant(ratio.low, 2)} to {units.significant(ratio.high, 2)})" if ratio.paired else ""
     return f"{units.significant(ratio.value, 2)} times{ends}"
 
@@ -141,20 +141,24 @@ def kinds(rows: list[Row]) -> Finding | None:
     """The fastest kinds at the place with the most work, and what standard takes there."""
     places = []
     for alike in _alike(rows, (*PROBLEM, *DEFAULTS)):
-        fast = min(alike, key=lambda row: float(row["latency_s"]))
-        places += [
-            (fast, standard, alike) for standard in alike if standard["kind"] == "standard" and _beside(fast, standard) and _clear(fast, standard)
-        ]
+        for standard in (row for row in alike if row["kind"] == "standard"):
+            rivals = [standard, *(row for row in alike if _beside(standard, row))]
+            fast = min(rivals, key=lambda row: float(row["latency_s"]))
+            places += [(fast, standard, rivals)] if _clear(fast, standard) else []
     if not places:
         return None
-    fast, standard, alike = max(places, key=lambda place: (len(place[2]), place[1]["flops"], _factor(place[:2])))
-    ahead = [fast, *(row for row in alike if row is not fast and not _clear(fast, row))]
-    names = " and ".join(kind_name(row["kind"]) for row in ahead)
+    fast, standard, rivals = max(places, key=lambda place: (_kinds(place[2]), place[1]["flops"], _factor(place[:2])))
+    ahead = dict.fromkeys(kind_name(row["kind"]) for row in (fast, *rivals) if row is fast or not _clear(fast, row))
     text = (
-        f"Of {len(alike)} kinds {names} {'is' if len(ahead) == 1 else 'are'} fastest ({fast['label']}: {units.seconds(fast['latency_s'])}); standard "
-        f"takes {_times(fast, standard)} as long, for {units.significant(standard['flops'] / fast['flops'], 2)} times the FLOPs."
+        f"Of {_kinds(rivals)} kinds {' and '.join(ahead)} {'is' if len(ahead) == 1 else 'are'} fastest ({fast['label']}: "
+        f"{units.seconds(fast['latency_s'])}); standard takes {_times(fast, standard)} as long, for "
+        f"{units.significant(standard['flops'] / fast['flops'], 2)} times the FLOPs."
     )
     return Finding(FASTEST, text, _cases([(fast, standard)]), _factor((fast, standard)))
+
+
+def _kinds(rows: Iterable[Row]) -> int:
+    return len({row["kind"] for row in rows})
 
 
 def work(rows: list[Row]) -> Finding | None:
@@ -323,7 +327,7 @@ def _together(rule: str, found: list[Finding | None]) -> Finding | None:
 
 
 def _factor(pair: tuple[Row, Row]) -> float:
-    return max(_ratio(*pair).value, _ratio(*reversed(pair)).value)
+    return _ratio(*pair).upward.value
 
 
 def _cases(pairs: Iterable[tuple[Row, Row]]) -> tuple[str, ...]:

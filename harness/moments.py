@@ -7,14 +7,15 @@ is in neither: cases whose figures are known within a tenth are told apart where
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, hypot
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.estimates import SIDE
 from harness.stats import middle_mean
-from harness.summary import is_valid
+from harness.summary import KEYS, is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     Moments = Mapping[Any, np.ndarray]  # by when the visits of a group began: the logarithms of a visit's block figures, a turn each
 
-SIDE = 1.96
 CAPPED = 0.1  # of them, on either side, for their spread
 REMEMBERED = 1.6  # standard errors of independent differences: blocks of one round remember each other (docs/method.md)
 FEWEST_VISITS = 2
@@ -37,6 +37,11 @@ class Ratio:
     value: float
     error: float
     paired: bool
+
+    @property
+    def upward(self) -> Ratio:
+        """Itself, or its inverse where that is the larger: of the slower case over the faster."""
+        return replace(self, value=max(self.value, 1 / self.value))
 
     @property
     def low(self) -> float:
@@ -53,8 +58,8 @@ def of_cases(visits: pd.DataFrame) -> dict[tuple[Any, ...], Moments]:
     """By run_id, arm and case_id, the blocks of valid visits that were interleaved with others."""
     found: dict[tuple[Any, ...], dict[Any, np.ndarray]] = defaultdict(dict)
     turned = visits[is_valid(visits) & (visits["turns"] > 0) & visits["pair"].isna() & visits["block_figures_s"].notna()]
-    for row in turned.to_dict("records"):
-        found[row["run_id"], row["arm"], row["case_id"]][row["started_at"]] = np.log(row["block_figures_s"])
+    for row in turned[[*KEYS, "started_at", "block_figures_s"]].to_dict("records"):
+        found[tuple(row[name] for name in KEYS)][row["started_at"]] = np.log(row["block_figures_s"])
     return dict(found)
 
 

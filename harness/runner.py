@@ -147,10 +147,13 @@ class Run:
                     together = self._together(waiting)
                     if not together:
                         return False
-                    for case, row in self._visits(station, together, position, self._left_s(waiting)):
+                    visited = list(self._visits(station, together, position, self._left_s(waiting)))
+                    for case, row in visited:
                         if row["trust"] == "invalid" and repeats[case.case_id] < MOST_REPEATS:
                             repeats[case.case_id] += 1
                             waiting.append(case)
+                    if len(visited) < len(together):
+                        return False
                     position += len(together)
                     del waiting[: len(together)]
         return True
@@ -202,7 +205,7 @@ class Run:
         return ready.pop()
 
     def _visits(self, station: Station, cases: Sequence[Case], position: int, left_s: float) -> Iterator[tuple[Case, Row]]:
-        """A visit each: together, or in one go where there is one alone or where they cost their worker its life."""
+        """A visit each: together, or in one go where there is one alone or where they cost their worker its life, while there is time."""
         started = datetime.now(timezone.utc)
         answers = self._interleaved(station, cases, left_s) if len(cases) > 1 else []
         for number, (case, answer) in enumerate(zip_longest(cases, answers)):

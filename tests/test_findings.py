@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,23 @@ def test_nothing_is_found_in_visits_of_one_case_under_shuffled_labels(tmp_path: 
 
 def test_a_run_without_a_figure_says_nothing(tmp_path: Path) -> None:
     assert of_run(make_run(tmp_path, reached=lambda _: False)) == []
+
+
+def test_cases_that_met_the_same_moments_are_told_apart_though_neither_is_known_well() -> None:
+    """Visits of either are slowed by up to three times, and so apart that no interval is past the other; grouped comes twice, and is one kind."""
+    chance = np.random.default_rng(0)
+    takes = {"standard": 2e-3, "depthwise": 1e-3, "grouped": 1.2e-3}
+    cases = [Case(Problem(kind, in_channels=8, size=14), Setting()) for kind in takes if kind != "grouped"]
+    cases += [Case(Problem("grouped", in_channels=8, size=14, groups=groups), Setting()) for groups in (2, 4)]
+    rows = []
+    for number in range(3):
+        slowed = np.linspace(1, 3, 3)[number] * (1 + chance.exponential(0.2, 24))
+        began = {"turns": 24, "started_at": datetime(2026, 11, 28, 9, number, tzinfo=timezone.utc)}
+        for case in cases:
+            blocks = takes[case.problem.kind] * slowed * chance.lognormal(0, 0.01, 24)
+            rows.append(visit("main", case, None, list(blocks)) | began | {"process": f"{case.case_id} {number}"})
+    said = {finding.rule: finding for finding in findings(summarize(pd.DataFrame(rows)), pd.DataFrame(rows))}
+    assert said["Fastest kind"].text.startswith("Of 3 kinds depthwise is fastest")
+    assert "standard takes 2.0 times (2.0 to 2.0) as long" in said["Fastest kind"].text
+    apart = [row | {"started_at": row["started_at"] + timedelta(seconds=number)} for number, row in enumerate(rows)]
+    assert {finding.rule for finding in findings(summarize(pd.DataFrame(apart)), pd.DataFrame(apart))} <= {CAVEAT}
