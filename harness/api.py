@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import __version__, baselines, locks, machine, units
+from harness import __version__, locks, machine, units
 from harness.arm import Arm, Order, Watcher
 from harness.bench import bench
 from harness.case import Case, Setting
@@ -221,29 +221,6 @@ def tenants(kind: str, index: int | None = None, python: str | None = None) -> C
     if seen.lost_share <= LOST_SHARE:
         return Check(f"{device} tenants", "ok", found)
     return Check(f"{device} tenants", "warning", found, "Somebody else works on it: wait, or choose another device.")
-
-
-def floor(
-    suite: str | Path | Suite,
-    *,
-    runs: int = 3,
-    results: str | Path = "results",
-    python: str | None = None,
-    wait: bool = True,
-    watcher: Watcher = SILENT,
-) -> float:
-    """Run a suite several times and learn how far identical code differs between runs on this machine: a log ratio, kept in the user's cache."""
-
-    def once() -> Results:
-        try:
-            return sweep(suite, results=results, python=python, wait=wait, watcher=watcher)
-        except CasesFailed as failed:
-            return load_results(failed.where)  # the other cases tell what they tell
-
-    found = [once() for _ in range(runs)]
-    measured = baselines.floor_between([run.summary for run in found])
-    baselines.keep_floor(found[-1], measured)
-    return measured
 
 
 def _order(suite: Suite) -> Order:

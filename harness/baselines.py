@@ -1,8 +1,6 @@
-"""Runs with a name, to compare later ones with, and how far identical code differs between runs on a machine.
+"""Runs with a name, to compare later ones with.
 
     results/baselines/<name>/<run_id>/     a run's folder, copied; one an environment is enough, several may lie side by side
-    <user's cache>/convscope/floors.json   {likeness: log ratio}
-
 In: results. Out: the baseline that fits a run, or an error that names the fields that do not and says how to make one.
 """
 
@@ -11,14 +9,9 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from harness import machine
-from harness.environments import differing, facts, in_words, informative, likeness
+from harness.environments import Differences, differing, facts, in_words, informative, likeness
 from harness.errors import NoBaseline, NotComparable, StorageError, UsageError, nearest
 from harness.results import RUN_FILE, Results, load_results, read_header
 
@@ -27,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "baselines"
-FLOOR_SHARE = 0.95  # of the cases' log ratios between runs of identical code
 WHOLE = ("complete", "time_limit")  # states of a run whose every visit is whole; what is missing of the latter its cases tell
 
 
@@ -88,8 +80,8 @@ def exists(name: str, results: Path) -> bool:
 
 
 def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False) -> Results:
-    """The baseline of a name whose environment is like the run's; of several, one of the same suite that differs least in what informs, the latest.
-    With `same_suite` no other fits.
+    """The baseline of a name whose environment and devices are like the run's; of several, one of the same suite that differs least in what informs,
+    the latest. With `same_suite` no other fits.
 
     Raises NoBaseline where there is no such name, NotComparable where none fits, StorageError where none can be read.
     """
@@ -102,6 +94,9 @@ def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False
         raise NoBaseline("there is no such baseline and no such run", where=name, hint=f"{known} To make it: {make}")
     headers = _readable(paths) or {path: read_header(path) for path in paths}
     apart = {path: differing(likeness(known, "main"), likeness(header, "main")) for path, known in headers.items()}
+    for path in headers:
+        if not apart[path]:
+            apart[path] = _other_devices(load_results(path, samples=False), head)
     if same_suite:
         for path, other in headers.items():
             apart[path] |= differing({"suite": other["suite"]["name"]}, {"suite": header["suite"]["name"]})
@@ -118,6 +113,15 @@ def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False
     return load_results(min(reversed(fit), key=distance), samples=False)
 
 
+def _other_devices(known: Results, head: Results) -> Differences:
+    """The devices of two runs, where they have none in common."""
+    devices = [set(run.visits["device_name"].dropna()) for run in (known, head)]
+    if devices[0] & devices[1] or not all(devices):
+        return {}
+    base, own = (" and ".join(sorted(names)) for names in devices)
+    return {"device": (base, own)}
+
+
 def _kept(results: Path, name: str) -> list[Path]:
     """The folders under a name, oldest first."""
     return sorted(path.parent for path in (results / FOLDER).glob(f"{name}/[!.]*/{RUN_FILE}"))
@@ -130,30 +134,3 @@ def _readable(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
         with contextlib.suppress(StorageError):
             found[path] = read_header(path)
     return found
-
-
-def floor_between(summaries: Sequence[pd.DataFrame]) -> float:
-    """The 95th percentile of |log ratio| of cases, over all pairs of runs of identical code. Raises UsageError where no case has two figures."""
-    logs = [np.log(summary.set_index("case_id")["latency_s"].dropna()) for summary in summaries]
-    apart = [(one - other).abs().dropna() for one, other in combinations(logs, 2)]
-    found = pd.concat(apart)
-    if found.empty:
-        raise UsageError("no case has a figure in two of the runs", where="floor", hint="convscope report last says why.")
-    return float(found.quantile(FLOOR_SHARE))
-
-
-def keep_floor(run: Results, floor: float) -> None:
-    """Remember the floor of a run's machine; where the cache cannot be written it is not remembered."""
-    machine.remember("floors", machine.remembered("floors") | {_key(run): floor})
-
-
-def known_floor(run: Results) -> float | None:
-    """The log ratio by which identical code differs between runs on a run's machine; None where it was not measured."""
-    known = machine.remembered("floors").get(_key(run))
-    return known if isinstance(known, float) else None
-
-
-def _key(run: Results) -> str:
-    header = run.runs[0]
-    devices = sorted(map(str, run.visits["device_name"].dropna().unique()))
-    return " ".join([*map(str, likeness(header, next(iter(header["arms"]))).values()), *devices])

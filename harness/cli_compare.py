@@ -1,4 +1,4 @@
-"""The commands that compare: `ab`, `compare`, `baseline`, `floor`, `export`. They translate, call and print, as those of `cli` do."""
+"""The commands that compare: `ab`, `compare`, `baseline`, `export`. They translate, call and print, as those of `cli` do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from harness.options import (
     complete_runs,
     json_option,
     politely_stopped,
-    python_option,
     quick_option,
     results_option,
     suite_argument,
@@ -234,31 +233,6 @@ def show_baseline(name: str, results: Path, as_json: bool) -> None:
 
 
 @click.command()
-@suite_argument
-@click.option("--runs", type=click.IntRange(2, 20), default=3, show_default=True, help="Whole runs to make.")
-@python_option
-@results_option
-@wait_option
-@json_option
-def floor(suite: str, runs: int, python: str | None, results: Path, wait: bool, as_json: bool) -> None:
-    """Measure how far identical code differs between runs on this machine; comparisons with a baseline allow for it.
-
-    \b
-    Example:  convscope floor regression
-    """
-    from harness import api, terminal, units
-
-    politely_stopped()
-    with terminal.RunProgress() as progress:
-        progress.say_machine()
-        measured = api.floor(suite or "regression", runs=runs, results=results, python=python, wait=wait, watcher=progress)
-    if as_json:
-        print(json.dumps({"floor": measured, "runs": runs}))
-        return
-    print(f"Between {runs} runs of identical code, 19 of 20 cases differ by at most {units.percent(measured)}.\nNext: convscope compare NAME last")
-
-
-@click.command()
 @click.argument("run", default="last", shell_complete=complete_runs)
 @click.option("--to", "form", type=click.Choice(["pytest-benchmark", "smaller-is-better"]), required=True, help="The format.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]")
@@ -284,4 +258,4 @@ def export(run: str, form: str, out: Path | None, results: Path) -> None:
     print(f"Written to {out}.", file=sys.stderr)
 
 
-COMMANDS = (ab, compare, baseline, floor, export)
+COMMANDS = (ab, compare, baseline, export)

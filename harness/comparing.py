@@ -7,12 +7,11 @@ compare("last")                the arms of an A/B
 from __future__ import annotations
 
 from dataclasses import replace
-from math import expm1
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import baselines, environments, units
-from harness.comparison import Manner, judge_pairs, judge_runs
+from harness.comparison import ALL_CASES, Manner, judge_pairs, judge_runs
 from harness.effects import SIDES, match_ids
 from harness.errors import NoBaseline, NotComparable, UsageError
 from harness.gate import Gate
@@ -145,7 +144,7 @@ def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Co
         base.visits,
         head.visits,
         gate,
-        floor=(floor := baselines.known_floor(head)) or 0.0,
+        run_spread=environments.run_spread(headers[1], headers[1]["arms"]["main"]["environment_id"]),
         asked={side: set(run.points["case_id"].dropna()) for side, run in zip(SIDES, (base, head), strict=True)},
         quick=headers[0]["quick"] or headers[1]["quick"],
     )
@@ -153,19 +152,43 @@ def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Co
         judged,
         names=(headers[0]["run_id"], headers[1]["run_id"]),
         differences=environments.informative(*(environments.facts(header, "main") for header in headers)),
-        notes=[*[f"They were measured in different ways: {environments.in_words(forced)}."] * bool(forced), _how_apart(headers, floor)],
+        notes=[
+            *[f"They were measured in different ways: {environments.in_words(forced)}."] * bool(forced),
+            *_how_apart(headers),
+            *_how_old(judged, headers),
+        ],
     )
 
 
-def _how_apart(headers: tuple[dict[str, Any], dict[str, Any]], floor: float | None) -> str:
-    """What is to be said of two runs that were measured one after the other."""
+def _how_apart(headers: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
+    """What is to be said of two runs that were measured one after the other, and of the machine that both ran on."""
     if headers[0]["run_id"] == headers[1]["run_id"]:
-        return "The run is its own baseline: there was none that fits, or it was named twice."
-    if floor is None:
-        known = f"How far identical code differs between runs here is not known: convscope floor {headers[1]['suite']['name']}."
-    else:
-        known = f"The tolerance is widened by the {units.percent(expm1(floor))} by which identical code differs between runs here."
-    return f"The two were measured apart. {known} `convscope ab` tells smaller differences."
+        return ["The run is its own baseline: there was none that fits, or it was named twice."]
+    machine = environments.facts(headers[1], "main")
+    days = " and ".join(dict.fromkeys(_day(header) for header in headers))
+    return [
+        f"Both ran on {machine.get('cpu')} ({machine.get('instruction_set')}), {days}.",
+        "They were measured at different times: changes are without what all cases share. `convscope ab` finds smaller ones.",
+    ]
+
+
+def _day(header: Mapping[str, Any]) -> str:
+    """When a run began, by its id: 2026-01-12."""
+    stamp = header["run_id"]
+    return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}"
+
+
+def _how_old(judged: Comparison, headers: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
+    """That a base lies behind what the code does now: from it a later slowdown would be measured too late."""
+    latencies = judged.verdicts[judged.verdicts["metric"] == "latency_s"]
+    whole, cases = latencies[latencies["match_id"] == ALL_CASES], latencies[latencies["match_id"] != ALL_CASES]
+    improved = int((cases["verdict"] == "improved").sum())
+    if whole["verdict"].tolist() == ["improved"]:
+        improved = len(cases)
+    if improved <= len(cases) / 2:
+        return []
+    cure = f"convscope baseline save NAME {headers[1]['run_id']}"
+    return [f"{improved} of {len(cases)} cases improved since {_day(headers[0])}: save the baseline anew, {cure}"]
 
 
 def _differing_by_case(base: pd.DataFrame, head: pd.DataFrame) -> environments.Differences:

@@ -8,23 +8,26 @@ record's names. Out: a `Comparison`. Pure: no file, no device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import log1p
+from dataclasses import dataclass, field, replace
+from math import exp, log1p
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from harness import between_runs
 from harness.case import Case
-from harness.effects import SIDES, each, match_ids, pair_ratios, paired_effects, unpaired_effects
+from harness.effects import SIDES, each, match_ids, pair_ratios, paired_effects
 from harness.gate import MATCHED_BY, VERDICTS, Gate
-from harness.judging import FEWEST, Common, common_factor, decide, named, smallest_effects, smallest_of_two_stages, tested
+from harness.judging import FEWEST, Common, common_factor, decide, named, of_shift, smallest_effects, smallest_of_two_stages, tested
+from harness.stats import RUN_SPREAD
 from harness.summary import is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
 FACTS = ("macs", "parameters")
+ALL_CASES = "all"  # match_id of the row of what all cases share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,26 +128,27 @@ def judge_runs(
     head: pd.DataFrame,
     gate: Gate,
     *,
-    floor: float = 0.0,
+    run_spread: float = RUN_SPREAD,
     asked: Mapping[str, Container[str]] | None = None,
     quick: bool = False,
 ) -> Comparison:
-    """Two sets of visits that were measured apart.
+    """Two sets of visits that were measured apart. Of six cases or more, what they share is a row of its own, and their ratios are without it.
 
-    `floor`: log ratio by which identical code differs between runs here; it widens T. `asked`: the case_ids that each side was to measure.
+    `run_spread`: what runs of this machine differ by, a standard deviation of logarithms. `asked`: the case_ids that each side was to measure.
     """
     sides = {side: visits.assign(match_id=visits["descriptor"]) for side, visits in zip(SIDES, (base, head), strict=True)}
     figures = {side: visits[is_valid(visits)] for side, visits in sides.items()}
-    latencies = {f"{side}_s": _latencies(visits, visits["latency_s"]) for side, visits in figures.items()}
+    latencies = {f"{side}_s": _latencies(visits, each(np.exp, between_runs.level(visits))) for side, visits in figures.items()}
     cases = _cases(sides["base"], sides["head"], asked).assign(**latencies)
     for side in SIDES:  # a run has a figure for what failed after its valid visits
         cases[f"{side}_failure"] = cases[f"{side}_failure"].where(cases[f"{side}_s"].isna(), None)
-    limits = each(np.log1p, _tolerances(cases, gate, "latency_s")) + floor
-    judged = named(tested(unpaired_effects(figures["base"], figures["head"]), limits))
+    limits = each(np.log1p, _tolerances(cases, gate, "latency_s"))
+    shift, effects = between_runs.split(figures["base"], figures["head"], run_spread)
+    judged = named(tested(effects, limits))
     latency = cases.join(judged).assign(stage=None)
     latency["verdict"] = latency["verdict"].where(latency["verdict"].notna() & (not quick), "inconclusive")
     latency["smallest_effect"] = smallest_effects(judged["error"], judged["degrees"], limits, len(judged))
-    return _comparison(latency, limits, gate, Manner(quick=quick), unit="visits", floor=floor)
+    return _with_shift(_comparison(latency, limits, gate, Manner(quick=quick), unit="visits"), shift)
 
 
 def _latencies(visits: pd.DataFrame, latency_s: pd.Series[float]) -> pd.Series[float]:
@@ -176,7 +180,7 @@ def _tolerances(cases: pd.DataFrame, gate: Gate, metric: str) -> pd.Series[float
     return pd.Series([gate.tolerance_of(metric, row) for row in cases.to_dict("records")], index=cases.index)
 
 
-def _comparison(latency: pd.DataFrame, limits: pd.Series[float], gate: Gate, manner: Manner, *, unit: str, floor: float = 0.0) -> Comparison:
+def _comparison(latency: pd.DataFrame, limits: pd.Series[float], gate: Gate, manner: Manner, *, unit: str) -> Comparison:
     """Latency and memory in one frame; what cannot be compared, is new or is missing overrides what was measured."""
     latency = latency.assign(
         metric="latency_s", base=latency["base_s"], head=latency["head_s"], tolerance=each(np.expm1, limits), pairs=latency["count"]
@@ -193,8 +197,35 @@ def _comparison(latency: pd.DataFrame, limits: pd.Series[float], gate: Gate, man
     rows["label"] = [Case.from_row(row).label for row in rows.to_dict("records")]
     order = rows["verdict"].map(VERDICTS.index)
     rows = rows.assign(order=order).sort_values(["order", "ratio"], ascending=[True, False], kind="stable").reset_index()
-    judged = latency[latency["count"].notna()]
-    return Comparison(rows[_COLUMNS], gate, manner, common_factor(judged["mean"].tolist(), log1p(gate.usual("latency_s")) + floor))
+    means = latency.loc[latency["count"].notna(), "mean"].tolist()
+    return Comparison(rows[_COLUMNS], gate, manner, common_factor(means, log1p(gate.usual("latency_s"))))
+
+
+def _with_shift(comparison: Comparison, shift: between_runs.Shift | None) -> Comparison:
+    """With the row of what all cases share, the first."""
+    if shift is None:
+        return comparison
+    tolerance = comparison.gate.usual("latency_s")
+    row = of_shift(shift, log1p(tolerance)).iloc[0]
+    verdict = "inconclusive" if comparison.manner.quick else row["verdict"]
+    about: dict[str, Any] = {
+        "match_id": ALL_CASES,
+        "label": f"all {shift.cases} cases together",
+        "kind": ALL_CASES,
+        "metric": "latency_s",
+        "verdict": verdict,
+        "reason": "spread: the rounds of one run differ as much" if verdict == "inconclusive" else None,
+        "ratio": exp(row["mean"]),
+        "ratio_low": exp(row["low"]),
+        "ratio_high": exp(row["high"]),
+        "p_slower": row["p_slower"],
+        "pairs": shift.rounds,
+        "tolerance": tolerance,
+        "failed": False,
+    }
+    rows = pd.concat([pd.DataFrame([about]).reindex(columns=_COLUMNS).astype(comparison.verdicts.dtypes), comparison.verdicts], ignore_index=True)
+    rows = rows.sort_values("verdict", key=lambda verdicts: verdicts.map(VERDICTS.index), kind="stable", ignore_index=True)
+    return replace(comparison, verdicts=rows, common=None)
 
 
 _COLUMNS = [

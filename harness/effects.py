@@ -1,5 +1,7 @@
 """Effects: by how much head differs from base, as log ratios, with the error of each.
 
+Of pairs that were measured in turns; of runs that were measured apart, `between_runs`.
+
 In: frames of visits by the record's names. Out: a row a pair, or a row a case with mean, error, degrees of freedom and count. Pure.
 """
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIDES = ("base", "head")
-RUNS_APART = 0.005  # standard deviation of logarithms between runs minutes apart, in hours in which a baseline is worth making
 
 
 def each(function: Callable[..., np.ndarray], values: pd.Series[float]) -> pd.Series[float]:
@@ -70,24 +71,3 @@ def paired_effects(ratios: pd.DataFrame) -> pd.DataFrame:
     """By case, of its pairs' log ratios: mean, spread (standard deviation), error (of the mean), degrees, count."""
     grouped = ratios.groupby("match_id")["ratio"].agg(["mean", "std", "count"]).rename(columns={"std": "spread"})
     return grouped.assign(error=grouped["spread"] / np.sqrt(grouped["count"]), degrees=grouped["count"] - 1)
-
-
-def unpaired_effects(base: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
-    """By case that both have, from the logarithms of its visits' figures: mean, error, degrees, count of the smaller side.
-
-    After Welch (1947) for unequal spreads; the error also holds what runs differ by beyond their visits (`RUNS_APART`). That part
-    was measured over hours, so it counts as known: it adds to the variance, and takes no degrees of freedom.
-    """
-    one, two = (each(np.log, visits["latency_s"]).groupby(visits["match_id"]).agg(["mean", "var", "count"]) for visits in (base, head))
-    both = one.merge(two, left_index=True, right_index=True, suffixes=("_base", "_head"))
-    parts = {side: both[f"var_{side}"] / both[f"count_{side}"] for side in SIDES}
-    variance = parts["base"] + parts["head"] + 2 * RUNS_APART**2
-    uncertain = sum(parts[side] ** 2 / (both[f"count_{side}"] - 1) for side in SIDES)
-    return pd.DataFrame(
-        {
-            "mean": both["mean_head"] - both["mean_base"],
-            "error": np.sqrt(variance),
-            "degrees": variance**2 / uncertain,
-            "count": both[["count_base", "count_head"]].min(axis=1),
-        }
-    )

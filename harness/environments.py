@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.stats import RUN_SPREAD
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,6 +24,11 @@ def facts(header: Header, arm: str) -> dict[str, Any]:
     """The environment of an arm of a run."""
     found: dict[str, Any] = header["environments"][header["arms"][arm]["environment_id"]]
     return found
+
+
+def run_spread(header: Header, environment_id: str) -> float:
+    """By how much runs of this environment differ beyond their visits, as it was known when the run began: a standard deviation of logarithms."""
+    return float((header.get("run_spread") or {}).get(environment_id, RUN_SPREAD))
 
 
 def likeness(header: Header, arm: str) -> dict[str, Any]:

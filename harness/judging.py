@@ -25,6 +25,7 @@ from harness.effects import each, paired_effects
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.between_runs import Shift
     from harness.gate import Gate
 
 FALSE_SHARE = 0.05  # of those named regressed, and of those named improved
@@ -33,6 +34,7 @@ POWER = 0.8
 FEWEST = 3  # pairs, or visits of an arm
 FOUND_ABOVE = 0.03  # confirming pairs are planned to find a slowdown so far above the tolerance
 LEAST_ERROR = 1e-9  # figures that do not vary at all would divide by nothing
+SHIFT_FALSE = 0.01  # of runs of equal code so many may seem slower as a whole
 FEWEST_COMMON = 6  # cases: with fewer no 95 % interval of their median exists
 
 
@@ -88,6 +90,14 @@ def named(judged: pd.DataFrame) -> pd.DataFrame:
         verdict[false_discovery_control(judged["p_slower"]) <= FALSE_SHARE] = "regressed"
         verdict[false_discovery_control(judged["p_faster"]) <= FALSE_SHARE] = "improved"
     return judged.assign(verdict=verdict)
+
+
+def of_shift(shift: Shift, limit: float) -> pd.DataFrame:
+    """One row, the verdict on what all cases share, by the same test at a level of its own: it is one test, and stands for all."""
+    row = pd.DataFrame({"mean": [shift.mean], "error": [shift.error], "degrees": [shift.degrees], "count": [shift.rounds]})
+    found = tested(row, pd.Series([limit]))
+    choices = [found["p_slower"] <= SHIFT_FALSE, found["p_faster"] <= SHIFT_FALSE, found["same"]]
+    return found.assign(verdict=np.select(choices, ["regressed", "improved", "same"], "inconclusive"))
 
 
 def decide(screening: pd.DataFrame, confirming: pd.DataFrame, limits: pd.Series[float]) -> pd.DataFrame:

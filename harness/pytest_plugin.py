@@ -1,15 +1,16 @@
 """Suite files as tests: `pytest suites/regression.toml` collects one test a case.
 
 The cases that are selected are measured in one run of our own engine, kept in results/ like any other; each test then shows its case's
-samples to pytest-benchmark's `benchmark` fixture, so that its files hold the figures that ours hold. Without pytest-benchmark a test
+samples to pytest-benchmark's `benchmark` fixture, so that its table and files are of the same calls. Without pytest-benchmark a test
 passes when its case was measured. Every pytest of an environment loads this module, so it imports nothing heavy until a suite is collected.
 """
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -33,10 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where runs are kept, and what is measured."""
+    """Where runs are kept, what is measured and for how long."""
     group = parser.getgroup("convscope")
     group.addoption("--convscope-results", default="results", metavar="DIR", help="Folder of convscope's runs (default: results).")
     group.addoption("--convscope-python", metavar="PATH", help="Interpreter to measure in (default: CONVSCOPE_PYTHON, else this one).")
+    group.addoption("--convscope-time-limit", type=float, metavar="SECONDS", help="Measure a suite no longer than this (default: as it says).")
+    parser.addini("convscope_time_limit", "The default of --convscope-time-limit, in seconds.", default="")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:
@@ -96,11 +99,26 @@ class SuiteFile(pytest.File):
                     only=selected,
                     results=self.config.getoption("--convscope-results"),
                     python=self.config.getoption("--convscope-python"),
+                    time_limit_s=self._time_limit_s(),
                     quick=bool(self.config.getoption("--benchmark-disable", False)),
                     watcher=progress,
                 )
             except CasesFailed as error:
                 return load_results(error.where)
+
+    def _time_limit_s(self) -> float | None:
+        """By option, else by ini, else None. Raises UsageError for what is no number."""
+        from harness.errors import UsageError
+
+        asked, stated = self.config.getoption("--convscope-time-limit"), str(self.config.getini("convscope_time_limit"))
+        try:
+            return asked if asked is not None or not stated else float(stated)
+        except ValueError:
+            raise UsageError(f"{stated!r} is no number of seconds", where="convscope_time_limit", hint="Write 60.") from None
+
+
+class Unmeasured(pytest.PytestWarning):
+    """A case that could not be measured now, and was not judged."""
 
 
 class Measured:
@@ -110,6 +128,7 @@ class Measured:
         from harness.summary import is_valid
 
         self.rows: dict[str, dict[Any, Any]] = {row["case_id"]: row for row in results.summary.to_dict("records")}
+        self.planned = set(results.points["case_id"].dropna())
         self.visits = results.visits[is_valid(results.visits)]
 
     def samples(self, case: Case) -> list[float]:
@@ -163,13 +182,22 @@ class CaseTest(pytest.Function):
         assert isinstance(self.parent, SuiteFile)
         found = self.parent.measured()
         row = found.rows.get(self.case.case_id)
+        if row is None and self.case.case_id not in found.planned:
+            pytest.skip(f"not measured: device {self.case.setting.device} is not present")
         if row is None:
-            pytest.skip(f"not measured: device {self.case.setting.device} is not present, or the time limit came first")
+            self._leave("not measured: the time limit came first")
         if row["status"] == "skipped":
             pytest.skip(row["message"])
+        if row["status"] == "invalid":
+            self._leave(f"not measured: {row['message']}")
         if row["status"] != "ok":
             pytest.fail(f"{row['status']}: {row['message']}", pytrace=False)
         return row, found.samples(self.case)
+
+    def _leave(self, why: str) -> NoReturn:
+        """Skip the test, with a warning that no option hides: a test that always skips must not look like one that passes."""
+        warnings.warn(Unmeasured(f"{self.name}: {why}"), stacklevel=2)
+        pytest.skip(why)
 
 
 def _with_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from harness import estimates
+from harness.environments import run_spread
 from harness.estimates import FEWEST_VISITS
 from harness.policy import Policy
 from harness.record import COLUMNS
-from harness.stats import RUN_SPREAD, Estimate, spread_between, two_modes
+from harness.stats import Estimate, spread_between, two_modes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -60,8 +61,7 @@ def _groups(visits: pd.DataFrame) -> list[tuple[tuple[Hashable, ...], pd.DataFra
 def _case_row(group: pd.DataFrame, header: Mapping[str, Any]) -> dict[str, Any]:
     valid, failed = group[is_valid(group)], group[~group["status"].isin(["ok"])]
     target = (header.get("policy") or {}).get("target_width", Policy().target_width)
-    spread = (header.get("run_spread") or {}).get(group["environment_id"].iloc[0], RUN_SPREAD)
-    estimate = estimate_of(valid, spread)
+    estimate = estimate_of(valid, run_spread(header, group["environment_id"].iloc[0]))
     modes = two_modes(valid["latency_s"].tolist())
     row: dict[str, Any] = {
         "visits": len(valid),

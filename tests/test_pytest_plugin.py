@@ -140,3 +140,23 @@ def test_loading_it_costs_no_import_of_weight() -> None:
     code = "import sys, pytest; before = set(sys.modules); import harness.pytest_plugin; print(*sorted(set(sys.modules) - before))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {name.partition(".")[0] for name in loaded} & {"click", "numpy", "pandas", "pyarrow", "pydantic", "rich", "scipy", "torch"}
+
+
+def test_what_cannot_be_measured_is_a_warning_by_name(run_pytest: Any, suite: Path) -> None:
+    disturbed = {"match": {"kind": "depthwise"}, "fault": "invalid"}
+    ended = run_pytest(suite, "-W", "default", cases=(disturbed,))
+    assert ended.code == 0, ended.out
+    assert "4 passed, 2 skipped" in ended.out
+    assert "Unmeasured: depthwise 8->8 k3 1x8x14x14 cpu float32: not measured: all" in ended.out
+
+
+def test_a_time_limit_is_an_option_or_an_ini(run_pytest: Any, suite: Path, tmp_path: Path) -> None:
+    def limit() -> float | None:
+        return load_results("last", results=tmp_path / "results").runs[0]["policy"]["time_limit_s"]
+
+    assert run_pytest(suite, "-o", "convscope_time_limit=50").code == 0
+    assert limit() == 50
+    assert run_pytest(suite, "-o", "convscope_time_limit=50", "--convscope-time-limit=40").code == 0
+    assert limit() == 40
+    wrong = run_pytest(suite, "-o", "convscope_time_limit=soon")
+    assert "'soon' is no number of seconds" in wrong.out
