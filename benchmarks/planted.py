@@ -25,6 +25,8 @@ from typing import Any
 
 from torch import nn
 
+from harness.results import load_results
+
 HERE = Path(__file__).parent
 
 
@@ -75,7 +77,9 @@ def ab(plan: Plan, rows: int, *more: str) -> tuple[int, dict[str, Any], float]:
         path = f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
         variables = {"CONVSCOPE_PLANTED": json.dumps({"case": plan.case, "rows": rows}), "PYTHONPATH": path}
         done = subprocess.run([*command, *more, "--results", results], env=os.environ | variables, stdout=subprocess.PIPE, text=True)
-    return done.returncode, json.loads(done.stdout), time.monotonic() - began
+        wall_s = time.monotonic() - began
+        visits = load_results("last", results=results, samples=False).visits
+    return done.returncode, json.loads(done.stdout) | {"invalid": float((visits["trust"] == "invalid").mean())}, wall_s
 
 
 def fitted(plan: Plan) -> tuple[int, str]:
@@ -110,7 +114,7 @@ def told(answer: dict[str, Any]) -> str:
     reasons = Counter(row["reason"].partition(":")[0] for row in answer["cases"] if row["verdict"] == "inconclusive")
     smallest = answer["smallest_effect"]
     found = "" if smallest is None else f"; finds {smallest:+.1%}"
-    return f"named {slower or 'nothing'}; {answer['counts']}, undecided for {dict(reasons)}{found}"
+    return f"named {slower or 'nothing'}; {answer['counts']}, undecided for {dict(reasons)}{found}; {answer['invalid']:.1%} of visits invalid"
 
 
 def main() -> int:
