@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness import api, effects
-from harness.errors import CasesFailed
-from harness.gate import Gate
-from harness.results import load_results
-from harness.stats import middle_mean
-from harness.suite import Suite, find_suite, read_suite
-from harness.terminal import RunProgress
+import harness
+from harness.analysis import pair_effects
+from harness.core.errors import CasesFailed
+from harness.core.gate import Gate
+from harness.core.stats import middle_mean
+from harness.output.progress import RunProgress
+from harness.plan.suite import Suite, find_suite, read_suite
+from harness.store.results import load_results
 
 HERE = Path(__file__).parent
 PAIRS = HERE / "pairs"
@@ -39,10 +40,10 @@ def campaign(suite: Suite, rounds: int, how: str, results: Path) -> pd.DataFrame
     many = replace(suite, policy=replace(suite.policy, rounds=rounds, max_rounds=rounds, time_limit_s=None), gate=SURE)
     with RunProgress() as progress:
         try:
-            visits = api.ab(many, how=how, results=results, watcher=progress).visits
+            visits = harness.ab(many, how=how, results=results, listener=progress).visits
         except CasesFailed as failed:
             visits = load_results(failed.where).visits
-    ratios = effects.pair_ratios(visits.assign(match_id=visits["descriptor"])).set_index("pair")
+    ratios = pair_effects.pair_ratios(visits.assign(match_id=visits["descriptor"])).set_index("pair")
     facts = visits.groupby("pair")[["case_id", "kind", "round"]].first()
     medians = visits.pivot(index="pair", columns="arm", values="latency_median_s").add_suffix("_median_s")
     return ratios[["ratio"]].join(facts).join(medians).reset_index(drop=True)
@@ -54,7 +55,7 @@ def record(name: str, rounds: int, results: Path) -> Path:
     many = replace(suite, policy=replace(suite.policy, rounds=rounds, max_rounds=rounds), gate=SURE)
     with RunProgress() as progress:
         try:
-            visits = api.ab(many, results=results, watcher=progress).visits
+            visits = harness.ab(many, results=results, listener=progress).visits
         except CasesFailed as failed:
             visits = load_results(failed.where).visits
     path = PAIRS / f"{name}.parquet"

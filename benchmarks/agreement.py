@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch.utils.benchmark import Timer
 
-from harness.case import Case
-from harness.points import distinct_cases, expand
-from harness.suite import find_suite, read_suite
+from harness.core.case import Case
+from harness.plan.points import distinct_cases, expand
+from harness.plan.suite import find_suite, read_suite
 from harness.worker import allocator, devices, environment, sampling
 from harness.worker.clocks import HostClock
 from harness.worker.workload import Workload, guard

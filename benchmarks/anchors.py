@@ -37,8 +37,8 @@ from typing import Any
 
 import gpu
 
-from harness.case import Case, Setting
-from harness.problem import Problem
+from harness.core.case import Case, Setting
+from harness.core.problem import Problem
 
 Row = dict[str, Any]
 Call = Callable[[], object]

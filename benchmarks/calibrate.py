@@ -40,12 +40,12 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from harness import sweep
-from harness.axes import Value
-from harness.case import Case
-from harness.errors import CasesFailed
-from harness.points import distinct_cases, expand, prepare
-from harness.results import load_results
-from harness.suite import Suite
+from harness.core.case import Case
+from harness.core.errors import CasesFailed
+from harness.plan.axes import Value
+from harness.plan.points import distinct_cases, expand, prepare
+from harness.plan.suite import Suite
+from harness.store.results import load_results
 
 HERE = Path(__file__).parent
 OURS = {"convscope, max_rounds 3": 3, "convscope": None}  # None: as the suite says, until tight

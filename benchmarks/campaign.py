@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness import runner, sweep
-from harness.errors import CasesFailed
-from harness.results import load_results
-from harness.suite import read_suite
-from harness.terminal import RunProgress
+from harness import sweep
+from harness.core.errors import CasesFailed
+from harness.output.progress import RunProgress
+from harness.plan.suite import read_suite
+from harness.run import rounds
+from harness.store.results import load_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +81,7 @@ def main() -> int:
     asked = parser.parse_args()
     suite = read_suite(HERE / "campaign.toml")
     if asked.alone:
-        runner.MOST_TOGETHER = 1
+        rounds.MOST_TOGETHER = 1
     suite = replace(suite, policy=replace(suite.policy, rounds=asked.rounds, max_rounds=asked.rounds))
     out = HERE / "campaigns" / f"{asked.name}.parquet"
     out.parent.mkdir(exist_ok=True)
@@ -88,7 +89,7 @@ def main() -> int:
     for number in range(asked.runs):
         with tempfile.TemporaryDirectory() as passing, busy(asked.busy), RunProgress() as progress:
             try:
-                found = sweep(suite, results=asked.results or passing, watcher=progress)
+                found = sweep(suite, results=asked.results or passing, listener=progress)
             except CasesFailed as failed:
                 found = load_results(failed.where)
             visits = found.visits

@@ -20,13 +20,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import api, terminal
-from harness.advise import candidates
-from harness.bench import bench
-from harness.case import Case, Setting
-from harness.policy import Policy
-from harness.problem import KINDS, Problem
-from harness.repro import script
+import harness
+from harness.core.case import Case, Setting
+from harness.core.policy import Policy
+from harness.core.problem import KINDS, Problem
+from harness.output.progress import RunProgress
+from harness.tasks.advise import candidates
+from harness.tasks.repro import script
 
 LAYERS: list[dict[str, Any]] = [
     {"in_channels": 128, "out_channels": 256, "size": 28, "kernel_size": "3"},  # MobileNetV1, block 4 as one layer
@@ -52,7 +52,7 @@ def splits() -> int:
     for kind in KINDS:
         for layout in ("contiguous", "channels_last"):
             problem = Problem(kind, in_channels=128, size=56, groups=8 if kind == "grouped" else None)
-            measured = api.measure(problem, Setting(memory_format=layout))
+            measured = harness.measure(problem, Setting(memory_format=layout))
             row, other = measured.row, measured.other
             assert other is not None
             share = row["explained_share"]
@@ -93,7 +93,7 @@ def advice() -> int:
     best: list[dict[str, float]] = []
     for layer in LAYERS:
         cases, _ = candidates(layer, Setting())
-        with terminal.RunProgress() as progress, bench("cpu", None, sys.executable, wait=True, watcher=progress) as ready:
+        with RunProgress() as progress, ad_hoc_session("cpu", None, sys.executable, wait=True, listener=progress) as ready:
             found = ready.measure(cases, LONG, roofs=False)
         best.append(dict(zip(found["case_id"], found["latency_s"], strict=True)))
     tries = random.sample([number for number in range(len(LAYERS)) for _ in range(TRIES)], TRIES * len(LAYERS))
@@ -123,7 +123,7 @@ def repro() -> int:
     ]:
         problem = Problem(kind, in_channels=128, size=56, groups=8 if kind == "grouped" else None)
         setting = Setting(memory_format=layout, allocator=allocator)
-        row = api.measure(problem, setting).row
+        row = harness.measure(problem, setting).row
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "repro.py")
             path.write_text(script(Case(problem, setting), row, None), encoding="utf-8")

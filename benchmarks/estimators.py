@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_ndtr, logsumexp
 
-from harness import estimates, moments
-from harness.stats import PLACES, RUN_SPREAD, low_quantile
+from harness.analysis import case_estimate, interleaved_ratio
+from harness.core.stats import PLACES, RUN_SPREAD, low_quantile
 
 HERE = Path(__file__).parent
 LEVELS = np.linspace(0.025, 0.975, 20)  # at which a block's thinned samples stand for all of them
@@ -101,7 +101,7 @@ ALONE: dict[str, Callable[[pd.DataFrame], float]] = {
     "places of visits, median": lambda frame: float(np.median(places_of(frame), axis=0).mean()),
     "places of visits, least": lambda frame: float(places_of(frame).min(axis=0).mean()),
     "places of visits, lower quartile": lambda frame: float(np.quantile(places_of(frame), 0.25, axis=0, method="median_unbiased").mean()),
-    SHOWN: lambda frame: log(estimates.figure_s(np.exp(places_of(frame)).tolist())),
+    SHOWN: lambda frame: log(case_estimate.figure_s(np.exp(places_of(frame)).tolist())),
 }
 
 
@@ -130,8 +130,8 @@ def interval(campaign: pd.DataFrame, rounds: int, run_spread: float = RUN_SPREAD
     early = campaign[campaign["round"] <= rounds]
     figures, halves, covers = {}, [], []
     for (run, case), group in early.groupby(["run", "case_id"]):
-        if len(group) >= estimates.FEWEST_VISITS:
-            figures[run, case] = estimates.between(np.exp(places_of(group)).tolist(), run_spread)
+        if len(group) >= case_estimate.FEWEST_VISITS:
+            figures[run, case] = case_estimate.between(np.exp(places_of(group)).tolist(), run_spread)
     for (run, case), found in figures.items():
         others = [other.value_s for key, other in figures.items() if key[1] == case and key[0] != run]
         halves.append(found.half_width)
@@ -154,7 +154,7 @@ def differences(campaign: pd.DataFrame, rounds: int) -> dict[str, float]:
     apart, together, held = [], [], []
     for base, other in combinations(sorted(set(early["case_id"])), 2):
         of_figures = {run: found[other] - found[base] for run, found in figures.items() if base in found and other in found}
-        ratios = {run: ratio for run, found in met.items() if (ratio := moments.ratio(found.get(base, {}), found.get(other, {})))}
+        ratios = {run: ratio for run, found in met.items() if (ratio := interleaved_ratio.ratio(found.get(base, {}), found.get(other, {})))}
         apart += [value - np.median([of_figures[one] for one in of_figures if one != run]) for run, value in of_figures.items()]
         for run, ratio in ratios.items():
             error = log(ratio.value) - np.median([log(ratios[one].value) for one in ratios if one != run])

@@ -14,14 +14,14 @@ from statistics import median
 import pandas as pd
 
 from harness import sweep
-from harness.arm import Watcher
-from harness.case import Case
+from harness.core.case import Case
+from harness.run.progress import ProgressListener
 
 VISIT_BOUND_S = 0.04
 SURVEY_BOUND_S = 0.5
 
 
-class Surveys(Watcher):
+class Surveys(ProgressListener):
     """Notes when each survey began."""
 
     def __init__(self) -> None:
@@ -40,10 +40,10 @@ def fixed_cost_s(visits: pd.DataFrame) -> pd.Series[float]:
 
 def main() -> int:
     """Print the spread; 1 where a median is above its bound."""
-    watcher = Surveys()
+    listener = Surveys()
     with tempfile.TemporaryDirectory() as folder:
-        cost = fixed_cost_s(sweep("quickstart", results=folder, quick=True, watcher=watcher).visits)
-    survey_s = median(after - before for before, after in pairwise(watcher.began))
+        cost = fixed_cost_s(sweep("quickstart", results=folder, quick=True, listener=listener).visits)
+    survey_s = median(after - before for before, after in pairwise(listener.began))
     print(
         f"fixed cost of {len(cost)} visits: median {cost.median() * 1e3:.1f} ms, {cost.quantile(0.1) * 1e3:.1f} to {cost.quantile(0.9) * 1e3:.1f} ms"
     )

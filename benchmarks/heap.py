@@ -13,9 +13,9 @@ import random
 
 import torch
 
-from harness.case import Case, Setting
-from harness.problem import KINDS, Problem
-from harness.stats import quantile
+from harness.core.case import Case, Setting
+from harness.core.problem import KINDS, Problem
+from harness.core.stats import quantile
 from harness.worker import allocator
 from harness.worker.clocks import HostClock
 from harness.worker.workload import HEAP_STEPS, Workload

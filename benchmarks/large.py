@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.case import Case, Setting
-from harness.problem import Problem
-from harness.record import case_columns
-from harness.results import MEASUREMENTS_FILE, VISITS_SCHEMA, RunFolder
+from harness.core.case import Case, Setting
+from harness.core.columns import case_columns
+from harness.core.problem import Problem
+from harness.store.run_folder import MEASUREMENTS_FILE, VISITS_SCHEMA, RunFolder
 
 CASES, VISITS, SAMPLES = 10_000, 10, 200
 BOUND_S, BOUND_BYTES = 10.0, 2 * 2**30

@@ -19,9 +19,9 @@ from statistics import median
 import numpy as np
 from agreement import in_child
 
-from harness.case import Case
-from harness.points import distinct_cases, expand
-from harness.suite import read_suite
+from harness.core.case import Case
+from harness.plan.points import distinct_cases, expand
+from harness.plan.suite import read_suite
 from harness.worker import allocator, devices, environment, sampling
 from harness.worker.clocks import HostClock, describe
 from harness.worker.workload import Workload, guard

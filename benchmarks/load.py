@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import sweep
-from harness.errors import CasesFailed
-from harness.results import Results, load_results
-from harness.suite import Suite, read_suite
+from harness.core.errors import CasesFailed
+from harness.plan.suite import Suite, read_suite
+from harness.store.results import Results, load_results
 
 BUSY = "while True: pass"
 BUSY_HALF = "import time\nwhile True:\n end = time.monotonic() + 5\n while time.monotonic() < end: pass\n time.sleep(5)"

@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
-from harness.case import Case
-from harness.runner import guess_s
-from harness.stats import student_t
+from harness.core.case import Case
+from harness.core.stats import student_t
+from harness.run.rounds import guess_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def call_of(case: Case) -> Callable[[], object]:
     """The call as anyone would write it: a module, one input, inference mode."""
     import torch
 
-    from harness.worker.layers import torch_layer
+    from harness.worker.modules import torch_layer
 
     if case.setting.device == "cuda":  # cuDNN multiplies float32 in TF32 unless it is told, and so ours would be another case
         torch.backends.cudnn.conv.fp32_precision = case.setting.fp32_precision

@@ -25,7 +25,7 @@ from typing import Any
 
 from torch import nn
 
-from harness.results import load_results
+from harness.store.results import load_results
 
 HERE = Path(__file__).parent
 
@@ -57,7 +57,7 @@ class Slower(nn.Conv2d):
 
 def implementation(problem: Any, setting: Any) -> nn.Module:
     """Torch's layer, but for the planted case: that one does CONVSCOPE_PLANTED rows twice."""
-    from harness.worker.layers import torch_layer
+    from harness.worker.modules import torch_layer
 
     planted = json.loads(os.environ["CONVSCOPE_PLANTED"])
     if any(getattr(problem, name, getattr(setting, name, None)) != value for name, value in planted["case"].items()):

@@ -3,7 +3,7 @@
     python benchmarks/runs.py                          all of benchmarks/campaigns
     python benchmarks/runs.py FILE.parquet --rounds 5
 
-A row a campaign, of `harness.between_runs`: by how much runs differ as a whole and their cases beyond that, both over the errors that were stated
+A row a campaign, of `harness.analysis.between_runs`: by how much runs differ as a whole and their cases beyond that, both over the errors that were stated
 (1 is right), in how many pairs something was called slower that was not, and how often one case that was slower by so much was named.
 """
 
@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from estimators import HERE, SHARES, read, rms
 
-from harness import between_runs, judging
-from harness.gate import TOLERANCES
-from harness.stats import RUN_SPREAD
+from harness.analysis import between_runs, decisions
+from harness.core.gate import TOLERANCES
+from harness.core.stats import RUN_SPREAD
 
 PLANTED = (0.05, 0.1, 0.2, 0.5)
 EVERY = 3  # case gets its turn to be the slower one
@@ -37,7 +37,7 @@ def prepared(campaign: pd.DataFrame, rounds: int) -> list[pd.DataFrame]:
 
 def slower(effects: pd.DataFrame, limit: float) -> list[str]:
     """The cases that are called regressed."""
-    judged = judging.named(judging.tested(effects, pd.Series(limit, index=effects.index)))
+    judged = decisions.assign_verdicts(decisions.tested(effects, pd.Series(limit, index=effects.index)))
     return list(judged.index[judged["verdict"] == "regressed"])
 
 
@@ -51,7 +51,7 @@ def worth(campaign: pd.DataFrame, rounds: int) -> dict[str, float]:
             continue
         whole.append((shift.mean, shift.mean / shift.error))
         cases += list(zip(effects["mean"], effects["mean"] / effects["error"], strict=True))
-        false.append(bool(slower(effects, limit)) or judging.of_shift(shift, limit)["verdict"].iloc[0] == "regressed")
+        false.append(bool(slower(effects, limit)) or decisions.of_shift(shift, limit)["verdict"].iloc[0] == "regressed")
         for case in effects.index[::EVERY]:
             for share in PLANTED:
                 planted = effects.assign(mean=effects["mean"] + log1p(share) * (effects.index == case))

@@ -15,13 +15,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.api import Measurement, Side, ab, measure, sweep
-    from harness.case import Case, Setting
-    from harness.comparing import compare
-    from harness.comparison import Comparison
-    from harness.errors import ConvscopeError
-    from harness.problem import KINDS, Problem
-    from harness.results import Results, load_results
+    from harness.analysis.comparison import Comparison
+    from harness.core.case import Case, Setting
+    from harness.core.errors import ConvscopeError
+    from harness.core.problem import KINDS, Problem
+    from harness.store.results import Results, load_results
+    from harness.tasks.ab import Side, ab
+    from harness.tasks.compare import compare
+    from harness.tasks.measure import Measurement, measure
+    from harness.tasks.sweep import sweep
 
 __version__ = "0.1.0"
 __all__ = [
@@ -42,20 +44,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "KINDS": "problem",
-    "Problem": "problem",
-    "Case": "case",
-    "Setting": "case",
-    "ConvscopeError": "errors",
-    "Measurement": "api",
-    "Comparison": "comparison",
-    "Side": "api",
-    "ab": "api",
-    "compare": "comparing",
-    "measure": "api",
-    "sweep": "api",
-    "Results": "results",
-    "load_results": "results",
+    "KINDS": "core.problem",
+    "Problem": "core.problem",
+    "Case": "core.case",
+    "Setting": "core.case",
+    "ConvscopeError": "core.errors",
+    "Measurement": "tasks.measure",
+    "Comparison": "analysis.comparison",
+    "Side": "tasks.ab",
+    "ab": "tasks.ab",
+    "compare": "tasks.compare",
+    "measure": "tasks.measure",
+    "sweep": "tasks.sweep",
+    "Results": "store.results",
+    "load_results": "store.results",
 }
 
 

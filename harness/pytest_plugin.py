@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from harness.problem import KINDS
+from harness.core.problem import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.case import Case
-    from harness.results import Results
+    from harness.core.case import Case
+    from harness.store.results import Results
 
 NAMED_BY = ("device", "dtype", "memory_format", "computation", "mode", "allocator")
 
@@ -57,9 +57,9 @@ class SuiteFile(pytest.File):
 
     def collect(self) -> Iterator[CaseTest]:
         """A test a case. Raises CollectError with every fault of the file."""
-        from harness.errors import UsageError
-        from harness.points import distinct_cases, expand
-        from harness.suite import read_suite
+        from harness.core.errors import UsageError
+        from harness.plan.points import distinct_cases, expand
+        from harness.plan.suite import read_suite
 
         try:
             cases = distinct_cases(expand(read_suite(self.path)))
@@ -71,7 +71,7 @@ class SuiteFile(pytest.File):
     def measured(self) -> Measured:
         """The run of all tests of this file that were selected, made when the first of them needs it. Fails the test where there is none."""
         if self._measured is None:
-            from harness.errors import ConvscopeError, Stopped
+            from harness.core.errors import ConvscopeError, Stopped
 
             try:
                 self._measured = Measured(self._sweep())
@@ -84,31 +84,32 @@ class SuiteFile(pytest.File):
         return self._measured
 
     def _sweep(self) -> Results:
-        from harness import api, terminal
-        from harness.errors import CasesFailed
-        from harness.results import load_results
+        from harness.core.errors import CasesFailed
+        from harness.output.progress import RunProgress
+        from harness.store.results import load_results
+        from harness.tasks.sweep import sweep
 
         selected = {item.case.case_id for item in self.session.items if isinstance(item, CaseTest) and item.parent is self}
         capture = self.config.pluginmanager.getplugin("capturemanager")
         shown = capture.global_and_fixture_disabled() if capture else nullcontext()
-        with shown, terminal.RunProgress() as progress:
+        with shown, RunProgress() as progress:
             progress.say("")
             try:
-                return api.sweep(
+                return sweep(
                     self.path,
                     only=selected,
                     results=self.config.getoption("--convscope-results"),
                     python=self.config.getoption("--convscope-python"),
                     time_limit_s=self._time_limit_s(),
                     quick=bool(self.config.getoption("--benchmark-disable", False)),
-                    watcher=progress,
+                    listener=progress,
                 )
             except CasesFailed as error:
                 return load_results(error.where)
 
     def _time_limit_s(self) -> float | None:
         """By option, else by ini, else None. Raises UsageError for what is no number."""
-        from harness.errors import UsageError
+        from harness.core.errors import UsageError
 
         asked, stated = self.config.getoption("--convscope-time-limit"), str(self.config.getini("convscope_time_limit"))
         try:
@@ -125,7 +126,7 @@ class Measured:
     """A run as its tests look at it."""
 
     def __init__(self, results: Results) -> None:
-        from harness.summary import is_valid
+        from harness.analysis.summary import is_valid
 
         self.rows: dict[str, dict[Any, Any]] = {row["case_id"]: row for row in results.summary.to_dict("records")}
         self.planned = set(results.points["case_id"].dropna())
@@ -202,7 +203,7 @@ class CaseTest(pytest.Function):
 
 def _with_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> None:
     """The body of a test where pytest-benchmark is there."""
-    from harness.exports.pytest_benchmark import extra_info
+    from harness.output.exports.pytest_benchmark import extra_info
 
     row, samples = request.node.measured()
     benchmark.extra_info.update(extra_info(row))

@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import protocol, stats
-from harness.case import Case
-from harness.protocol import Channel, ChannelClosed, Message
+from harness.core import protocol, stats
+from harness.core.case import Case
+from harness.core.protocol import Channel, ChannelClosed, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

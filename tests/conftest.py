@@ -81,7 +81,7 @@ def convscope(tmp_path: Path) -> Convscope:
 
 @pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the current one, and the variables of a command under test: for calls of `harness.api` in this process."""
+    """An empty folder as the current one, and the variables of a command under test: for calls of `harness.tasks.measure` in this process."""
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("tempfile.tempdir", None)  # looked up anew

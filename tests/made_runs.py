@@ -10,12 +10,12 @@ from typing import Any
 
 import tomllib
 
-from harness import stats
-from harness.case import Case
-from harness.points import distinct_cases, expand
-from harness.record import BY_NAME, METHOD, SCHEMA, case_columns
-from harness.results import RunFolder
-from harness.suite import parse_suite
+from harness.core import stats
+from harness.core.case import Case
+from harness.core.columns import BY_NAME, METHOD, SCHEMA, case_columns
+from harness.plan.points import distinct_cases, expand
+from harness.plan.suite import parse_suite
+from harness.store.run_folder import RunFolder
 
 Values = dict[str, Any]
 RUN_ID = "20261124T090000-made-0001"
@@ -110,7 +110,7 @@ def make_run(
     spread: float = 0.01,
     **header: Any,
 ) -> Path:
-    """A run in `results`, made of rows; `change` sets columns of a case's rows, a status among them. The folder that it lies in."""
+    """A run in `run_folder`, made of rows; `change` sets columns of a case's rows, a status among them. The folder that it lies in."""
     suite = parse_suite(tomllib.loads(text), text=text, folder=results)
     points = expand(suite)
     told: dict[str, Any] = {"schema": SCHEMA, "method": METHOD, "run_id": run_id}

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import SuiteError
-from harness.points import expand
-from harness.suite import parse_suite
+from harness.core.errors import SuiteError
+from harness.plan.points import expand
+from harness.plan.suite import parse_suite
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.points import Point
-    from harness.suite import Suite
+    from harness.plan.points import Point
+    from harness.plan.suite import Suite
 
 HEAD: dict[str, Any] = {"schema": 1, "name": "tried"}
 SMALL: dict[str, Any] = {"size": 8, "in_channels": 8}

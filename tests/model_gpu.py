@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, inf
 from typing import Any, NamedTuple
 
-from harness.case import Case
+from harness.core.case import Case
 from harness.worker.clocks import EventClock
 from harness.worker.throttle import Monitor
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from harness.case import ALLOWED, Setting
-from harness.problem import KINDS, Problem
+from harness.core.case import ALLOWED, Setting
+from harness.core.problem import KINDS, Problem
 
 sizes = st.integers(1, 40)
 pairs = st.tuples(st.integers(1, 5), st.integers(1, 5))

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import Side, api, comparing, load_results
-from harness.errors import CasesFailed, DeviceError, UsageError
-from harness.gate import Gate
-from harness.pairs import plan_confirming
-from harness.verdicts import as_json
+import harness
+from harness import Side, load_results
+from harness.core.errors import CasesFailed, DeviceError, UsageError
+from harness.core.gate import Gate
+from harness.output.verdict_text import as_json
+from harness.run.ab import plan_confirming
 from tests.conftest import Convscope, Stub
 from tests.visits import case, pairs_of
 
@@ -37,10 +38,10 @@ def arms(stub: Stub) -> Any:
 def ab(suite: Path, arms: tuple[Path, Path], *, implementation: str | None = None, **more: Any) -> dict[str, Any]:
     """Runs one and judges it: the comparison as JSON."""
     try:
-        run = api.ab(suite, Side(str(arms[0])), Side(str(arms[1]), implementation), **more).runs[0]["run_id"]
+        run = harness.ab(suite, Side(str(arms[0])), Side(str(arms[1]), implementation), **more).runs[0]["run_id"]
     except CasesFailed as error:
         run = error.where
-    return as_json(comparing.compare(run))
+    return as_json(harness.compare(run))
 
 
 def visits(tmp_path: Path) -> pd.DataFrame:
@@ -237,7 +238,7 @@ def test_a_run_is_judged_again_with_another_tolerance(convscope: Convscope, suit
     allowed = convscope("compare", "last", "--tolerance", "20%", "--json")
     assert allowed.code == 0
     assert allowed.json["counts"] == {"same": 12}
-    assert as_json(comparing.compare("last", metric="peak_bytes"))["code"] == 0
+    assert as_json(harness.compare("last", metric="peak_bytes"))["code"] == 0
     shown = convscope("compare", "last", "--only", "regressed", "--json")
     assert (shown.code, {row["verdict"] for row in shown.json["cases"]}) == (1, {"regressed"})
     assert shown.json["counts"] == {"regressed": 2, "same": 10}, "what is concluded does not change"

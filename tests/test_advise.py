@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from harness.advise import candidates, choose, reordered, sentences, ties
-from harness.bench import Ratio
-from harness.case import Setting
-from harness.errors import ProblemError
+from harness.core.case import Setting
+from harness.core.errors import ProblemError
+from harness.run.ad_hoc import Ratio
+from harness.tasks.advise import candidates, choose, reordered, sentences, ties
 from tests.conftest import Convscope, Stub
 
 SHAPE = {"in_channels": 128, "out_channels": 256, "size": 56, "kernel_size": "3"}

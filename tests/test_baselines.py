@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from harness import api, baselines, comparing
-from harness.errors import CasesFailed, NoBaseline, NotComparable, StorageError, UsageError
-from harness.results import Results
-from harness.verdicts import as_json
+import harness
+from harness.core.errors import CasesFailed, NoBaseline, NotComparable, StorageError, UsageError
+from harness.output.verdict_text import as_json
+from harness.store import baselines
+from harness.store.results import Results
 from tests.conftest import Convscope, Stub
 
 STEADY = {"spread": 0.001}
@@ -23,18 +24,18 @@ def measured(suite: Path, stub: Stub, own_folder: Path) -> Measured:
     """Runs the suite against a stub, which is the machine: the run's id."""
 
     def run(*cases: dict[str, Any], name: str = "machine", quick: bool = False, **script: Any) -> str:
-        found: Results = api.sweep(suite, python=str(stub(*cases, STEADY, name=name, **script)), quick=quick)
+        found: Results = harness.sweep(suite, python=str(stub(*cases, STEADY, name=name, **script)), quick=quick)
         return str(found.runs[0]["run_id"])
 
     return run
 
 
 def save(name: str, run: str) -> Path:
-    return baselines.save(name, api.load_results(run), Path("results") / run, Path("results"))
+    return baselines.save(name, harness.load_results(run), Path("results") / run, Path("results"))
 
 
 def compared(base: str, head: str, **more: Any) -> dict[str, Any]:
-    return as_json(comparing.compare(base, head, **more))
+    return as_json(harness.compare(base, head, **more))
 
 
 def test_a_run_becomes_a_baseline_and_later_ones_are_held_against_it(convscope: Convscope, measured: Measured) -> None:
@@ -171,7 +172,7 @@ def test_a_baseline_that_cannot_be_read_is_not_replaced(measured: Measured) -> N
 
 def test_a_run_without_a_visit_cannot_be_a_baseline(measured: Measured, suite: Path, stub: Stub) -> None:
     with pytest.raises(CasesFailed) as ended:
-        api.sweep(suite, python=str(stub(STEADY)), time_limit_s=0.01)
+        harness.sweep(suite, python=str(stub(STEADY)), time_limit_s=0.01)
     with pytest.raises(UsageError, match="cannot be a baseline"):
         save("main", Path(ended.value.where).name)
 
@@ -185,10 +186,10 @@ def test_an_ab_is_judged_alone(measured: Measured, suite: Path, stub: Stub) -> N
     first = measured()
     python = str(stub(STEADY))
     save("main", first)
-    pairs = api.ab(suite, api.Side(python), api.Side(python), quick=True).runs[0]["run_id"]
+    pairs = harness.ab(suite, harness.Side(python), harness.Side(python), quick=True).runs[0]["run_id"]
     with pytest.raises(UsageError, match="both of its sides"):
         compared("main", pairs)
     with pytest.raises(UsageError, match="both of its sides"):
         compared(first, pairs)
     with pytest.raises(UsageError, match="nothing to compare it with"):
-        comparing.compare(first)
+        harness.compare(first)

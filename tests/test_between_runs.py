@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import between_runs
+from harness.analysis import between_runs
 
 CAMPAIGN = Path(__file__).parents[1] / "benchmarks/campaigns/xeon-amx-2-cores-interleaved.parquet"
 

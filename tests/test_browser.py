@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from harness.report import write_report
-from harness.results import load_results
+from harness.output.report import write_report
+from harness.store.results import load_results
 from tests.made_runs import GROUPS_SUITE, KINDS_SUITE, NETWORK_LAYERS, NETWORK_SUITE, cost, failing, make_run
 
 pytestmark = pytest.mark.browser

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from harness import estimates
+from harness.analysis import case_estimate
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -68,5 +68,5 @@ def rms_error(name: str) -> float:
 @pytest.mark.parametrize("name", CAMPAIGNS)
 def test_no_figure_lies_below_its_fastest_block_or_above_its_slowest(name: str) -> None:
     for _, visits in CAMPAIGNS[name].groupby(["run", "case_id"]):
-        blocks, figure = np.exp(estimators.blocks_of(visits, 0.0)), estimates.figure_s(np.exp(estimators.places_of(visits)).tolist())
+        blocks, figure = np.exp(estimators.blocks_of(visits, 0.0)), case_estimate.figure_s(np.exp(estimators.places_of(visits)).tolist())
         assert blocks.min() * 0.999 <= figure <= blocks.max()

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from harness.case import DEFAULTS, Case, Setting
-from harness.errors import SettingError
-from harness.problem import Problem
-from harness.record import case_columns
+from harness.core.case import DEFAULTS, Case, Setting
+from harness.core.columns import case_columns
+from harness.core.errors import SettingError
+from harness.core.problem import Problem
 from tests.strategies import problems, settings
 
 DEPTHWISE = Problem("depthwise", in_channels=128, size=56)

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import comparison
-from harness.effects import SIDES
-from harness.gate import Gate
-from harness.record import case_columns
+from harness.analysis import comparison
+from harness.analysis.pair_effects import SIDES
+from harness.core.columns import case_columns
+from harness.core.gate import Gate
 from tests.visits import case, pairs_of, visit
 
 GATE = Gate()
@@ -45,7 +45,7 @@ def test_a_regression_has_exit_code_1_and_its_figures() -> None:
 @pytest.mark.parametrize(("policy", "code"), [("pass", 0), ("fail", 1)])
 @pytest.mark.parametrize(("ended", "reason"), [("time_limit", "time"), ("complete", "screened")])
 def test_what_was_not_confirmed_is_inconclusive_and_says_why(policy: str, code: int, ended: str, reason: str) -> None:
-    found = comparison.judge_pairs(pd.DataFrame(pairs_of(case(), 1.1)), Gate(inconclusive=policy), comparison.Manner(ended=ended))
+    found = comparison.judge_pairs(pd.DataFrame(pairs_of(case(), 1.1)), Gate(inconclusive=policy), comparison.Completeness(ended=ended))
     assert (latency(found)["verdict"], latency(found)["reason"].partition(":")[0]) == ("inconclusive", reason)
     assert found.code == code
 
@@ -60,25 +60,25 @@ def test_a_confirmation_that_load_spoilt_says_load() -> None:
     rows = pairs_of(case(), 1.02) + pairs_of(case(), 1.02, 4, "confirm") + pairs_of(case(), 1.02, 4, "confirm", trust="invalid")
     for number, row in enumerate(rows[-8:]):
         row["pair"] = 200 + number // 2
-    found = comparison.judge_pairs(pd.DataFrame(rows), GATE, comparison.Manner(planned={rows[0]["descriptor"]: 8}))
+    found = comparison.judge_pairs(pd.DataFrame(rows), GATE, comparison.Completeness(planned={rows[0]["descriptor"]: 8}))
     assert (latency(found)["verdict"], latency(found)["reason"].partition(":")[0]) == ("inconclusive", "load")
 
 
 def test_a_case_that_got_fewer_pairs_than_were_planned_says_so() -> None:
     rows = pairs_of(case(), 1.02) + pairs_of(case(), 1.02, 4, "confirm")
-    found = comparison.judge_pairs(pd.DataFrame(rows), GATE, comparison.Manner(ended="time_limit", planned={rows[0]["descriptor"]: 8}))
+    found = comparison.judge_pairs(pd.DataFrame(rows), GATE, comparison.Completeness(ended="time_limit", planned={rows[0]["descriptor"]: 8}))
     assert latency(found)["verdict"] == "inconclusive"
     assert latency(found)["reason"] == "time: fewer pairs than were planned by then"
 
 
 @pytest.mark.parametrize(("ended", "code"), [("complete", 0), ("time_limit", 0), ("interrupted", 3), ("running", 3)])
 def test_a_run_that_was_stopped_does_not_pass(ended: str, code: int) -> None:
-    assert comparison.judge_pairs(pd.DataFrame(pairs_of(case(), 1.0)), GATE, comparison.Manner(ended=ended)).code == code
+    assert comparison.judge_pairs(pd.DataFrame(pairs_of(case(), 1.0)), GATE, comparison.Completeness(ended=ended)).code == code
 
 
 @pytest.mark.parametrize(("policy", "code"), [("pass", 0), ("fail", 1)])
 def test_cases_that_were_not_reached_are_inconclusive(policy: str, code: int) -> None:
-    found = comparison.judge_pairs(pd.DataFrame(pairs_of(case(), 1.0)), Gate(inconclusive=policy), comparison.Manner(unreached=2))
+    found = comparison.judge_pairs(pd.DataFrame(pairs_of(case(), 1.0)), Gate(inconclusive=policy), comparison.Completeness(unreached=2))
     assert found.counts == {"inconclusive": 2, "same": 1}
     assert found.code == code
 
@@ -90,7 +90,7 @@ def test_a_case_that_was_always_disturbed_is_inconclusive_for_load() -> None:
 
 
 def test_a_quick_run_gives_no_verdict() -> None:
-    found = comparison.judge_pairs(pd.DataFrame(pairs_of(case(), 1.5, 1)), GATE, comparison.Manner(quick=True))
+    found = comparison.judge_pairs(pd.DataFrame(pairs_of(case(), 1.5, 1)), GATE, comparison.Completeness(quick=True))
     assert (latency(found)["verdict"], latency(found)["reason"].partition(":")[0]) == ("inconclusive", "quick")
 
 
@@ -133,7 +133,7 @@ def runs_of(*factors: float, kinds: tuple[str, ...] = ("depthwise",), spread: fl
 
 def test_an_arm_that_did_not_reach_a_case_has_no_missing_one() -> None:
     rows = [*pairs_of(case(), 1.0), visit("base", case("standard"), 50, [1e-3] * 3)]
-    found = comparison.judge_pairs(pd.DataFrame(rows), GATE, comparison.Manner(ended="time_limit"))
+    found = comparison.judge_pairs(pd.DataFrame(rows), GATE, comparison.Completeness(ended="time_limit"))
     row = found.verdicts[found.verdicts["kind"] == "standard"].iloc[0]
     assert (row["verdict"], row["reason"]) == ("inconclusive", "time: head did not reach it")
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from harness.case import Case, Setting
-from harness.problem import Problem
+from harness.core.case import Case, Setting
+from harness.core.problem import Problem
 from harness.worker.correctness import ROUNDOFF, WINOGRAD_A, WINOGRAD_B, WINOGRAD_G, error_bound, largest_error, winograd_factor
-from harness.worker.layers import convolutions
+from harness.worker.modules import convolutions
 from harness.worker.workload import Workload
 
 

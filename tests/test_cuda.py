@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from harness import Problem, Setting, load_results, sweep
-from harness.bridge import WorkerProcess
-from harness.case import Case
-from harness.points import prepare
-from harness.policy import Policy
+from harness.core.case import Case
+from harness.core.policy import Policy
+from harness.plan.points import prepare
+from harness.run.worker_process import WorkerProcess
 from tests.conftest import Convscope
 
 HERE = bool(list(Path("/dev").glob("nvidia[0-9]*"))) or Path("/dev/dxg").exists()
@@ -154,7 +154,7 @@ def test_a_sweep_gives_cases_that_share_a_cache_of_algorithms_workers_of_their_o
 
 def test_an_ab_takes_turns(own_folder: Path, convscope: Convscope) -> None:
     (own_folder / "kernels.py").write_text(
-        "from harness.worker.layers import torch_layer\n\n\ndef same(problem, setting):\n    return torch_layer(problem)\n", encoding="utf-8"
+        "from harness.worker.modules import torch_layer\n\n\ndef same(problem, setting):\n    return torch_layer(problem)\n", encoding="utf-8"
     )
     asked = [
         "-a",

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomllib
 
-from harness import load_results, record
-from harness.case import ALLOWED, DEFAULTS, Case, Setting
-from harness.points import expand
-from harness.policy import Policy
-from harness.problem import KINDS, Problem
-from harness.suite import parse_suite
+from harness import load_results
+from harness.core import columns
+from harness.core.case import ALLOWED, DEFAULTS, Case, Setting
+from harness.core.policy import Policy
+from harness.core.problem import KINDS, Problem
+from harness.plan.points import expand
+from harness.plan.suite import parse_suite
 from tests.conftest import Convscope
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def rendered_columns() -> str:
     head = "| column | type | unit | meaning | part |\n| --- | --- | --- | --- | --- |\n"
     return head + "".join(
         f"| {' | '.join(text or ' ' for text in (column.name, f'`{column.type}`', column.unit, column.meaning, column.part))} |\n"
-        for column in record.COLUMNS
+        for column in columns.COLUMNS
     )
 
 
@@ -160,10 +161,10 @@ def test_the_policy_table_states_every_key_with_its_default() -> None:
 def test_the_closed_sets_in_the_page_on_formats_are_those_of_the_record() -> None:
     (table,) = [table for table in tables(PAGES["formats"]) if set(table[0]) == {"column", "values"}]
     assert {row["column"]: tuple(row["values"].split(", ")) for row in table} == {
-        "status": record.STATUSES,
-        "trust": record.TRUST,
-        "trust_reasons": record.TRUST_REASONS,
-        "stop_reason": record.STOP_REASONS,
+        "status": columns.STATUSES,
+        "trust": columns.TRUST,
+        "trust_reasons": columns.TRUST_REASONS,
+        "stop_reason": columns.STOP_REASONS,
     }
 
 
@@ -190,30 +191,16 @@ def test_the_layer_list_in_the_page_on_formats_is_the_head_of_a_shipped_one() ->
 # design.md
 
 
-def house() -> list[tuple[str, bool]]:
-    """(path, planned) of every module in the listing of design.md."""
+def test_the_rooms_in_the_design_are_those_of_the_code() -> None:
     (listing,) = [block for block in blocks("design", "text") if block.startswith("harness/")]
-    folders: list[str] = []
-    found: list[tuple[str, bool]] = []
-    for line in listing.splitlines():
-        depth = (len(line) - len(line.lstrip())) // 2
-        name, _, meaning = line.strip().partition(" ")
-        path = "/".join([*folders[:depth], name.rstrip("/")])
-        if name.endswith("/"):
-            folders[depth:] = [name.rstrip("/")]
-        found.append((path, meaning.strip().startswith("(planned)")))
-    return found
+    rooms = {line.split("/")[0].strip() for line in listing.splitlines() if line.startswith("  ")}
+    assert rooms == {path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")}
 
 
-@pytest.mark.parametrize(("path", "planned"), [entry for entry in house() if entry[0].startswith("harness/")])
-def test_a_module_in_the_design_is_there_unless_it_is_marked_planned(path: str, planned: bool) -> None:
-    assert (ROOT / path).exists() != planned, f"{path}: take (planned) from docs/design.md, or put it there"
-
-
-def test_every_module_stands_in_the_design() -> None:
-    listed = {path for path, _ in house()}
-    modules = {path.relative_to(ROOT).as_posix() for folder in ("harness", "harness/worker") for path in (ROOT / folder).glob("*.py")}
-    assert {path for path in modules if not path.endswith("/__init__.py")} - listed == set()
+def test_the_files_that_the_pages_name_are_there() -> None:
+    for page in (*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md"):
+        for room, path in re.findall(r"`(core|plan|analysis|store|run|tasks|output|cli|worker)/([\w/]+\.py)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / "harness" / room / path).is_file(), f"{page.name} names {room}/{path}"
 
 
 def test_the_links_between_pages_lead_somewhere() -> None:

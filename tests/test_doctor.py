@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.checks import Check
-from harness.doctor import examine, in_short
-from harness.doctor_gpu import gpu_checks
+from harness.run.check import Check
+from harness.run.doctor import examine, in_short
+from harness.run.doctor_gpu import gpu_checks
 from tests.conftest import Convscope
 
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 import pytest
 from filelock import FileLock
 
-from harness import errors
+from harness.core import errors
 from tests.conftest import Convscope, Stub, environment
 
 Started = Callable[..., subprocess.Popen[str]]
@@ -53,7 +53,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out or "", err or ""
 
 
-def raises(error: str, where: str = "harness.doctor", name: str = "examine") -> str:
+def raises(error: str, where: str = "harness.run.doctor", name: str = "examine") -> str:
     """A fault: a function that raises."""
     return f"import {where} as module\n\n\ndef faulty(*_, **__):\n    raise {error}\n\n\nmodule.{name} = faulty\n"
 
@@ -86,7 +86,7 @@ def test_with_json_such_an_error_is_an_object_and_the_traceback_stands_beside_it
 
 @pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--json"], ["--version"]], ids=" ".join)
 def test_ctrl_c_ends_with_130_wherever_it_comes(start: Started, arguments: list[str]) -> None:
-    where = ("importlib.metadata", "version") if arguments == ["--version"] else ("harness.doctor", "examine")
+    where = ("importlib.metadata", "version") if arguments == ["--version"] else ("harness.run.doctor", "examine")
     code, out, err = end(start(*arguments, fault=raises("KeyboardInterrupt", *where)))
     assert code == 130
     assert "Traceback" not in err
@@ -94,7 +94,7 @@ def test_ctrl_c_ends_with_130_wherever_it_comes(start: Started, arguments: list[
 
 
 def test_a_second_ctrl_c_while_the_first_is_told_ends_with_130_too(start: Started) -> None:
-    fault = raises("KeyboardInterrupt") + raises("KeyboardInterrupt", "harness.errors", "Stopped.__str__")
+    fault = raises("KeyboardInterrupt") + raises("KeyboardInterrupt", "harness.core.errors", "Stopped.__str__")
     assert end(start("doctor", fault=fault))[0] == 130
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from harness import api, load_results
-from harness.errors import CasesFailed
+import harness
+from harness import load_results
+from harness.core.errors import CasesFailed
 from tests.conftest import Convscope, Stub, environment
 
 STEADY = {"spread": 0.001}
@@ -24,7 +25,7 @@ def regressed(suite: Path, stub: Stub, own_folder: Path) -> None:
     fatal = {"match": {"kind": "pointwise"}, "fault": "crash"}
     base, head = stub(STEADY, name="base"), stub(slow, fatal, STEADY, name="head")
     with pytest.raises(CasesFailed):
-        api.ab(suite, api.Side(str(base)), api.Side(str(head)))
+        harness.ab(suite, harness.Side(str(base)), harness.Side(str(head)))
 
 
 @pytest.mark.usefixtures("regressed")

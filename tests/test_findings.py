@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.case import Case, Setting
-from harness.findings import CAVEAT, Finding, findings
-from harness.problem import Problem
-from harness.results import load_results
-from harness.summary import summarize
+from harness.analysis.findings import CAVEAT, Finding, findings
+from harness.analysis.summary import summarize
+from harness.core.case import Case, Setting
+from harness.core.problem import Problem
+from harness.store.results import load_results
 from tests.made_runs import KINDS_SUITE, cost, make_run
 from tests.visits import visit
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from harness.errors import SuiteError, UsageError
-from harness.gate import TOLERANCES, Gate
-from harness.points import distinct_cases, expand
-from harness.suite import find_suite, parse_suite, read_suite
+from harness.core.errors import SuiteError, UsageError
+from harness.core.gate import TOLERANCES, Gate
+from harness.plan.points import distinct_cases, expand
+from harness.plan.suite import find_suite, parse_suite, read_suite
 
 CONTENT = {"schema": 1, "name": "small", "sweep": [{"name": "one", "kind": "depthwise", "in_channels": 8, "size": 14}]}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.points import distinct_cases, expand
-from harness.suite import read_suite
+from harness.plan.points import distinct_cases, expand
+from harness.plan.suite import read_suite
 from tests.conftest import Convscope
 
 pytestmark = pytest.mark.torch

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.results import load_results
+from harness.store.results import load_results
 from tests.conftest import Convscope, Stub
 
 

@@ -9,9 +9,10 @@ from statistics import fmean, median
 
 import pytest
 
-from harness import estimates, stats
-from harness.policy import Policy
-from harness.runner import Counted, wants_another
+from harness.analysis import case_estimate
+from harness.core import stats
+from harness.core.policy import Policy
+from harness.run.rounds import Counted, wants_another
 
 RUNS = 400
 SAMPLES = 60
@@ -68,11 +69,11 @@ def test_the_figure_holds_what_page_faults_cost_however_many_calls_fault(share: 
 def test_the_stated_interval_holds_the_truth_in_nine_of_ten_runs(name: str) -> None:
     draw = random.Random(name)
     figure = KINDS_OF_VISIT[name]
-    others = [log(estimates.figure_s(run(lambda: figure(draw), Policy()))) for _ in range(RUNS)]
+    others = [log(case_estimate.figure_s(run(lambda: figure(draw), Policy()))) for _ in range(RUNS)]
     truth = exp(median(others))
     held = 0
     for _ in range(RUNS):
-        found = estimates.between(run(lambda: figure(draw), Policy()), RUN_SPREAD)
+        found = case_estimate.between(run(lambda: figure(draw), Policy()), RUN_SPREAD)
         held += found.low_s <= truth <= found.high_s
     assert held >= 0.85 * RUNS
 

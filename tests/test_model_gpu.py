@@ -19,10 +19,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.arm import by_worker
-from harness.case import Case, Setting
-from harness.policy import Policy
-from harness.problem import Problem
+from harness.core.case import Case, Setting
+from harness.core.policy import Policy
+from harness.core.problem import Problem
+from harness.run.arm import by_worker
 from harness.worker import visit
 from harness.worker.clocks import BLOCKER_MOST_S, BLOCKER_TRIES, EVENT_SAMPLE_S, EVENT_STEP_S, QUEUE_LENGTH
 from harness.worker.devices.cuda import Cuda
@@ -377,7 +377,7 @@ def visited(gpu: Gpu, layer: Layer, policy: Policy = QUICK, turns: int = 0) -> I
             patch.setattr(f"harness.worker.{module}.time", host)
         patch.setattr("harness.worker.visit.Workload", lambda *_, **__: workload)
         patch.setattr("harness.worker.environment.apply", lambda *_: {"threads_used": 1, "device_index": 0, "device_name": "model"})
-        patch.setattr("harness.worker.health.Meter", Quiet)
+        patch.setattr("harness.worker.counters.Meter", Quiet)
         case = Case(Problem("standard", in_channels=8, size=8), Setting(device="cuda"))
         yield visit.Visit(case, policy, 7, Link(), request={"id": 1, "turns": turns}, device=gpu), host  # type: ignore[arg-type]
 

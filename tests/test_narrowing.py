@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.axes import parse_override
-from harness.errors import UsageError
-from harness.points import expand, narrowed
-from harness.suite import SHIPPED, read_suite
+from harness.core.errors import UsageError
+from harness.plan.axes import parse_override
+from harness.plan.points import expand, narrowed
+from harness.plan.suite import SHIPPED, read_suite
 from tests.made_suites import suite_of
 
 

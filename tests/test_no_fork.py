@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from harness import load_results, sweep
-from harness.bridge import WorkerProcess
-from harness.case import Case, Setting
-from harness.errors import CasesFailed
-from harness.points import prepare
-from harness.policy import Policy
-from harness.problem import KINDS, Problem
-from harness.record import BY_NAME, MEASURED
-from harness.station import Station
+from harness.core.case import Case, Setting
+from harness.core.columns import BY_NAME, MEASURED
+from harness.core.errors import CasesFailed
+from harness.core.policy import Policy
+from harness.core.problem import KINDS, Problem
+from harness.plan.points import prepare
+from harness.run.device_worker import DeviceWorker
+from harness.run.worker_process import WorkerProcess
 from harness.worker.environment import available_threads
 
 pytestmark = pytest.mark.torch
@@ -130,7 +130,7 @@ def test_a_case_whose_time_is_up_is_a_status_and_the_next_is_measured(without_fo
 def test_a_case_that_ends_its_process_ends_the_worker_and_another_goes_on(without_fork: None) -> None:
     """No child dies in its place."""
     requests = [{"do": "visit", "id": 1, "case": small(implementation=name).as_message()} for name in ("torch", "kernels:fatal", "torch")]
-    with Station(sys.executable, "cpu", 7, QUICK) as station:
+    with DeviceWorker(sys.executable, "cpu", 7, QUICK) as station:
         first, fatal, last = [station.ask(request, 60) for request in requests]
     assert [answer["status"] for answer in (first, fatal, last)] == ["ok", "crashed", "ok"]
     assert "SIGSEGV" in fatal["message"]

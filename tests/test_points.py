@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.axes import merge, read_axis
-from harness.case import DEFAULTS
-from harness.points import distinct_cases, expand, without_devices
-from harness.problem import KINDS
+from harness.core.case import DEFAULTS
+from harness.core.problem import KINDS
+from harness.plan.axes import merge, read_axis
+from harness.plan.points import distinct_cases, expand, without_devices
 from tests.made_suites import faults_of, ids, points_of, suite_of
 
 if TYPE_CHECKING:
-    from harness.suite import Suite
+    from harness.plan.suite import Suite
 
 
 suites = st.builds(

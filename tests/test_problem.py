@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ProblemError
-from harness.problem import Problem, kind_of
+from harness.core.errors import ProblemError
+from harness.core.problem import Problem, kind_of
 from tests.strategies import problems
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.protocol import Channel, ChannelClosed, ChannelTimeout, NotAMessage
+from harness.core.protocol import Channel, ChannelClosed, ChannelTimeout, NotAMessage
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import api
-from harness.case import Case
-from harness.errors import StorageError, UsageError
-from harness.problem import KINDS
-from harness.report import write_report
-from harness.results import Results, load_results
+import harness
+from harness.core.case import Case
+from harness.core.errors import StorageError, UsageError
+from harness.core.problem import KINDS
+from harness.output.report import write_report
+from harness.store.results import Results, load_results
 from tests.conftest import Stub
 from tests.made_runs import GROUPS_SUITE, KINDS_SUITE, NETWORK_LAYERS, NETWORK_SUITE, RUN_ID, Values, cost, failing, make_run
 
@@ -283,7 +283,7 @@ def test_arms_of_one_run_are_compared_like_runs(tmp_path: Path) -> None:
 
 def test_a_head_of_another_implementation_stands_beside_its_base(suite: Path, stub: Stub, own_folder: Path) -> None:
     python = str(stub({"spread": 0.001}))
-    run = api.ab(suite, api.Side(python), api.Side(python, "mine:layer"))
+    run = harness.ab(suite, harness.Side(python), harness.Side(python, "mine:layer"))
     page = report(own_folder / "results" / run.runs[0]["run_id"], tmp_path=own_folder)
     assert "6 of 6 cases have a figure" in page.text
     assert "sides-arm-base-arm-head" in page.figures
@@ -352,5 +352,5 @@ def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path:
 
 
 def test_importing_the_report_draws_nothing_in() -> None:
-    code = "import sys, harness.report; sys.exit(sorted({'seaborn', 'matplotlib', 'jinja2', 'pandas'} & set(sys.modules)) != [])"
+    code = "import sys, harness.output.report; sys.exit(sorted({'seaborn', 'matplotlib', 'jinja2', 'pandas'} & set(sys.modules)) != [])"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from harness import stats
-from harness.case import Case, Setting
-from harness.errors import UsageError
-from harness.problem import Problem
-from harness.repro import ADJUST, FIGURE, benchdnn, script
+from harness.core import stats
+from harness.core.case import Case, Setting
+from harness.core.errors import UsageError
+from harness.core.problem import Problem
+from harness.tasks.repro import ADJUST, FIGURE, benchdnn, script
 from tests.conftest import Convscope, Stub
 
 SMALL: dict[str, Any] = {"in_channels": 8, "size": 10}

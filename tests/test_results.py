@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import load_results
-from harness.errors import StorageError, UsageError
-from harness.record import COLUMNS, METHOD
-from harness.results import RunFolder, as_json_values, find_run
+from harness.core.columns import COLUMNS, METHOD
+from harness.core.errors import StorageError, UsageError
+from harness.store.results import as_json_values
+from harness.store.run_folder import RunFolder, find_run
 from tests.conftest import Convscope, Stub
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness import roofline
-from harness.roofline import Roofs
+from harness.analysis import roofline
+from harness.analysis.roofline import Roofs
 
 ROOFS = Roofs(flops_per_s=100e9, bytes_per_s={1_000_000: 40e9, 100_000_000: 10e9}, page_fault_s=0.5e-6)
 

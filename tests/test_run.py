@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from harness import load_results, sweep
-from harness.arm import Watcher
-from harness.bridge import WorkerProcess
-from harness.case import Case
+from harness.core.case import Case
+from harness.run.progress import ProgressListener
+from harness.run.worker_process import WorkerProcess
 from tests.conftest import Convscope, Ended, Stub, environment
 
 
@@ -59,11 +59,11 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[WorkerProcess]:
             super().__init__(python)
             started.append(self)
 
-    monkeypatch.setattr("harness.station.WorkerProcess", Recorded)
+    monkeypatch.setattr("harness.run.device_worker.WorkerProcess", Recorded)
     return started
 
 
-class Counting(Watcher):
+class Counting(ProgressListener):
     """Notes how many workers had been started by the first visit of each round, and ends the idle ones then if told so."""
 
     def __init__(self, workers: list[WorkerProcess], *, fatal: bool = False) -> None:
@@ -79,33 +79,35 @@ class Counting(Watcher):
 def test_workers_of_certain_rounds_come_up_at_once_and_none_outlives_its_run(
     own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
 ) -> None:
-    """One is greeted and makes the surveys, three are for the rounds that are certain, two for those that may follow."""
-    watcher = Counting(workers)
-    sweep(suite, python=str(stub({"spread": 0.5})), results=own_folder, watcher=watcher)
-    assert watcher.by_round == {1: 4, 2: 4, 3: 4, 4: 6}
+    """One is connection and makes the surveys, three are for the rounds that are certain, two for those that may follow."""
+    listener = Counting(workers)
+    sweep(suite, python=str(stub({"spread": 0.5})), results=own_folder, listener=listener)
+    assert listener.by_round == {1: 4, 2: 4, 3: 4, 4: 6}
     assert not any(worker.alive for worker in workers)
 
 
 def test_no_worker_comes_up_for_a_round_that_is_not_certain(own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]) -> None:
     """A quick run has one round; a time limit may come before any."""
     quick, limited = Counting(workers), Counting(workers)
-    sweep(suite, python=str(stub({"spread": 0})), results=own_folder, quick=True, watcher=quick)
-    sweep(suite, python=str(stub({"spread": 0})), results=own_folder, time_limit_s=1000, watcher=limited)
+    sweep(suite, python=str(stub({"spread": 0})), results=own_folder, quick=True, listener=quick)
+    sweep(suite, python=str(stub({"spread": 0})), results=own_folder, time_limit_s=1000, listener=limited)
     assert quick.by_round == {1: 2}
     assert limited.by_round == {1: 4, 2: 5, 3: 6}
 
 
 def test_a_worker_that_dies_before_its_round_costs_nothing(own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]) -> None:
-    visits = sweep(suite, python=str(stub({"spread": 0})), results=own_folder, watcher=Counting(workers, fatal=True)).visits
+    visits = sweep(suite, python=str(stub({"spread": 0})), results=own_folder, listener=Counting(workers, fatal=True)).visits
     assert (visits["status"] == "ok").all()
     assert len(visits) == 18
 
 
 def test_a_worker_that_does_not_come_up_is_started_again(own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]) -> None:
-    """One of those that come up together ends when it is greeted, as where memory is short."""
-    python, greeted, ended = (own_folder / name for name in ("flaky", "greeted", "ended"))
+    """One of those that come up together ends when it is connection, as where memory is short."""
+    python, connection, ended = (own_folder / name for name in ("flaky", "connection", "ended"))
     sound = stub({"spread": 0})
-    python.write_text(f'#!/bin/sh\nmkdir "{greeted}" 2>/dev/null || {{ mkdir "{ended}" 2>/dev/null && read -r _ && exit 1; }}\nexec "{sound}" "$@"\n')
+    python.write_text(
+        f'#!/bin/sh\nmkdir "{connection}" 2>/dev/null || {{ mkdir "{ended}" 2>/dev/null && read -r _ && exit 1; }}\nexec "{sound}" "$@"\n'
+    )
     python.chmod(0o755)
     visits = sweep(suite, python=str(python), results=own_folder).visits
     assert (visits["status"] == "ok").all()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness.policy import Policy
+from harness.core.policy import Policy
 from harness.testing import FakeClock
 from harness.worker.sampling import BLOCKS, Plan, Steadiness, calls_per_sample, settle, stop_reason, take_block, warm_up
 

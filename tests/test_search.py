@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.case import Case, Setting
-from harness.cliffs import steps
-from harness.errors import UsageError
-from harness.problem import Problem
-from harness.search import Found, curves, search
-from harness.summary import summarize
+from harness.analysis.cliffs import steps
+from harness.analysis.summary import summarize
+from harness.core.case import Case, Setting
+from harness.core.errors import UsageError
+from harness.core.problem import Problem
+from harness.tasks.cliff_search import Found, curves, search
 from tests.conftest import Convscope, Stub
 from tests.visits import visit
 

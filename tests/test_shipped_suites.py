@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import SuiteError
-from harness.points import distinct_cases, expand, narrowed, without_devices
-from harness.problem import KINDS
-from harness.suite import SHIPPED, read_suite
+from harness.core.errors import SuiteError
+from harness.core.problem import KINDS
+from harness.plan.points import distinct_cases, expand, narrowed, without_devices
+from harness.plan.suite import SHIPPED, read_suite
 from tests.made_suites import ids
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from harness import estimates, stats
+from harness.analysis import case_estimate
+from harness.core import stats
 
 durations = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=60)
 
@@ -113,11 +114,11 @@ def test_no_sample_becomes_faster_than_the_fastest(both: tuple[list[float], list
 
 
 def test_an_interval_between_visits_reaches_as_far_as_the_three_lowest_are_apart_and_runs_differ() -> None:
-    found = estimates.between([[1.0] * 4, [1.1] * 4, [1.21] * 4, [9.0] * 4], 0.01)
+    found = case_estimate.between([[1.0] * 4, [1.1] * 4, [1.21] * 4, [9.0] * 4], 0.01)
     assert found.value_s == pytest.approx(1.0)
-    assert math.log(found.high_s) == pytest.approx(math.hypot(estimates.LOWEST_TIMES * math.log(1.21), 1.96 * 0.01))
+    assert math.log(found.high_s) == pytest.approx(math.hypot(case_estimate.LOWEST_TIMES * math.log(1.21), 1.96 * 0.01))
     assert found.high_s / found.value_s == pytest.approx(found.value_s / found.low_s)
-    assert estimates.between([[1.0] * 4] * 3, 0.01).half_width == pytest.approx(0.0196, rel=1e-2)
+    assert case_estimate.between([[1.0] * 4] * 3, 0.01).half_width == pytest.approx(0.0196, rel=1e-2)
 
 
 def test_an_estimate_that_is_no_interval_is_refused() -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import SuiteError
-from harness.suite import parse_suite, read_suite
+from harness.core.errors import SuiteError
+from harness.plan.suite import parse_suite, read_suite
 from tests.made_suites import faults_of, points_of
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import estimates, stats
-from harness.case import Case
-from harness.results import load_results
-from harness.summary import summarize
+from harness.analysis import case_estimate
+from harness.analysis.summary import summarize
+from harness.core import stats
+from harness.core.case import Case
+from harness.store.results import load_results
 from tests.made_runs import KINDS_SUITE, make_run
 from tests.visits import case, visit
 
@@ -33,7 +34,7 @@ def summary_of(*visits: list[float], **header: Any) -> pd.Series[Any]:
 def test_a_figure_lies_within_what_was_measured(places: list[list[float]]) -> None:
     figures = np.array(places)
     lowest, highest = figures.min() * (1 - 1e-9), figures.max() * (1 + 1e-9)
-    assert lowest <= estimates.figure_s(places) <= highest
+    assert lowest <= case_estimate.figure_s(places) <= highest
 
 
 def test_bursts_move_the_typical_time_and_not_the_figure() -> None:
@@ -86,7 +87,7 @@ def test_a_figure_means_the_same_for_few_slow_calls_and_for_many_fast_ones(sampl
     def figure(count: int) -> float:
         ends = [count * (block + 1) for block in range(12)]
         visits = [stats.place_figures([draw.lognormvariate(0, 0.03) for _ in range(12 * count)], ends) for _ in range(3)]
-        return estimates.figure_s(visits)
+        return case_estimate.figure_s(visits)
 
     found, many = (np.mean([np.log(figure(count)) for _ in range(60)]) for count in (samples, 200))
     assert abs(found - many) < 0.015

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ProblemError, UsageError
-from harness.problem import Problem
-from harness.whatif import parse_replacement, replacement, suite_of
+from harness.core.errors import ProblemError, UsageError
+from harness.core.problem import Problem
+from harness.tasks.whatif import parse_replacement, replacement, suite_of
 from tests.conftest import Convscope, Stub
 
 LAYERS = """name,repeat,in_channels,out_channels,height,width,kernel_size,stride,padding,groups

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from harness.bridge import WorkerGone, WorkerProcess, WorkerTimeout
-from harness.case import Case, Setting
-from harness.policy import TURNS, Policy
-from harness.problem import KINDS, Problem
-from harness.record import BY_NAME, MEASURED
+from harness.core.case import Case, Setting
+from harness.core.columns import BY_NAME, MEASURED
+from harness.core.policy import TURNS, Policy
+from harness.core.problem import KINDS, Problem
+from harness.run.worker_process import WorkerGone, WorkerProcess, WorkerTimeout
 
 pytestmark = pytest.mark.torch
 QUICK = Policy(warm_up_s=0.005, visit_time_s=0.02, min_samples=10, visit_limit_s=20)
@@ -317,7 +317,7 @@ def test_a_worker_that_is_gone_says_how() -> None:
 def test_a_worker_whose_planner_is_gone_ends_by_itself(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
-        "from harness.bridge import WorkerProcess\n"
+        "from harness.run.worker_process import WorkerProcess\n"
         "worker = WorkerProcess(sys.executable); worker.hello(); print(worker._process.pid, flush=True); os._exit(1)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -348,8 +348,8 @@ def test_a_survey_loads_no_compiler(threads: str) -> None:
     """torch.profiler imports all of torch's compiler when it starts, which takes longer than a survey does."""
     code = (
         "import sys\n"
-        "from harness.case import Case, Setting\n"
-        "from harness.problem import Problem\n"
+        "from harness.core.case import Case, Setting\n"
+        "from harness.core.problem import Problem\n"
         "from harness.worker import devices, survey\n"
         "survey.prepare('eager')\n"
         f"found = survey.survey(Case(Problem('pointwise', in_channels=64, size=28), Setting(threads='{threads}')), 7, devices.of('cpu', None))\n"

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from harness import stats
-from harness.arm import EMPTY_ROW
-from harness.case import Case, Setting
-from harness.problem import Problem
-from harness.record import case_columns
+from harness.core import stats
+from harness.core.case import Case, Setting
+from harness.core.columns import case_columns
+from harness.core.problem import Problem
+from harness.run.arm import EMPTY_ROW
 
 
 def case(kind: str = "depthwise", **setting: Any) -> Case:

@@ -13,8 +13,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from harness import protocol
-from harness.protocol import Channel, ChannelClosed, Message
+from harness.core import protocol
+from harness.core.protocol import Channel, ChannelClosed, Message
 
 if TYPE_CHECKING:
     from harness.worker.devices import Device
@@ -34,7 +34,7 @@ class Worker:
     """Answers requests until told to quit or until the planner is gone."""
 
     def __init__(self, planner: Channel) -> None:
-        from harness.policy import Policy
+        from harness.core.policy import Policy
         from harness.worker import devices
 
         self.planner = planner
@@ -75,7 +75,7 @@ class Worker:
 
     def configure(self, message: Message) -> None:
         """Device, seed and policy for what follows. No answer."""
-        from harness.policy import Policy
+        from harness.core.policy import Policy
         from harness.worker import devices
 
         kind, _, index = message["device"].partition(":")
@@ -103,7 +103,7 @@ class Worker:
 
     def survey(self, message: Message) -> None:
         """The facts of a case; on a CPU the other allocator in a second child, since the choice cannot be undone."""
-        from harness.case import Case
+        from harness.core.case import Case
         from harness.worker import survey
 
         case = Case.from_message(message["case"])
@@ -118,14 +118,14 @@ class Worker:
 
     def visit(self, message: Message) -> None:
         """One measured case."""
-        from harness.case import Case
+        from harness.core.case import Case
 
         self._done(message, self._do(partial(self._visit, Case.from_message(message["case"]), message)))
 
     def visits(self, message: Message) -> None:
         """Several measured cases, their blocks interleaved; one after the other where there is no fork."""
-        from harness.case import Case
-        from harness.policy import TURNS
+        from harness.core.case import Case
+        from harness.core.policy import TURNS
         from harness.worker import interleaved
 
         turns = {"turns": TURNS, "paired": False} if self.device.forks else {}
@@ -161,11 +161,11 @@ def main() -> None:
     """Take the pipe before torch is imported, then serve."""
     planner = planner_channel()
     try:
-        from harness.worker import layers
+        from harness.worker import modules
     except ImportError as error:
         planner.send({"is": "failed", "message": f"{sys.executable} has no torch that can be imported: {error}"})
         return
-    layers.prepare()
+    modules.prepare()
     with contextlib.suppress(ChannelClosed):  # nobody is left to tell
         Worker(planner).serve()
     os._exit(0)  # nothing is left to save, and tearing torch down takes 0.4 s

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.worker import allocator, environment, health
+from harness.worker import allocator, counters, environment
 from harness.worker.clocks import EventClock, waited_s
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _page_fault_s() -> float | None:
 
     def loop(tries: int) -> tuple[float, float]:
         """(seconds, faults) a try of all sizes."""
-        meter = health.Meter()
+        meter = counters.Meter()
         with meter:
             began = time.perf_counter()
             for _ in range(tries):

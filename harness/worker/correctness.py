@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from harness.record import WRONG
-from harness.worker.layers import weights_of
+from harness.core.columns import WRONG
+from harness.worker.modules import weights_of
 
 if TYPE_CHECKING:
-    from harness.case import Setting
-    from harness.problem import Problem
+    from harness.core.case import Setting
+    from harness.core.problem import Problem
     from harness.worker.workload import Workload
 
 POSITIONS = 1024

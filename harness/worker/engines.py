@@ -26,8 +26,8 @@ from harness.worker.environment import NotSupported
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.case import Setting
-    from harness.problem import Pair, Problem
+    from harness.core.case import Setting
+    from harness.core.problem import Pair, Problem
     from harness.worker.workload import Workload
 
     Call = Callable[[], object]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from harness.case import Setting
+    from harness.core.case import Setting
     from harness.worker.devices import Device
 
 

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from harness.protocol import Channel, ChannelClosed, Message
+from harness.core.protocol import Channel, ChannelClosed, Message
 from harness.worker.environment import NotSupported
 from harness.worker.visit import Dropped, Incorrect, OutOfTime
 

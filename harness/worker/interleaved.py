@@ -12,13 +12,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from harness.protocol import ChannelClosed, ChannelTimeout
+from harness.core.protocol import ChannelClosed, ChannelTimeout
 from harness.worker.fork import Child
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.protocol import Channel, Message
+    from harness.core.protocol import Channel, Message
     from harness.worker.fork import Work
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from harness.policy import BLOCKS, FEWEST_SAMPLES, TURN_SETTLE_S
+from harness.core.policy import BLOCKS, FEWEST_SAMPLES, TURN_SETTLE_S
 
 if TYPE_CHECKING:
-    from harness.policy import Policy
+    from harness.core.policy import Policy
     from harness.worker.clocks import Call, Clock
 
 STEADY_WITHIN = 0.03  # two windows in a row this close are steady

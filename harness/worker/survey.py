@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness import stats
-from harness.worker import allocator, correctness, devices, environment, health, kernels, memory, primitives
+from harness.core import stats
+from harness.worker import allocator, correctness, counters, devices, environment, memory, onednn, torch_ops
 from harness.worker.clocks import FaultClock
-from harness.worker.layers import convolutions, torch_layer
+from harness.worker.modules import convolutions, torch_layer
 from harness.worker.workload import Workload, guard
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from harness.case import Case
-    from harness.problem import Problem
+    from harness.core.case import Case
+    from harness.core.problem import Problem
     from harness.worker.devices import Device
 
 SHORT_LOOP_S = 0.05  # enough calls to count their faults
@@ -110,8 +110,8 @@ def other_allocator(case: Case, seed: int) -> dict[str, Any]:
     with guard(case.setting.computation):
         workload = Workload(replace(case, setting=other), seed, device=device)
         workload.call()
-        meter = health.Meter()
-        clock = FaultClock(health.minor_faults)
+        meter = counters.Meter()
+        clock = FaultClock(counters.minor_faults)
         with meter:
             samples = _short_loop(workload, clock)
         seen = meter.columns(len(samples))
@@ -135,8 +135,8 @@ def _short_loop(workload: Workload, clock: FaultClock) -> list[float]:
 def _below(workload: Workload) -> dict[str, Any]:
     """The primitives of a call, and how much of it they explain: oneDNN's, or where it has no part torch's own."""
     if workload.device.kind == "cpu" and "Mkldnn" in (backend(workload.module, workload.input) or ""):
-        return primitives.onednn(workload)
-    return kernels.native(workload)
+        return onednn.onednn(workload)
+    return torch_ops.native(workload)
 
 
 def macs_fvcore(problem: Problem) -> int | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.stats import quantile
+from harness.core.stats import quantile
 from harness.worker.clocks import EventClock, waited_s
 from harness.worker.environment import NotSupported
 

@@ -10,16 +10,16 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from harness import stats
-from harness.policy import BLOCKS
-from harness.worker import allocator, correctness, energy, environment, health, sampling, throttle
+from harness.core import stats
+from harness.core.policy import BLOCKS
+from harness.worker import allocator, correctness, counters, energy, environment, sampling, throttle, trust
 from harness.worker.clocks import EventClock, FaultClock, waited_s
 from harness.worker.workload import Workload, guard
 
 if TYPE_CHECKING:
-    from harness.case import Case
-    from harness.policy import Policy
-    from harness.protocol import Channel, Message
+    from harness.core.case import Case
+    from harness.core.policy import Policy
+    from harness.core.protocol import Channel, Message
     from harness.worker.clocks import HostClock
     from harness.worker.devices import Device
 
@@ -98,7 +98,9 @@ class Visit:
         self.values["resident_bytes"] = self.workload.resident_bytes
         faults = setting.allocator == "default" and setting.device == "cpu"
         flushed = setting.cache == "flushed"
-        self.clock: HostClock | EventClock = FaultClock(health.minor_faults) if faults else self.device.clock(self.workload.unrolled, flushed=flushed)
+        self.clock: HostClock | EventClock = (
+            FaultClock(counters.minor_faults) if faults else self.device.clock(self.workload.unrolled, flushed=flushed)
+        )
 
     def _warm_up(self) -> None:
         """The first call, apart, then until steady. Threads are started, code is compiled and algorithms are tried in the first call."""
@@ -110,7 +112,7 @@ class Visit:
             self.workload.call()
         call_s = sampling.warm_up(self.workload.call, self.clock, self.policy.warm_up_s, self.deadline_s)
         self.values["warm_up_s"] = time.perf_counter() - began
-        self.meter = health.Meter(every_thread=self.device.kind == "cpu")
+        self.meter = counters.Meter(every_thread=self.device.kind == "cpu")
         calls = sampling.calls_per_sample(call_s, self.clock.least_sample_s, self.workload.unrolled)
         self.plan = sampling.Plan.of_visit(self.policy, calls, self.turns)
         self._tell("sampling", call_s)
@@ -209,7 +211,7 @@ class Visit:
         if self.readings:
             self.values["sm_clock_hz"] = stats.quantile([reading.sm_clock_hz for reading in self.readings], 0.5)
             self.values["throttle_reasons"] = sorted(frozenset().union(*(reading.reasons for reading in self.readings)))
-        trust, reasons = health.judge(
+        verdict, reasons = trust.judge(
             self.values,
             stats.at_mean_faults(self.samples, self.faults),
             allocator=self.case.setting.allocator,
@@ -218,9 +220,9 @@ class Visit:
             hot=self.hot,
             resolution_s=resolution_s,
         )
-        if self.device.kind != "cpu" and self.monitor is None and trust == "ok":
-            trust = "unknown"  # its clock and its heat are
-        self.values |= {"trust": trust, "trust_reasons": reasons}
+        if self.device.kind != "cpu" and self.monitor is None and verdict == "ok":
+            verdict = "unknown"  # its clock and its heat are
+        self.values |= {"trust": verdict, "trust_reasons": reasons}
 
     def _late(self) -> bool:
         return time.perf_counter() >= self.deadline_s

@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from harness.policy import TURNS
+from harness.core.policy import TURNS
 from harness.worker import devices
 from harness.worker.clocks import waited_s
 from harness.worker.environment import NotSupported
-from harness.worker.layers import build
+from harness.worker.modules import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.case import Case
+    from harness.core.case import Case
     from harness.worker.devices import Device
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

@@ -53,7 +53,7 @@ class Cpu:
         raise NotSupported("mode cuda_graph needs a CUDA device")
 
     def monitor(self) -> None:
-        """The kernel's counters tell (`health`)."""
+        """The kernel's counters tell (`counters`)."""
 
     def release(self) -> None:
         """A forked child gives everything back; where there is no fork, what torch.compile knows of earlier cases goes."""

@@ -1,0 +1,1 @@
+"""From visits to figures, ratios, verdicts and findings: frames in, frames out. No file, no process."""

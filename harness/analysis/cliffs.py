@@ -1,0 +1,133 @@
+"""Where a curve jumps, and where two curves cross: what is found on one, and where to look next.
+
+In: places, rows of the summary along a numeric axis, each with its value as `x`. Out: `Step`s and `Crossing`s. Pure.
+What work explains: from one place to the next latency may grow by anything between nothing and as much as FLOPs or least bytes do,
+whichever grow more (or shrink likewise). What lies beyond that, past the interval and by more than a tenth, is a cliff.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import exp, hypot, log
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis.differences import NOTABLE, is_clear
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Place = Mapping[Any, Any]
+
+FIRST_PLACES = 9  # of a curve, before anything is known of it
+HINT = log(NOTABLE) / 2  # a step that is so far out of line is looked into
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From one place of a curve to the next. `grew` and `beyond` are logarithms of latency: all of it, and what work does not explain."""
+
+    left: Place
+    right: Place
+    grew: float
+    beyond: float
+    half: float  # half of the 95 % interval of `grew`
+
+    @property
+    def is_cliff(self) -> bool:
+        """Whether work does not explain it, past the interval and by more than a tenth."""
+        between = self.left["interval"] == self.right["interval"] == "between"
+        return between and abs(self.beyond) > max(self.half, log(NOTABLE))
+
+    @property
+    def times(self) -> tuple[float, float, float]:
+        """By how many times latency grew, and the ends of its interval."""
+        return exp(self.grew), exp(self.grew - self.half), exp(self.grew + self.half)
+
+    @property
+    def change(self) -> str | None:
+        """What changed below torch, where both ends are known and differ."""
+        ends = (self.left, self.right)
+        backends = [place["backend"] for place in ends]
+        if all(isinstance(backend, str) for backend in backends) and backends[0] != backends[1]:
+            return f"torch's back end changes from {backends[0]} to {backends[1]}"
+        one, other = (" and ".join(convolving(place)) for place in ends)
+        return f"what convolves changes from {one} to {other}" if one and other and one != other else None
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Between two places the faster of two curves changes: `before` up to `left`, `after` from `right` on."""
+
+    before: str
+    after: str
+    left: int
+    right: int
+
+
+def convolving(place: Place) -> list[str]:
+    """The primitives that convolve there, by name; none where nobody looked."""
+    primitives = place["primitives"]
+    return [one["name"] for one in primitives if one["role"] == "convolution"] if isinstance(primitives, Iterable) else []
+
+
+def steps(curve: Sequence[Place]) -> list[Step]:
+    """From each place with a figure to the next one."""
+    measured = sorted((place for place in curve if (place["latency_s"] or 0) > 0), key=lambda place: place["x"])
+    return [_step(left, right) for left, right in pairwise(measured)]
+
+
+def _step(left: Place, right: Place) -> Step:
+    grew = log(right["latency_s"] / left["latency_s"])
+    work = [0.0, *(log(right[name] / left[name]) for name in ("flops", "minimum_bytes"))]
+    beyond = grew - min(max(grew, min(work)), max(work))
+    half = hypot(*(log(place["latency_high_s"] / place["latency_low_s"]) / 2 for place in (left, right)))
+    return Step(left, right, grew, beyond, half)
+
+
+def crossings(name: str, curve: Sequence[Place], other: str, against: Sequence[Place]) -> list[Crossing]:
+    """Where of two curves the one that is clearly faster changes; what lies between could not be told apart."""
+    beside = {place["x"]: place for place in against}
+    faster: list[tuple[int, str]] = []
+    for place in sorted(curve, key=lambda place: place["x"]):
+        if place["x"] in beside:
+            if is_clear(place, beside[place["x"]]):
+                faster.append((place["x"], name))
+            elif is_clear(beside[place["x"]], place):
+                faster.append((place["x"], other))
+    return [Crossing(before, after, left, right) for (left, before), (right, after) in pairwise(faster) if before != after]
+
+
+def first_places(values: Sequence[int]) -> list[int]:
+    """Some values of many, both ends among them, evenly apart on a logarithmic scale."""
+    if len(values) <= FIRST_PLACES:
+        return list(values)
+    low, high = log(values[0]), log(values[-1])
+    wanted = [exp(low + (high - low) * i / (FIRST_PLACES - 1)) for i in range(FIRST_PLACES)]
+    return sorted({min(values, key=lambda value: abs(value - want)) for want in wanted})
+
+
+def to_look_into(curve: Sequence[Place], values: Sequence[int]) -> set[int]:
+    """The middle value of every step that hides something and has values between: its ends differ below torch, or it is out of line."""
+    found = steps(curve)
+    if not found:  # fewer than two places have a figure
+        return set()
+    bends = [0.0, *(_bend(before, after) for before, after in pairwise(found)), 0.0]
+    middles = set()
+    for step, sides in zip(found, pairwise(bends), strict=True):
+        if step.change or abs(step.beyond) > HINT or max(map(abs, sides)) > HINT:
+            middles |= middle(values, step.left["x"], step.right["x"])
+    return middles
+
+
+def _bend(before: Step, after: Step) -> float:
+    """By how much, on logarithms, a step is off what the slope of the one before it foretells, taken over the shorter of the two."""
+    spans = [log(step.right["x"] / step.left["x"]) for step in (before, after)]
+    return (after.grew / spans[1] - before.grew / spans[0]) * min(spans)
+
+
+def middle(values: Sequence[int], left: int, right: int) -> set[int]:
+    """The value in the middle between two; none where there is none between."""
+    between = [value for value in values if left < value < right]
+    return {between[len(between) // 2]} if between else set()

@@ -1,0 +1,353 @@
+"""What a run says, in sentences: each rule looks for one thing in the summary, and says it with its figures, or says nothing.
+
+In: the summary of a run, and its visits. Out: `Finding`s, strongest first. Of times only differences above a tenth and past their own interval are
+spoken of, in either direction; of several cases the one that shows it most is named, and how many others there are. Two cases are compared in the
+moments that both met (`interleaved_ratio`), or else by their figures. Where to add one: a rule below, and its name in `RULES`.
+Why five standard errors: a run is asked hundreds of questions, and three visits agree by luck now and then, so that two intervals lie
+apart where nothing differs. The error of a case alone is therefore never taken smaller than that of the run's usual case.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from math import exp, hypot, log
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from harness.analysis import interleaved_ratio
+from harness.analysis.cliffs import steps
+from harness.analysis.differences import NOTABLE, is_clear
+from harness.analysis.interleaved_ratio import WITHIN_RUN, Ratio
+from harness.analysis.labels import kind_name, labels, sentence, words
+from harness.analysis.summary import KEYS
+from harness.core import units
+from harness.core.case import DEFAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from harness.analysis.cliffs import Step
+
+    Row = dict[Any, Any]
+    Rule = Callable[[list[Row]], "Finding | None"]
+
+PROBLEM = (
+    "batch",
+    "bias",
+    "in_channels",
+    "out_channels",
+    "height",
+    "width",
+    *(f"{p}_{s}" for p in ("stride", "dilation") for s in ("height", "width")),
+)
+KERNEL = ("kernel_height", "kernel_width", "padding_height", "padding_width")
+SIDE = ("run_id", "arm")
+CURVES = ("in_channels", "out_channels", "height", "batch", "kernel_height", "groups")  # axes along which cliffs are looked for
+ONE_LAYER = ("standard", "grouped", "depthwise")  # kinds that differ by the number of groups alone
+CONTRASTED = ("allocator", "memory_format", "dtype", "mode")  # settings whose two values a sentence names itself
+SAVED_WORK = "Fewer FLOPs, more time"
+FASTEST = "Fastest kind"
+CAVEAT = "Wide intervals"
+CURVE = 4  # places, at least: fewer are no curve
+SURE = 5.0  # standard errors: of a million comparisons of equal cases not one
+MEDIAN_SPREAD = 0.83  # of three normal figures: the median of their standard deviation over the true one
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A sentence after a few words, the cases that it rests on, and its strength: how many times as long, or as large, the worse side is."""
+
+    rule: str
+    text: str
+    cases: tuple[str, ...]
+    strength: float
+
+
+def findings(summary: pd.DataFrame, visits: pd.DataFrame) -> list[Finding]:
+    """What all rules say of a run: first what is known less well than asked, then the strongest."""
+    measured = summary[summary["latency_s"].notna()].reset_index(drop=True)
+    if measured.empty:
+        return []
+    named = {"label": labels(measured)} | {f"label, {axis} aside": labels(measured, without=[axis]) for axis in CONTRASTED}
+    rows = measured.assign(**{name: list(map(sentence, texts)) for name, texts in named.items()}, error=_errors(measured)).to_dict("records")
+    met = interleaved_ratio.of_cases(visits)
+    for row in rows:
+        row["moments"] = met.get(tuple(row[name] for name in KEYS), {})
+    said = [finding for rule in RULES if (finding := rule(rows))]
+    return sorted(said, key=lambda finding: (finding.rule != CAVEAT, -finding.strength))
+
+
+def _errors(summary: pd.DataFrame) -> pd.Series[float]:
+    """The standard error of each case's latency, on logarithms: of its own spread or that of the usual case of its run, whichever is larger.
+    What all cases of a run share, the hour above all, is no part of it: they are compared within their run."""
+    spread = pd.to_numeric(summary["between_cv"]).fillna(0.0)
+    usual = spread.groupby([summary[name] for name in SIDE]).transform("median") / MEDIAN_SPREAD
+    return (spread.clip(lower=usual) ** 2 / summary["visits"] + WITHIN_RUN**2) ** 0.5
+
+
+def _ratio(base: Row, other: Row) -> Ratio:
+    """How many times as long other takes."""
+    paired = interleaved_ratio.ratio(base["moments"], other["moments"])
+    return paired or Ratio(other["latency_s"] / base["latency_s"], hypot(base["error"], other["error"]), paired=False)
+
+
+def _clear(fast: Row, slow: Row) -> bool:
+    """Whether one case is slower than another, past a tenth and what luck can do, and past both intervals where they met no moments together."""
+    ratio = _ratio(fast, slow)
+    return ratio.value > NOTABLE and log(ratio.value) > SURE * ratio.error and (ratio.paired or is_clear(fast, slow))
+
+
+def _times(base: Row, other: Row) -> str:
+    """`5.2 times as long (4.9 to 5.6)`, or the inverse where other is the faster; the interval where it was measured in the same moments."""
+    ratio = _ratio(base, other).upward
+    ends = f" ({units.significant(ratio.low, 2)} to {units.significant(ratio.high, 2)})" if ratio.paired else ""
+    return f"{units.significant(ratio.value, 2)} times{ends}"
+
+
+def page_faults(rows: list[Row]) -> Finding | None:
+    """What glibc's defaults cost, and so what keeping the heap gives."""
+    pairs = _pairs(rows, "allocator", "retained", "default")
+    slower = [(kept, plain) for kept, plain in pairs if _clear(kept, plain)]
+    if not slower:
+        return None
+    kept, plain = max(slower, key=_factor)
+    text = (
+        f"With glibc's default allocator {kept['label, allocator aside']} takes {units.seconds(plain['latency_s'])} instead of "
+        f"{units.seconds(kept['latency_s'])}, {_times(kept, plain)} as long, "
+        f"with {plain['minor_faults_per_call']:,.0f} minor faults a call instead of {kept['minor_faults_per_call']:,.0f}. "
+        f"{len(slower)} of {len(pairs)} cases are slower so, by more than 10 %."
+    )
+    return Finding("Page faults", text, _cases(slower), _factor((kept, plain)))
+
+
+def layout(rows: list[Row]) -> Finding | None:
+    """channels_last against contiguous."""
+    return _gain(rows, "Layout", "memory_format", "contiguous", "channels_last")
+
+
+def dtypes(rows: list[Row]) -> Finding | None:
+    """What each narrower dtype gives, and where none does."""
+    found = [_gain(rows, "Dtype", "dtype", "float32", dtype) for dtype in ("bfloat16", "float16")]
+    return _together("Dtype", found)
+
+
+def graphs(rows: list[Row]) -> Finding | None:
+    """What torch.compile and CUDA graphs give."""
+    return _together("Mode", [_gain(rows, "Mode", "mode", "eager", mode) for mode in ("cuda_graph", "compile")])
+
+
+def kinds(rows: list[Row]) -> Finding | None:
+    """The fastest kinds at the place with the most work, and what standard takes there."""
+    places = []
+    for alike in _alike(rows, (*PROBLEM, *DEFAULTS)):
+        for standard in (row for row in alike if row["kind"] == "standard"):
+            rivals = [standard, *(row for row in alike if _beside(standard, row))]
+            fast = min(rivals, key=lambda row: float(row["latency_s"]))
+            places += [(fast, standard, rivals)] if _clear(fast, standard) else []
+    if not places:
+        return None
+    fast, standard, rivals = max(places, key=lambda place: (_kinds(place[2]), place[1]["flops"], _factor(place[:2])))
+    ahead = dict.fromkeys(kind_name(row["kind"]) for row in (fast, *rivals) if row is fast or not _clear(fast, row))
+    text = (
+        f"Of {_kinds(rivals)} kinds {' and '.join(ahead)} {'is' if len(ahead) == 1 else 'are'} fastest ({fast['label']}: "
+        f"{units.seconds(fast['latency_s'])}); standard takes {_times(fast, standard)} as long, for "
+        f"{units.significant(standard['flops'] / fast['flops'], 2)} times the FLOPs."
+    )
+    return Finding(FASTEST, text, _cases([(fast, standard)]), _factor((fast, standard)))
+
+
+def _kinds(rows: Iterable[Row]) -> int:
+    return len({row["kind"] for row in rows})
+
+
+def work(rows: list[Row]) -> Finding | None:
+    """FLOPs that were saved and bought no time: of two kinds at one place, the one that does fewer takes longer."""
+    worse = []
+    for alike in _alike(rows, (*PROBLEM, *DEFAULTS)):
+        for few in alike:
+            worse += [(few, many) for many in alike if _beside(few, many) and many["flops"] > NOTABLE * few["flops"] and _clear(many, few)]
+    if not worse:
+        return None
+    few, many = max(worse, key=_factor)
+    text = (
+        f"{few['label'][:1].upper()}{few['label'][1:]} does {units.count(few['flops'])}FLOPs and takes {units.seconds(few['latency_s'])}; "
+        f"{many['label']} does {units.count(many['flops'])}FLOPs in {units.seconds(many['latency_s'])}.{_others(worse, 'pair')}"
+    )
+    return Finding(SAVED_WORK, text, _cases(worse), _factor((few, many)))
+
+
+def group_counts(rows: list[Row]) -> Finding | None:
+    """The number of groups from which on more of them, which is less work, take more time."""
+    falls = []
+    for alike in _alike((row for row in rows if row["kind"] in ONE_LAYER), (*PROBLEM, *KERNEL, *DEFAULTS)):
+        ordered = sorted(alike, key=lambda row: row["groups"])
+        falls += [(few, many) for i, few in enumerate(ordered) for many in ordered[i + 1 :] if _clear(few, many)]
+    if not falls:
+        return None
+    few, many = max(falls, key=_factor)
+    text = (
+        f"{words('groups', many['groups'])} take {_times(few, many)} as long as {words('groups', few['groups'])}, "
+        f"{units.seconds(many['latency_s'])} instead of {units.seconds(few['latency_s'])} ({few['label']}).{_others(falls, 'pair')}"
+    )
+    return Finding("Groups", text, _cases(falls), _factor((few, many)))
+
+
+def cliffs(rows: list[Row]) -> Finding | None:
+    """Where latency jumps along an axis by more than the work does, and what changes below torch there."""
+    jumps: dict[tuple[str, str], tuple[str, Step]] = {}  # channels in and out may move together, and are then one axis
+    stated = [row | {"stated_groups": row["groups"] if row["kind"] == "grouped" else 0} for row in rows]
+    for axis in CURVES:
+        for alike in _curves([row for row in stated if axis != "groups" or row["kind"] in ONE_LAYER], axis):
+            curve = [row | {"x": row[axis]} for row in alike]
+            if len({place["x"] for place in curve}) == len(curve) >= CURVE:
+                jumps |= {(step.left["case_id"], step.right["case_id"]): (axis, step) for step in steps(curve) if _sure(step)}
+    if not jumps:
+        return None
+    axis, worst = max(jumps.values(), key=lambda jump: abs(jump[1].beyond))
+    ends = (worst.left, worst.right)
+    values = f"{worst.left['x']:,} to {words(_axis(axis), worst.right['x'])}"
+    text = (
+        f"From {values}, {kind_name(worst.right['kind'])} goes from {units.seconds(worst.left['latency_s'])} to "
+        f"{units.seconds(worst.right['latency_s'])}, for {units.significant(worst.right['flops'] / worst.left['flops'], 2)} times the FLOPs; "
+        f"{worst.change or 'nothing that was seen changes below torch'} ({worst.right['label']}).{_others(list(jumps.values()), 'jump')}"
+    )
+    return Finding("Jumps", text, tuple(row["case_id"] for row in ends), exp(abs(worst.beyond)))
+
+
+def _curves(rows: list[Row], axis: str) -> list[list[Row]]:
+    """Rows that differ along an axis alone. Of sides: squares are a curve, and so are all of one width."""
+    rest = [name for name in (*PROBLEM, *KERNEL, "kind", "stated_groups") if name not in _moves_with(axis)]
+    if not axis.endswith("height"):
+        return _alike(rows, (*rest, *DEFAULTS))
+    width = axis.replace("height", "width")
+    squares = (row for row in rows if row[axis] == row[width])
+    return [*_alike(squares, (*rest, *DEFAULTS)), *_alike(rows, (*rest, width, *DEFAULTS))]
+
+
+def _sure(step: Step) -> bool:
+    return step.is_cliff and abs(step.beyond) > SURE * hypot(step.left["error"], step.right["error"])
+
+
+def launches(rows: list[Row]) -> Finding | None:
+    """Cases whose time is mostly that of the host, which tells the device what to do."""
+    bound = [row for row in rows if row["mode"] == "eager" and (row["dispatch_s"] or 0) > NOTABLE * (row["device_s"] or float("inf"))]
+    if not bound:
+        return None
+    worst = max(bound, key=lambda row: row["dispatch_s"] / row["device_s"])
+    text = (
+        f"{len(bound)} of {len(rows)} cases wait for the host: {worst['label']} keeps the device busy for {units.seconds(worst['device_s'])} of "
+        f"the {units.seconds(worst['dispatch_s'])} that it takes to tell it so."
+    )
+    return Finding("Launches", text, tuple(row["case_id"] for row in bound), worst["dispatch_s"] / worst["device_s"])
+
+
+def memory(rows: list[Row]) -> Finding | None:
+    """Memory that a kind takes or saves against standard at the same place, at the peak of a call."""
+    pairs = []
+    for alike in _alike((row for row in rows if (row["peak_bytes"] or 0) > 0), (*PROBLEM, *DEFAULTS)):
+        standard = next((row for row in alike if row["kind"] == "standard"), None)
+        if standard:
+            pairs += [(standard, row) for row in alike if _beside(standard, row)]
+
+    def factor(pair: tuple[Row, Row]) -> float:
+        sizes = [row["peak_bytes"] + row["resident_bytes"] for row in pair]
+        return float(max(sizes) / min(sizes))
+
+    apart = [pair for pair in pairs if factor(pair) > NOTABLE]
+    if not apart:
+        return None
+    standard, other = max(apart, key=factor)
+    totals = [units.size(row["peak_bytes"] + row["resident_bytes"]) for row in (other, standard)]
+    text = f"At the peak of a call {other['label']} holds {totals[0]}, {standard['label']} {totals[1]}.{_others(apart, 'pair')}"
+    return Finding("Memory", text, _cases(apart), factor((standard, other)))
+
+
+def untrusted(rows: list[Row]) -> Finding | None:
+    """Cases whose interval is wider than asked for, and what was seen beside them."""
+    doubtful = [row for row in rows if row["trust"] == "wide"]
+    if not doubtful:
+        return None
+    reasons = sorted({reason for row in doubtful for reason in row["trust_reasons"]})
+    seen = f" Seen beside them: {', '.join(reasons).replace('_', ' ')}." * bool(reasons)
+    text = f"The interval of {len(doubtful)} of {len(rows)} cases is wider than asked for.{seen}"
+    return Finding(CAVEAT, text, tuple(row["case_id"] for row in doubtful), 1.0)
+
+
+RULES: tuple[Rule, ...] = (kinds, page_faults, work, layout, group_counts, cliffs, dtypes, graphs, launches, memory, untrusted)
+
+
+def _alike(rows: Iterable[Row], names: Iterable[str]) -> list[list[Row]]:
+    """The rows of one run and arm that agree in all of these columns, where there are two or more."""
+    columns, groups = (*SIDE, *names), defaultdict[tuple[Any, ...], list["Row"]](list)
+    for row in rows:
+        groups[tuple(row[name] for name in columns)].append(row)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _beside(one: Row, other: Row) -> bool:
+    """Whether two rows are different kinds with one kernel; pointwise has its own."""
+    kernels = [tuple(row[name] for name in KERNEL) for row in (one, other)]
+    return bool(one["kind"] != other["kind"] and ("pointwise" in (one["kind"], other["kind"]) or kernels[0] == kernels[1]))
+
+
+def _pairs(rows: list[Row], axis: str, base: str, other: str) -> list[tuple[Row, Row]]:
+    """The cases that were measured under both values of a setting, and are alike in all others."""
+    either = (row for row in rows if row[axis] in (base, other))
+    sides = [{row[axis]: row for row in alike} for alike in _alike(either, ("problem_id", *(name for name in DEFAULTS if name != axis)))]
+    return [(side[base], side[other]) for side in sides]
+
+
+def _gain(rows: list[Row], rule: str, axis: str, base: str, other: str) -> Finding | None:
+    """One value of a setting against another over all cases that were measured under both: where it helps, where it costs, where neither."""
+    pairs = _pairs(rows, axis, base, other)
+    faster = [(one, two) for one, two in pairs if _clear(two, one)]
+    slower = [(one, two) for one, two in pairs if _clear(one, two)]
+    if not faster and not slower:
+        return None
+    said = [f"{other} is faster than {base} for {len(faster)} of {len(pairs)} cases{_most(faster, axis)}"] if faster else []
+    said += [f"{other} is slower than {base} for {len(slower)} of {len(pairs)} cases{_most(slower, axis)}"] if slower else []
+    return Finding(rule, f"{'; '.join(said)}.", _cases([*faster, *slower]), max(map(_factor, [*faster, *slower])))
+
+
+def _most(pairs: list[tuple[Row, Row]], axis: str) -> str:
+    """The pair that differs most, in words."""
+    if not pairs:
+        return ""
+    one, two = max(pairs, key=_factor)
+    return f", most for {two[f'label, {axis} aside']} ({units.seconds(one['latency_s'])} to {units.seconds(two['latency_s'])}, {_times(one, two)})"
+
+
+def _together(rule: str, found: list[Finding | None]) -> Finding | None:
+    said = [finding for finding in found if finding]
+    if not said:
+        return None
+    cases = tuple(dict.fromkeys(case for finding in said for case in finding.cases))
+    return Finding(rule, " ".join(finding.text for finding in said), cases, max(finding.strength for finding in said))
+
+
+def _factor(pair: tuple[Row, Row]) -> float:
+    return _ratio(*pair).upward.value
+
+
+def _cases(pairs: Iterable[tuple[Row, Row]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row["case_id"] for pair in pairs for row in pair))
+
+
+def _others(found: list[Any], what: str) -> str:
+    """That there are more than the one that was named."""
+    more = len(found) - 1
+    return "" if not more else f" {more} other {what}{'s' * (more > 1)} like it."
+
+
+def _moves_with(axis: str) -> set[str]:
+    """The columns that go along with an axis in a sweep: channels with channels, a square's sides, padding with its kernel."""
+    for together in ({"in_channels", "out_channels"}, {"height", "width"}, {*KERNEL}, {"groups", "stated_groups", "kind"}):
+        if axis in together:
+            return together
+    return {axis}
+
+
+def _axis(column: str) -> str:
+    return "kernel_size" if column == "kernel_height" else column

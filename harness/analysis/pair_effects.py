@@ -1,0 +1,73 @@
+"""Effects: by how much head differs from base, as log ratios, with the error of each.
+
+Of pairs that were measured in turns; of runs that were measured apart, `between_runs`.
+
+In: frames of visits by the record's names. Out: a row a pair, or a row a case with mean, error, degrees of freedom and count. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.summary import is_valid
+from harness.core.stats import middle_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIDES = ("base", "head")
+
+
+def map_values(function: Callable[..., np.ndarray], values: pd.Series[float]) -> pd.Series[float]:
+    """A function of numpy's on each value."""
+    return pd.Series(function(values.to_numpy(dtype=float)), index=values.index)
+
+
+def match_ids(visits: pd.DataFrame) -> pd.Series[str]:
+    """What makes the cases of two arms the same one: the descriptor, whoever implements it, unless an arm has it by two implementations."""
+    own = visits.drop_duplicates(["arm", "descriptor"])[["arm", "descriptor"]]
+    own = own.assign(shared=own["descriptor"].str.replace(r";implementation=[^;|]+", "", regex=True))
+    if own.duplicated(["arm", "shared"]).any():
+        return visits["descriptor"]
+    return visits["descriptor"].map(own.drop_duplicates("descriptor").set_index("descriptor")["shared"])
+
+
+def pair_ratios(visits: pd.DataFrame) -> pd.DataFrame:
+    """One row a pair whose visits are both valid: match_id, stage, pair, and ratio, the logarithm of head over base.
+
+    With turns it is the mean of the middle half of the blocks' log ratios: block i was measured right beside block i. Without turns, the log ratio
+    of the two latencies. `visits` have a match_id.
+    """
+    counted = visits[is_valid(visits) & visits["pair"].notna()]
+    counted = counted[counted.groupby("pair")["arm"].transform("nunique") == len(SIDES)]
+    by_pair = counted.groupby("pair")[["match_id", "stage", "turns"]].first()
+    latency = counted.pivot(index="pair", columns="arm", values="latency_s")
+    ratio = map_values(np.log, latency["head"] / latency["base"]) if len(latency) else pd.Series(dtype=float)
+    turned = counted[(counted["turns"] > 0) & counted["block_figures_s"].notna()]
+    if len(turned):
+        ratio.update(_ratios_of_turns(turned))
+    return by_pair.assign(ratio=ratio).reset_index()
+
+
+def _ratios_of_turns(turned: pd.DataFrame) -> pd.Series[float]:
+    """By pair, of its blocks' log ratios the mean of the middle half."""
+    counts = turned["block_figures_s"].map(len)
+    blocks = pd.DataFrame(
+        {
+            "pair": np.repeat(turned["pair"].to_numpy(), counts),
+            "arm": np.repeat(turned["arm"].to_numpy(), counts),
+            "block": np.concatenate([np.arange(count) for count in counts]),
+            "figure_s": np.concatenate(turned["block_figures_s"].to_list()),
+        }
+    )
+    by_arm = blocks.pivot(index=["pair", "block"], columns="arm", values="figure_s")
+    return map_values(np.log, by_arm["head"] / by_arm["base"]).dropna().groupby("pair").agg(lambda ratios: middle_mean(ratios.tolist()))
+
+
+def paired_effects(ratios: pd.DataFrame) -> pd.DataFrame:
+    """By case, of its pairs' log ratios: mean, spread (standard deviation), error (of the mean), degrees, count."""
+    grouped = ratios.groupby("match_id")["ratio"].agg(["mean", "std", "count"]).rename(columns={"std": "spread"})
+    return grouped.assign(error=grouped["spread"] / np.sqrt(grouped["count"]), degrees=grouped["count"] - 1)

@@ -1,0 +1,268 @@
+"""The commands that compare: `ab`, `compare`, `baseline`, `export`. They translate, call and print, as those of `main` do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.options import (
+    axes_option,
+    complete_runs,
+    install_signal_handlers,
+    json_option,
+    quick_option,
+    results_option,
+    suite_argument,
+    time_limit_option,
+    wait_option,
+    write,
+)
+from harness.core.errors import CasesFailed, UsageError
+from harness.core.gate import ORDERS, VERDICTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.analysis.comparison import Comparison
+    from harness.plan.axes import Value
+
+
+class Share(click.ParamType[float]):
+    """A share of something: 3% or 0.03."""
+
+    name = "3%"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> float:
+        """Raises UsageError for what is none."""
+        text = str(value)
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share < 1:
+            raise UsageError(f"{text!r} is no share from 0 up to 100 %", where="--tolerance", hint="Write 3% or 0.03.")
+        return share
+
+
+def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of how a comparison is shown."""
+    for option in reversed(
+        [
+            click.option("--only", type=click.Choice(VERDICTS), help="Show these rows alone; the exit code stays."),
+            click.option("--md", "form", flag_value="md", default=None, help="Markdown, for a job summary."),
+            click.option("--junit", "form", flag_value="junit", help="JUnit XML: a regression is a failure."),
+            json_option,
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@suite_argument
+@click.option("--base-python", metavar="PATH", help="Interpreter of the base.  [default: CONVSCOPE_PYTHON, else this one]")
+@click.option("--head-python", metavar="PATH", help="Interpreter of the head.  [default: the same]")
+@click.option("--base-implementation", metavar="NAME", help="torch, or module:attribute in the base's interpreter.")
+@click.option("--head-implementation", metavar="NAME", help="The same of the head.")
+@click.option("--order", "how", type=click.Choice(ORDERS), default="turns", show_default=True, help="How the two alternate.")
+@axes_option
+@results_option
+@quick_option
+@wait_option
+@time_limit_option
+@_shown
+def ab(
+    suite: str,
+    axes: tuple[tuple[str, tuple[Value, ...]], ...],
+    results: Path,
+    only: str | None,
+    form: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Measure two interpreters or implementations side by side, and say what regressed.
+
+    Every pair is two fresh processes that take turns, so that what disturbs one disturbs the other. What the first five pairs do not
+    clear is measured again before it is named.
+
+    \b
+    Examples:  convscope ab regression --base-python old/bin/python --head-python new/bin/python
+               convscope ab regression --head-implementation mykernels:depthwise -a kind=depthwise
+    """
+    from harness.output.progress import RunProgress
+    from harness.run.worker_process import default_python
+    from harness.tasks.ab import Side
+    from harness.tasks.ab import ab as measure_ab
+    from harness.tasks.compare import compare as compare_runs
+
+    base = Side(asked.pop("base_python"), asked.pop("base_implementation"))
+    head = Side(asked.pop("head_python") or base.python, asked.pop("head_implementation"))
+    if len({(side.python or default_python(), side.implementation or "torch") for side in (base, head)}) == 1:
+        raise UsageError("base and head are the same", where="ab", hint="Give --head-python PATH, or --head-implementation module:attribute.")
+    install_signal_handlers()
+    with RunProgress() as progress:
+        progress.say_machine()
+        try:
+            measure_ab(suite, base, head, axes=dict(axes), results=results, listener=progress, **asked)
+        except CasesFailed as error:
+            progress.say(str(error))
+    assert progress.run is not None
+    progress.say(f"Kept in {progress.run}.")
+    _show(compare_runs(progress.run, results=results), only, "json" if as_json else form)
+
+
+@click.command()
+@click.argument("base", metavar="BASE", shell_complete=complete_runs)
+@click.argument("head", required=False, metavar="[HEAD]", shell_complete=complete_runs)
+@results_option
+@click.option("--metric", type=click.Choice(["latency_s", "peak_bytes"]), help="Judge this one alone.")
+@click.option("--tolerance", type=Share(), help="How much slower is still the same: 3% or 0.03.  [default: as the suite's gate says]")
+@click.option("--create", is_flag=True, help="Where no baseline of this name fits, HEAD becomes it.")
+@click.option("--force", is_flag=True, help="Compare runs of different methods or policies all the same, and say so.")
+@_shown
+def compare(base: str, head: str | None, results: Path, only: str | None, form: str | None, as_json: bool, **asked: Any) -> None:
+    """Judge a run against another or a baseline, or the two arms of one A/B again. Worst first.
+
+    BASE is a baseline's name or a run; HEAD a run. A run alone is an A/B's.
+
+    \b
+    Examples:  convscope compare main last
+               convscope compare main last --create --md
+               convscope compare last --tolerance 3% --only regressed
+    """
+    from harness.tasks.compare import compare as compare_runs
+
+    _show(compare_runs(base, head, results=results, **asked), only, "json" if as_json else form)
+
+
+def _show(comparison: Comparison, only: str | None, form: str | None) -> None:
+    """Print a comparison, and end with its exit code."""
+    from harness.output import terminal, verdict_text
+    from harness.output.exports import junit, markdown
+
+    comparison = replace(comparison, only=only)
+    if form == "json":
+        print(json.dumps(verdict_text.as_json(comparison)))
+    elif form:
+        print(markdown.render(comparison) if form == "md" else junit.render(comparison), end="")
+    else:
+        terminal.comparison(comparison)
+    sys.exit(comparison.code)
+
+
+@click.group()
+def baseline() -> None:
+    """Runs with a name, to compare later ones with.
+
+    \b
+    Examples:  convscope baseline save main last
+               convscope compare main last
+    """
+
+
+@baseline.command(name="save")
+@click.argument("name")
+@click.argument("run", default="last", shell_complete=complete_runs)
+@results_option
+@json_option
+def save_baseline(name: str, run: str, results: Path, as_json: bool) -> None:
+    """Keep a run under a name. One an environment is enough; saved again under the same name, both stay.
+
+    \b
+    Example:  convscope baseline save main last
+    """
+    from harness.store import baselines
+    from harness.store.results import load_results
+    from harness.store.run_folder import find_run
+
+    path = baselines.save(name, load_results(run, results=results), find_run(run, results), results)
+    if as_json:
+        print(json.dumps({"name": name, "path": str(path)}))
+        return
+    print(f"Kept as {name}: {path}\nNext: convscope compare {name} RUN")
+
+
+@baseline.command(name="list")
+@results_option
+@json_option
+def list_baselines(results: Path, as_json: bool) -> None:
+    """List what is kept.
+
+    \b
+    Example:  convscope baseline list
+    """
+    from harness.output import terminal
+    from harness.store import baselines
+
+    rows = baselines.saved(results)
+    if as_json:
+        print(json.dumps(rows))
+    elif not rows:
+        print(f"No baseline in {results} yet.\nNext: convscope baseline save main last")
+    else:
+        terminal.table(["name", "run", "suite", "CPU", "torch"], ([str(r[n]) for n in ("name", "run_id", "suite", "cpu", "torch")] for r in rows))
+
+
+@baseline.command(name="show")
+@click.argument("name")
+@results_option
+@json_option
+def show_baseline(name: str, results: Path, as_json: bool) -> None:
+    """Say what the runs of a name are, and in which environments they were measured.
+
+    \b
+    Example:  convscope baseline show main
+    """
+    from harness.analysis.comparability import facts
+    from harness.core.errors import nearest
+    from harness.output import terminal
+    from harness.store import baselines
+    from harness.store.results import load_results
+
+    rows = [row for row in baselines.saved(results) if row["name"] == name]
+    if not rows:
+        names = sorted({row["name"] for row in baselines.saved(results)})
+        raise UsageError(
+            "there is no such baseline", where=name, hint=nearest(name, names) if names else f"Make it: convscope baseline save {name} last"
+        )
+    runs = [load_results(row["path"]) for row in rows]
+    if as_json:
+        print(json.dumps([row | {"environment": facts(run.runs[0], "main"), "cases": len(run.summary)} for row, run in zip(rows, runs, strict=True)]))
+        return
+    for row, run in zip(rows, runs, strict=True):
+        print(f"{name}: {row['run_id']}, {len(run.summary)} cases of {row['suite']}")
+        terminal.print_fields((fact, str(value)) for fact, value in facts(run.runs[0], "main").items() if value is not None)
+
+
+@click.command()
+@click.argument("run", default="last", shell_complete=complete_runs)
+@click.option("--to", "form", type=click.Choice(["pytest-benchmark", "smaller-is-better"]), required=True, help="The format.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]")
+@results_option
+def export(run: str, form: str, out: Path | None, results: Path) -> None:
+    """Write a run in another tool's format.
+
+    \b
+    Examples:  convscope export last --to pytest-benchmark --out bench.json
+               convscope export last --to smaller-is-better
+    """
+    from harness.output.exports import pytest_benchmark, smaller_is_better
+    from harness.store.results import load_results
+
+    loaded = load_results(run, results=results)
+    if loaded.arms != {"main"} or loaded.visits.empty:
+        raise UsageError("is an A/B, or holds no visit", where=loaded.runs[0]["run_id"], hint="Export a run of `convscope run`.")
+    text = (pytest_benchmark if form == "pytest-benchmark" else smaller_is_better).render(loaded)
+    if out is None:
+        print(text, end="")
+        return
+    write(out, text)
+    print(f"Written to {out}.", file=sys.stderr)
+
+
+COMMANDS = (ab, compare, baseline, export)

@@ -1,0 +1,133 @@
+"""The commands about whole networks: `trace`, `whatif`. They translate, call and print, as those of `main` do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.options import (
+    AxisOption,
+    install_signal_handlers,
+    json_option,
+    python_option,
+    quick_option,
+    results_option,
+    time_limit_option,
+    wait_option,
+    write,
+)
+from harness.core.errors import CasesFailed, Stopped, UsageError
+
+if TYPE_CHECKING:
+    from harness.plan.axes import Value
+
+
+class Shape(click.ParamType[tuple[int, ...]]):
+    """`1,3,224,224`."""
+
+    name = "N,C,H,W"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> tuple[int, ...]:
+        """Raises UsageError for what is no shape."""
+        try:
+            shape = tuple(int(extent) for extent in str(value).split(","))
+        except ValueError:
+            shape = ()
+        if len(shape) != 4 or min(shape) < 1:
+            raise UsageError(f"{value!r} is no shape of images", where="--input", hint="Write batch, channels, height, width: 1,3,224,224")
+        return shape
+
+
+@click.command()
+@click.argument("model", metavar="MODULE:ATTRIBUTE")
+@click.option("--input", "shape", type=Shape(), default="1,3,224,224", show_default=True, help="Shape of the model's input.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]")
+@python_option
+@json_option
+def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | None, as_json: bool) -> None:
+    """List a model's convolutions, with how often each runs, as a layer list that suites take.
+
+    MODULE:ATTRIBUTE is a module of torch, or a function without arguments that returns one, in the measured interpreter. What cannot be
+    measured (transposed, 1-D, 3-D) is listed on stderr. Only modules are seen, not calls of torch.nn.functional.
+
+    \b
+    Examples:  convscope trace mymodels:resnet --out trace.csv
+               convscope trace torchvision.models:mobilenet_v2 --input 1,3,224,224
+    """
+    from harness.run.worker_process import default_python
+    from harness.tasks.trace import trace as trace_model
+
+    found = trace_model(model, shape, python or default_python())
+    if out is not None:
+        write(out, found.as_csv())
+    if as_json:
+        print(json.dumps({"layers": found.rows, "left": found.left, "path": None if out is None else str(out)}))
+        return
+    for left in found.left:
+        print(f"left out: {left['name']}: {left['why']}", file=sys.stderr)
+    if out is None:
+        print(found.as_csv(), end="")
+        return
+    executed = sum(row["repeat"] for row in found.rows)
+    print(f'{executed} convolutions, {len(found.rows)} of them different, in {out}.\nNext: a suite with layers = "{out.name}" beside it.')
+
+
+@click.command()
+@click.argument("layers", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="LAYERS.csv")
+@click.option(
+    "--replace", "replacements", multiple=True, required=True, metavar="KIND=KIND", help="standard=depthwise_separable, standard=grouped:8."
+)
+@click.option("-a", "--axis", "axes", multiple=True, type=AxisOption(), help="A setting that is not its default: memory_format=channels_last.")
+@python_option
+@results_option
+@quick_option
+@wait_option
+@time_limit_option
+@json_option
+def whatif(
+    layers: Path,
+    replacements: tuple[str, ...],
+    axes: tuple[tuple[str, tuple[Value, ...]], ...],
+    python: str | None,
+    results: Path,
+    quick: bool,
+    wait: bool,
+    time_limit_s: float | None,
+    as_json: bool,
+) -> None:
+    """Measure a network's convolutions, and the same with kinds replaced; the sums of both: latency, MACs, parameters. Kept in results/.
+
+    \b
+    Examples:  convscope whatif trace.csv --replace standard=depthwise_separable
+               convscope whatif trace.csv --replace standard=grouped:8 -a memory_format=channels_last
+    """
+    from harness.output import answers
+    from harness.output.progress import RunProgress
+    from harness.store.results import load_results
+    from harness.tasks.sweep import sweep
+    from harness.tasks.whatif import networks, parse_replacement, suite_of
+
+    suite, kept = suite_of(layers, dict(map(parse_replacement, replacements)), dict(axes))
+    install_signal_handlers()
+    code = 0
+    with RunProgress() as progress:
+        try:
+            found = sweep(suite, results=results, python=python, quick=quick, time_limit_s=time_limit_s, wait=wait, listener=progress)
+        except (CasesFailed, Stopped) as error:
+            code, found = error.code, load_results(error.where)
+    sides = networks(found)
+    if as_json:
+        run = {"run_id": found.runs[0]["run_id"], "path": str(progress.run)}
+        print(json.dumps(run | {"networks": [asdict(side) for side in sides], "kept": [{"layer": layer, "why": why} for layer, why in kept]}))
+    else:
+        answers.networks(sides, kept)
+        print(f"Next: convscope report {progress.run}")
+    sys.exit(code)
+
+
+COMMANDS = (trace, whatif)

@@ -1,0 +1,135 @@
+"""What several commands take: axes, an interpreter, folders, the arguments of torch.nn.Conv2d."""
+
+from __future__ import annotations
+
+import signal
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from harness.core.errors import StorageError, UsageError
+from harness.core.problem import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
+
+    from harness.plan.axes import Value
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+class AxisOption(click.ParamType[tuple[str, tuple["Value", ...]]]):
+    """`axis=values`."""
+
+    name = "axis=values"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> tuple[str, tuple[Value, ...]]:
+        """As `axes.parse_override` reads it."""
+        from harness.plan.axes import parse_override
+
+        return value if isinstance(value, tuple) else parse_override(value)
+
+
+def complete_suites(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str | CompletionItem]:
+    from harness.plan.suite import shipped_suites
+
+    return [path.stem for path in shipped_suites() if path.stem.startswith(text)]
+
+
+def complete_runs(ctx: click.Context, _param: click.Parameter, text: str) -> list[str | CompletionItem]:
+    folder = Path(ctx.params.get("results") or "results")
+    return [path.parent.name for path in folder.glob("*/run.json") if path.parent.name.startswith(text)]
+
+
+def install_signal_handlers() -> None:
+    """SIGTERM and SIGINT both end a run as Ctrl-C does, also where a shell in the background left SIGINT ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def write(out: Path, text: str) -> None:
+    """Write a file that was named with --out, and the folders above it. Raises StorageError."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(out), hint="Name another file with --out.") from None
+
+
+def split_device(text: str) -> tuple[str, int | None]:
+    """`cuda:1` as its type and index. Raises UsageError."""
+    kind, colon, index = text.partition(":")
+    if colon and not index.isdecimal():
+        raise UsageError(f"{text!r} is no device", where="--device", hint="Write cpu, cuda or cuda:1.")
+    return kind, int(index) if index else None
+
+
+suite_argument = click.argument("suite", required=False, default="", shell_complete=complete_suites)
+axes_option = click.option(
+    "-a", "--axis", "axes", multiple=True, type=AxisOption(), help="Replace or narrow an axis: kind=depthwise,standard or in_channels=32:512:x2."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout, an error too.")
+python_option = click.option(
+    "--python", envvar="CONVSCOPE_PYTHON", metavar="PATH", help="Interpreter to measure in; it needs torch and nothing else."
+)
+results_option = click.option(
+    "--results", envvar="CONVSCOPE_RESULTS", default="results", show_default=True, type=click.Path(path_type=Path), help="Folder of the runs."
+)
+wait_option = click.option(
+    "--wait/--no-wait", default=True, help="Wait while another measurement holds the device, or fail at once.  [default: wait]"
+)
+time_limit_option = click.option(
+    "--time-limit", "time_limit_s", type=float, metavar="SECONDS", help="End after so long, between visits, complete and honest."
+)
+quick_option = click.option("--quick", is_flag=True, help="One round only: a first look, marked in every output.")
+kind_argument = click.argument("kind", metavar="KIND", shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)])
+
+
+def problem_options(*left_out: str) -> Callable[[Command], Command]:
+    """The arguments of torch.nn.Conv2d, and the shape of the input; without those left out."""
+    options = {
+        "in_channels": click.option("--in-channels", "--in", "in_channels", type=int, default=64, show_default=True),
+        "out_channels": click.option("--out-channels", "--out", "out_channels", type=int, help="[default: as many as in]"),
+        "kernel_size": click.option("--kernel-size", "--kernel", "kernel_size", help="3, or 3x5 for height x width.  [default: 3; pointwise 1]"),
+        "stride": click.option("--stride", default="1", show_default=True),
+        "padding": click.option("--padding", default="same", show_default=True, help="A number, a pair, or same (torch's own default is 0)."),
+        "dilation": click.option("--dilation", default="1", show_default=True),
+        "groups": click.option("--groups", type=int, help="Grouped must state it.  [default: by the kind]"),
+        "bias": click.option("--bias", is_flag=True),
+        "batch": click.option("--batch", type=int, default=1, show_default=True),
+        "size": click.option("--size", type=int, default=56, show_default=True, help="Height and width of the input."),
+        "height": click.option("--height", type=int, help="[default: size]"),
+        "width": click.option("--width", type=int, help="[default: size]"),
+    }
+    return _decorated(options, left_out)
+
+
+def setting_options(*left_out: str) -> Callable[[Command], Command]:
+    """How the problem is executed; without the options left out."""
+    options = {
+        "device": click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1."),
+        "dtype": click.option("--dtype", default="float32", show_default=True),
+        "memory_format": click.option("--memory-format", default="contiguous", show_default=True, help="contiguous or channels_last."),
+        "threads": click.option("--threads", default="all", show_default=True),
+        "computation": click.option("--computation", default="inference", show_default=True, help="inference, forward or training."),
+        "mode": click.option("--mode", default="eager", show_default=True, help="eager, compile or cuda_graph."),
+        "cache": click.option("--cache", default="hot", show_default=True, help="hot, or rotating over copies larger than the last-level cache."),
+        "fp32_precision": click.option("--fp32-precision", default="ieee", show_default=True, help="ieee, tf32 or bf16."),
+        "autotune": click.option("--autotune", is_flag=True, help="Let the library try its algorithms."),
+        "implementation": click.option(
+            "--implementation", default="torch", show_default=True, help="torch, or module:attribute in the measured interpreter."
+        ),
+        "allocator": click.option(
+            "--allocator", default="retained", show_default=True, help="retained keeps freed memory, default is as glibc comes."
+        ),
+    }
+    return _decorated(options, left_out)
+
+
+def _decorated(options: dict[str, Callable[[Command], Command]], left_out: tuple[str, ...]) -> Callable[[Command], Command]:
+    kept = [option for name, option in options.items() if name not in left_out]
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(kept), command)

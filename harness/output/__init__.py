@@ -1,0 +1,1 @@
+"""Answers as text, HTML and other tools' formats. Decides nothing."""

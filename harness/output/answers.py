@@ -1,0 +1,257 @@
+"""The answers of commands about cases: one in full, candidates, cliffs, networks. Text on stdout.
+
+In: rows of the summary. Out: what a person reads. Not here: progress and tables (`terminal`), what is decided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import exp
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis.labels import kind_name
+from harness.core import units
+from harness.core.case import Case
+from harness.output.terminal import TRUST_SIGNS, as_arguments, interval_text, print_fields, table
+from harness.store.results import as_json_values
+from harness.tasks.advise import candidate_name, ties
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.analysis.cliffs import Step
+    from harness.tasks.advise import Advice
+    from harness.tasks.cliff_search import Found
+    from harness.tasks.whatif import Network
+
+BAR = 40  # characters that stand for a whole call
+
+
+def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None, *, in_full: bool = False) -> None:
+    """The answer of `measure`; in full with what a call's time goes into drawn, and what was seen of its health."""
+    print(f"{case.label}   ({case.case_id})")
+    if row["status"] != "ok":
+        print(f"\n{row['status']}: {row['message']}")
+        return
+    print_fields(
+        [
+            ("latency", f"{units.seconds(row['latency_s'])}   ({interval_text(row)}: 95 % interval, {_visits(row)})"),
+            ("typical", f"{units.seconds(row['typical_s'])}   (the median here, disturbances included)"),
+            ("MACs", f"{row['macs']:,}   ({units.count(row['flops'] / row['latency_s'])}FLOP/s)"),
+            ("memory", f"{_size(row['resident_bytes'])} of input and weights, {_size(row['peak_bytes'])} more at the peak of a call"),
+            ("back end", row["backend"] or "unknown"),
+            *_bound(row, drawn=in_full),
+            *(_health(row) if in_full else ()),
+            ("trust", ", ".join([TRUST_SIGNS[row["trust"]], *row["trust_reasons"]])),
+            *_allocators(case, row, other),
+        ]
+    )
+    if in_full and row["split"] is not None:
+        print("\nWhere a call's time goes:")
+        print_fields(_bars(row))
+    print(f"\n{_allocator_answer(case, row, other)}")
+
+
+def _allocators(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> list[tuple[str, str]]:
+    """Latency and page faults under both."""
+    if not other or other["status"] != "ok":
+        return []
+    seen = {case.setting.allocator: row, other["allocator"]: other}
+    said = {name: f"{units.seconds(one['latency_s'])}, {one['minor_faults_per_call']:,.1f} page faults a call" for name, one in seen.items()}
+    return [("heap kept", said["retained"]), ("as glibc comes", said["default"])]
+
+
+def _health(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """What might have disturbed it, as far as it was seen."""
+    shares = {"waited for a processor": row["run_queue_share"], "in the kernel": row["system_share"]}
+    known = [f"{units.percent(share)} {what}" for what, share in shares.items() if share is not None]
+    visits = f"{row['visits']} visits count, {row['invalid']} were disturbed beyond use"
+    return [("health", ", ".join([*known, visits]))]
+
+
+def _bars(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """A bar for each part of a call that takes a hundredth of it or more, the primitives that it is made of beside it."""
+    names: dict[str, list[str]] = {}
+    for one in row["primitives"] if row["primitives"] is not None else ():
+        names.setdefault(one["role"], []).append(one["name"])
+    lines = []
+    for part, time_s in row["split"].items():
+        share = time_s / row["latency_s"]
+        if share >= 0.01:
+            made_of = f"   {', '.join(names[part])}" if part in names else ""
+            bar = "\N{FULL BLOCK}" * max(round(share * BAR), 1)
+            lines.append((part.replace("_", " "), f"{bar:<{BAR}} {units.percent(share):>6}  {units.seconds(time_s)}{made_of}"))
+    return lines
+
+
+def _bound(row: Mapping[Any, Any], *, drawn: bool) -> list[tuple[str, str]]:
+    """What binds a case, and, unless they are drawn, the parts of a call that take a twentieth of it or more; what is not known is left out."""
+    if row["bound"] is None:
+        return []
+    reached = f"{units.percent(row['roofline_fraction'])} of what the roofs allow, {units.seconds(row['attainable_s'])}"
+    bound = ("what binds", f"{row['bound']}   ({reached})")
+    if drawn or row["split"] is None:
+        return [bound]
+    parts = {part.replace("_", " "): time_s / row["latency_s"] for part, time_s in row["split"].items()}
+    largest = sorted((share, part) for part, share in parts.items() if share >= 0.05)[::-1]
+    shares = ", ".join(f"{part} {units.percent(share)}" for share, part in largest)
+    return [bound, ("a call's time", shares)]
+
+
+def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> str:
+    """One sentence: the latency, and what keeping the heap gives where that is past both intervals and a tenth."""
+    figure = f"{units.seconds(row['latency_s'])} a call"
+    if not other or other["status"] != "ok":
+        return figure + "."
+    kept, plain = (row, other) if case.setting.allocator == "retained" else (other, row)
+    gain = plain["latency_s"] / kept["latency_s"]
+    if kept["latency_high_s"] >= plain["latency_low_s"] or gain < 1.1:
+        return f"{figure}; the allocator makes no difference that these visits can tell."
+    return (
+        f"{figure}; with glibc's defaults {units.significant(gain)} times as long as with the heap kept. To keep it in your own program:\n"
+        "  export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864"
+    )
+
+
+def _visits(row: Mapping[Any, Any]) -> str:
+    if row["interval"] == "between":
+        return f"between {row['visits']} visits"
+    return f"within {row['visits']} visit{'s' * (row['visits'] != 1)}, since fewer than three processes count"
+
+
+def _size(value: float | None) -> str:
+    return "unknown" if value is None or value != value else units.size(value)
+
+
+def advice(found: Advice) -> None:
+    """The answer of `advise`: the ranking, then what to do."""
+    tied = ties(found.ratios)
+    table(
+        ["", "candidate", "latency ", "95 % interval ", "parameters ", "MACs ", "at its peak ", "what binds it", "trust"],
+        (
+            [
+                "=" if row["case_id"] in tied else "~" if row["case_id"] in found.close else str(number),
+                candidate_name(row),
+                units.seconds(row["latency_s"]),
+                interval_text(row),
+                f"{row['parameters']:,}",
+                units.count(row["macs"]),
+                _size(_peak(row)),
+                row["bound"] or "",
+                TRUST_SIGNS[row["trust"]],
+            ]
+            for number, row in enumerate(found.rows, 1)
+        ),
+    )
+    print()
+    for text in found.sentences:
+        print(text)
+    if found.close:
+        print("~ is not clearly slower than the first, and took no turns with it.")
+    for what, why in (*found.left, *found.failed):
+        print(f"Not among them: {what} ({why}).")
+    first = Case.from_row(found.rows[0])
+    print(f"\nNext: convscope explain {as_arguments(first.problem, first.setting)} --measure")
+
+
+def advice_as_json(found: Advice) -> dict[str, Any]:
+    """The same as an object."""
+    return {
+        "ranking": [as_json_values(row) for row in found.rows],
+        "ratios": {identity: asdict(ratio) for identity, ratio in found.ratios.items()},
+        "ties": sorted(ties(found.ratios)),
+        "close": sorted(found.close),
+        "chosen": found.chosen["case_id"] if found.chosen else None,
+        "left": [{"candidate": what, "why": why} for what, why in found.left],
+        "failed": [{"candidate": what, "why": why} for what, why in found.failed],
+        "sentences": found.sentences,
+    }
+
+
+def _peak(row: Mapping[Any, Any]) -> float | None:
+    """Bytes held at the peak of a call: input, weights, and what the call takes."""
+    sizes = (row["resident_bytes"], row["peak_bytes"])
+    return None if any(size is None or size != size for size in sizes) else sum(sizes)
+
+
+def search(found: Found) -> None:
+    """The answer of `cliffs`: the curves, then each jump and crossing with its figures."""
+    axis = found.axis.replace("_", " ")
+    if not found.places:
+        print("Nothing was measured: there was no time for the first places. --time-limit gives more.")
+        return
+    for kind, places in found.places.items():
+        print(f"{kind_name(kind)}, {len(places)} places")
+        measured = [row for row in places if row["latency_s"]]
+        cells = ([f"{row['x']:,}", units.seconds(row["latency_s"]), interval_text(row), row["backend"] or "unknown"] for row in measured)
+        table([f"{axis} ", "latency ", "95 % interval ", "back end"], cells)
+        print()
+    for kind, step in found.cliffs:
+        print(f"Cliff: {_jump(kind, axis, step)}.")
+    for kind, step in found.changes:
+        print(f"No cliff, but a seam: {_jump(kind, axis, step)}.")
+    for crossing in found.crossings:
+        names = (kind_name(crossing.before), kind_name(crossing.after))
+        print(f"Crossing: {names[0]} is faster up to {axis} {crossing.left:,}, {names[1]} from {crossing.right:,} on.")
+    if not found.cliffs and not found.crossings:
+        print(f"No cliff{'' if found.complete else ' so far'}: nothing grows or falls by more than a tenth beyond what the work does.")
+    if not found.complete:
+        print("There was no time to look everywhere: --time-limit gives more.")
+    case = Case.from_row(found.cliffs[0][1].right if found.cliffs else places[-1])
+    print(f"\nNext: convscope explain {as_arguments(case.problem, case.setting)} --measure")
+
+
+def _jump(kind: str, axis: str, step: Step) -> str:
+    ratio, low, high = (units.significant(value) for value in step.times)
+    work = units.significant(step.right["flops"] / step.left["flops"])
+    figures = f"{units.seconds(step.left['latency_s'])} to {units.seconds(step.right['latency_s'])}, {ratio} times ({low} to {high})"
+    change = step.change or "no change seen below torch"
+    return f"{kind_name(kind)}, {axis} {step.left['x']:,} to {step.right['x']:,}: {figures}, FLOPs {work} times; {change}"
+
+
+def search_as_json(found: Found) -> dict[str, Any]:
+    """The same as an object."""
+
+    def jump(kind: str, step: Step) -> dict[str, Any]:
+        ratio, low, high = step.times
+        ends = {"left": step.left["x"], "right": step.right["x"]}
+        return {"kind": kind, **ends, "ratio": ratio, "ratio_low": low, "ratio_high": high, "beyond_work": exp(step.beyond), "change": step.change}
+
+    return {
+        "axis": found.axis,
+        "cliffs": [jump(kind, step) for kind, step in found.cliffs],
+        "changes": [jump(kind, step) for kind, step in found.changes],
+        "crossings": [asdict(crossing) for crossing in found.crossings],
+        "complete": found.complete,
+        "places": {kind: [as_json_values(row) for row in places] for kind, places in found.places.items()},
+    }
+
+
+def networks(sides: list[Network], kept: list[tuple[str, str]]) -> None:
+    """The answer of `whatif`: a network's sums before and after."""
+    for network in sides:
+        print(f"{network.name}")
+        cells = (
+            [
+                kind_name(one.kind),
+                f"{one.executed}",
+                units.seconds(one.latency_s),
+                f"± {units.seconds(one.half_s)}",
+                units.count(one.macs),
+                f"{one.parameters:,}",
+            ]
+            for one in (*network.kinds, network.whole)
+        )
+        table(["kind", "layers ", "latency ", "95 % ", "MACs ", "parameters "], cells)
+        if network.unmeasured:
+            print(f"not counted, since they have no figure: {', '.join(network.unmeasured)}")
+        print()
+    for layer, why in kept:
+        print(f"left as it is: {layer} ({why})")
+    if any(network.unmeasured or not network.kinds for network in sides):
+        print("The two cannot be set side by side: they do not count the same layers.")
+        return
+    before, after = (network.whole for network in sides)
+    shares = [after.macs / before.macs, after.parameters / before.parameters, after.latency_s / before.latency_s]
+    macs, parameters, latency = (units.significant(share) for share in shares)
+    print(f"After has {macs} of the MACs and {parameters} of the parameters of before, and the sum of its layers takes {latency} of the time.")

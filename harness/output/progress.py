@@ -1,0 +1,105 @@
+"""How far a run is, drawn on a terminal, or a line per case where there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from harness.core import units
+from harness.run.progress import ProgressListener
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from harness.core.case import Case
+
+
+LINES_APART = 20  # cases of a survey, where there is no bar
+
+
+class RunProgress(ProgressListener):
+    """A listener that draws: a bar with the case, its latest figure and the time left, or a line a visit.
+
+    It draws when it is told something and never by itself: between two tidings someone measures.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._drawn = self._console.is_terminal and not self._console.is_dumb_terminal
+        columns = (TextColumn("{task.fields[stage]:<9}"), BarColumn(24), TextColumn("{task.fields[case]}"), TextColumn("{task.fields[figure]}"))
+        self._progress = Progress(*columns, TextColumn("{task.fields[left]}", style="dim"), console=self._console, transient=True, auto_refresh=False)
+        self._task = self._progress.add_task("run", total=1, stage="survey", case="", figure="", left="")
+        self._estimated_s = 1.0
+        self.run: Path | None = None
+
+    def __enter__(self) -> RunProgress:
+        if self._drawn:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def waiting(self, device: str) -> None:
+        """Another measurement holds the device."""
+        self.say(f"Another measurement holds {device}: waiting until it ends (--no-wait fails instead).")
+
+    def started(self, run: Path) -> None:
+        """The run's folder is there."""
+        self.run = run
+
+    def begin(self, cases: int, estimated_s: float, then: str) -> None:
+        """Say how long it will take before it starts."""
+        self._estimated_s = estimated_s
+        kept = " Ctrl-C keeps what is done." if self.run else ""
+        self.say(f"{cases} case{'s' * (cases > 1)}, about {units.duration(estimated_s)}; {then}.{kept}")
+
+    def surveying(self, case: Case, number: int, of: int) -> None:
+        """A case is looked at before any timing."""
+        self._show(stage="survey", case=case.label, figure=f"{number} of {of}", left="", completed=number, total=of)
+        if not self._drawn and (number - 1) % LINES_APART == 0:
+            self.say(f"survey {number} of {of}  {case.label}")
+
+    def unsurveyed(self, cases: int, of: int) -> None:
+        """The survey's share of a time limit is over."""
+        self.say(f"{cases} of {of} cases are measured without a survey: its share of the time limit is over, and they have no facts.")
+
+    def visiting(self, case: Case, stage: str, left_s: float) -> None:
+        """A visit begins."""
+        done = max(self._estimated_s - left_s, 0)
+        self._show(stage=stage, case=case.label, figure="", left=f"{units.duration(left_s)} left", completed=done, total=self._estimated_s)
+
+    def turned(self, cases: Sequence[Case], stage: str, turn: int, of: int, left_s: float) -> None:
+        """Cases that are measured together have done one more block each."""
+        done, left = max(self._estimated_s - left_s, 0), f"{units.duration(left_s)} left"
+        blocks = f"block {turn} of {of}"
+        self._show(stage=stage, case=f"{len(cases)} cases", figure=blocks, left=left, completed=done, total=self._estimated_s)
+
+    def progress(self, case: Case, latency_s: float) -> None:
+        """The latest figure of the visit that is going on."""
+        self._show(case=case.label, figure=units.seconds(latency_s))
+
+    def visited(self, case: Case, row: dict[str, Any]) -> None:
+        """A visit is over."""
+        arm = "" if row["arm"] == "main" else f"{row['arm']}  "
+        if row["status"] != "ok":
+            self.say(f"{arm}{case.label}: {row['status']}, {row['message']}")
+        elif not self._drawn:
+            self.say(f"round {row['round']}  {arm}{case.label}: {units.seconds(row['latency_s'])}  {row['trust']}")
+
+    def say_machine(self) -> None:
+        """One line on whether this machine is fit to measure on."""
+        from harness.run.doctor import examine, in_short
+
+        self.say(f"This machine: {in_short(examine())}. `convscope doctor` tells more.")
+
+    def say(self, text: str) -> None:
+        """A line of talk, above the bar."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def _show(self, **fields: Any) -> None:
+        if self._drawn:
+            self._progress.update(self._task, **fields, refresh=True)

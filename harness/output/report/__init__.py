@@ -1,0 +1,51 @@
+"""One HTML file that shows one or several runs: what was measured, on what, whether to trust it, and what it says.
+
+In: `Results`. Out: a file that needs nothing else: no network, no JavaScript to be read, no folder beside it.
+
+    page.py      assembles the sections             templates/   the page, its style, its script
+    charts.py    each chart a function              vendor/      DataTables (MIT), inlined
+    sweeps.py    which points make a chart          figures.py   how charts are drawn
+    tables.py    points joined with the summary     facts.py     runs, trust, environments
+    leads.py     the first sentences                shapes.py    the five kinds
+    judged.py    verdicts of an A/B
+
+The modules that draw are imported when a report is written: seaborn takes a second.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.core.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.store.results import Results
+
+__all__ = ["write_report"]
+
+
+def write_report(results: Results, path: Path) -> Path:
+    """Write the report of these runs and return where it is. A file is there whole or not at all.
+
+    Raises StorageError where it cannot be written, and UsageError where there is no run.
+    """
+    if not results.runs:
+        raise UsageError("there is no run to report", hint="Make one: convscope run quickstart")
+    path = path.resolve()  # a link stays, and what it points to is written
+    if not path.name or (path.exists() and not path.is_file()):
+        raise StorageError("cannot be written: it is no plain file", where=str(path), hint="Name another file with --out.")
+    from harness.output.report.page import render
+
+    text = render(results)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        if path.parent.is_dir():
+            partial.unlink(missing_ok=True)
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(path), hint="Name another file with --out.") from None
+    return path

@@ -1,0 +1,106 @@
+"""Verdicts in words: signs, figures and sentences that a terminal, a job summary and JSON share.
+
+In: a `Comparison`. Out: text, or JSON values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis.comparability import in_words
+from harness.core import units
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.analysis.comparison import Comparison
+
+SIGNS = {"regressed": "✗", "improved": "✓", "same": "=", "inconclusive": "?", "not comparable": "!", "new": "+", "missing": "-"}
+METRICS = {"latency_s": "latency", "peak_bytes": "peak memory"}
+
+
+def change(row: Mapping[Any, Any]) -> str:
+    """`+5.1 % (+4.2 to +6.0)`: how far head is from base, with the 90 % interval of a latency; empty where it is not known."""
+    ratio = row["ratio"]
+    if ratio is None or ratio != ratio:
+        return ""
+    if row["metric"] != "latency_s":
+        return f"{100 * (ratio - 1):+.1f} %"
+    interval = f" ({100 * (row['ratio_low'] - 1):+.1f} to {100 * (row['ratio_high'] - 1):+.1f})" if row["ratio_low"] == row["ratio_low"] else ""
+    return f"{100 * (ratio - 1):+.1f} %{interval}"
+
+
+def amount(row: Mapping[Any, Any], side: str) -> str:
+    """The figure of `base` or `head`, in its unit; empty where there is none."""
+    value = row[side]
+    if value is None or value != value:
+        return ""
+    return units.seconds(value) if row["metric"] == "latency_s" else units.size(value)
+
+
+def counted(row: Mapping[Any, Any]) -> str:
+    """How many pairs, or visits of the smaller side, a row stands on."""
+    return "" if row["pairs"] is None or row["pairs"] != row["pairs"] else f"{row['pairs']:.0f}"
+
+
+def subject(row: Mapping[Any, Any]) -> str:
+    """Which case a row is about, and what of it where that is not latency."""
+    return str(row["label"]) if row["metric"] == "latency_s" else f"{row['label']}, {METRICS[row['metric']]}"
+
+
+def visible_rows(comparison: Comparison) -> list[dict[Any, Any]]:
+    """The rows to read: all that are shown, but memory only where it is not the same."""
+    rows = comparison.shown
+    return rows[(rows["metric"] == "latency_s") | (rows["verdict"] != "same")].to_dict("records")
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """What came out, before any table: what differs between the arms' environments, verdicts, the common factor, what could have been found."""
+    said = []
+    if comparison.differences:
+        said.append(f"Between the two: {in_words(comparison.differences)}.")
+    said.append(f"{_headline(comparison)}.")
+    common = comparison.common
+    if common:
+        changes = f"{_percent(common.ratio)} ({_percent(common.low)} to {_percent(common.high)}, 95 %)"
+        said.append(
+            f"The median of all {common.cases} cases is {'slower' if common.ratio > 1 else 'faster'}, {changes}: one cause is likelier than many."
+        )
+    if comparison.smallest_effect is not None:
+        said.append(
+            f"The smallest slowdown that this comparison finds, four times in five: {units.percent(comparison.smallest_effect)} (a usual case)."
+        )
+    shown = [f"Shown: {comparison.only} alone."] if comparison.only else []
+    return said + comparison.notes + shown
+
+
+def _headline(comparison: Comparison) -> str:
+    """`1 regressed, 42 same; peak memory: 43 same`."""
+    parts = []
+    for metric, rows in comparison.verdicts.groupby("metric", sort=False):
+        counts = rows["verdict"].value_counts()
+        words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in SIGNS if verdict in counts)
+        parts.append((metric, f"{METRICS[str(metric)]}: {words}"))
+    return "; ".join(text for _, text in sorted(parts)) or "nothing to compare"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as JSON values, by its own names."""
+    from harness.store.results import as_json_values  # pandas, which text alone does not need
+
+    common = comparison.common
+    return {
+        "base": comparison.names[0],
+        "head": comparison.names[1],
+        "code": comparison.code,
+        "counts": comparison.counts,
+        "smallest_effect": comparison.smallest_effect,
+        "common": None if common is None else {"ratio": common.ratio, "low": common.low, "high": common.high, "cases": common.cases},
+        "differences": {name: list(values) for name, values in comparison.differences.items()},
+        "notes": comparison.notes,
+        "cases": [as_json_values(row) for row in comparison.shown.to_dict("records")],
+    }

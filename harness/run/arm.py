@@ -1,0 +1,176 @@
+"""One side of a run: a connected interpreter, what its survey found of each case, and the rows that its answers become.
+
+In: cases, answers. Out: rows in the record's names, one a visit, whatever became of it. A run has one arm, `main`; an A/B has two,
+`base` and `head`, which may also differ in the implementation of their cases.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from harness.core.columns import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns
+from harness.run.device_worker import Connection, DeviceWorker, device_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from harness.core.case import Case
+    from harness.core.columns import Row
+    from harness.core.protocol import Message
+    from harness.run.context import RunContext
+    from harness.run.progress import ProgressListener
+
+
+SURVEY_LIMIT_S = 60.0  # beyond a visit's limit: the survey traces, profiles and checks besides
+CEILINGS_LIMIT_S = 120.0  # large products on one slow core in a dtype that it emulates
+EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
+
+
+class Arm:
+    """An interpreter's part in a run. `over` are cases that failed or cannot be done here; `skipped`, of these, what it does not support."""
+
+    def __init__(
+        self,
+        name: str,
+        order: RunContext,
+        connection: Connection,
+        keep: Callable[[Row], None],
+        listener: ProgressListener,
+        implementation: str | None = None,
+    ):
+        self.name, self.context, self.connection, self.listener, self.implementation = name, order, connection, listener, implementation
+        self.dropped: set[str] = set()
+        self.skipped: set[str] = set()
+        self.kept = 0  # rows
+        self._keep = keep
+        self._facts: dict[str, Row] = {}
+        self._lookers: dict[tuple[str, str], DeviceWorker] = {}  # by device and what sets its worker apart
+        self._requests = 0
+
+    def as_executed(self, case: Case) -> Case:
+        """The case as this arm executes it."""
+        return replace(case, setting=replace(case.setting, implementation=self.implementation)) if self.implementation else case
+
+    def worker(self, device: str, borrowed: Any = None) -> DeviceWorker:
+        """A worker of this arm for a device."""
+        return DeviceWorker(self.connection.python, device, self.context.seed, self.context.policy, borrowed)
+
+    def request(self, what: str, case: Case, **more: Any) -> Message:
+        """A request for a case, with a number of its own."""
+        self._requests += 1
+        return {"do": what, "id": self._requests, "case": self.as_executed(case).as_message(), **more}
+
+    def ceilings(self, cases: Sequence[Case]) -> list[Row]:
+        """The roofs of each device, for each number of threads and the dtypes that cases ask for: before the survey, in a worker of its own. What
+        cannot be measured is left out."""
+        dtypes: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for case in cases:
+            dtypes[device_name(case.setting.device, self.context.placement), case.setting.threads].add(case.setting.dtype)
+        found = []
+        for (device, threads), wanted in sorted(dtypes.items()):
+            self._requests += 1
+            request = {"do": "ceilings", "id": self._requests, "threads": threads, "dtypes": sorted(wanted)}
+            answer = self._looker(device, "").ask(request, CEILINGS_LIMIT_S)
+            if answer["status"] == "ok":
+                found.append({name: answer["values"][name] for name in ("device", "device_index", "threads_used", "roofs")})
+        return found
+
+    def _looker(self, device: str, apart: str) -> DeviceWorker:
+        """A worker that looks and times nothing, until the survey ends: on a CPU the one that was connection; it has listed devices, so that no CUDA
+        context of its own is left to it."""
+        if (device, apart) not in self._lookers:
+            self._lookers[device, apart] = self.worker(device, self.connection.worker if device == "cpu" else None)
+        return self._lookers[device, apart]
+
+    def survey(self, cases: Sequence[Case], limit_s: float) -> None:
+        """The facts of every case, before any timing, as far as `limit_s` reaches; the workers that looked end here. Without facts a case is
+        measured all the same."""
+        ends = time.monotonic() + limit_s
+        listed = [(device, apart, case) for device, apart, mine in by_worker(cases, self.context.placement) for case in mine]
+        try:
+            for number, (device, apart, case) in enumerate(listed):
+                left_s = ends - time.monotonic()
+                if left_s <= 0:
+                    self.listener.unsurveyed(len(listed) - number, len(listed))
+                    break
+                self.listener.surveying(self.as_executed(case), number + 1, len(listed))
+                most_s = min(self.context.policy.visit_limit_s + SURVEY_LIMIT_S, left_s)
+                self._look(case, self._looker(device, apart).ask(self.request("survey", case), most_s))
+        finally:
+            for worker in self._lookers.values():
+                worker.end()
+            self.connection.worker.quit()
+
+    def _look(self, case: Case, answer: Message) -> None:
+        """Keep what a survey found of a case."""
+        self._facts[case.case_id] = facts = _filled(answer, SURVEYED)
+        if answer["status"] not in ("ok", "skipped"):
+            facts["survey_message"] = f"{answer['status']}: {answer.get('message')}"
+        if facts.get("error") is not None and facts["error"] > facts["error_bound"]:
+            self._reject(case, facts)
+
+    def _reject(self, case: Case, facts: Row) -> None:
+        """A case that computes something else gets a row that says so, and no timing."""
+        message = f"error {facts['error']:.2g} of the sum of magnitudes, rounding explains {facts['error_bound']:.2g}"
+        if facts["error"] >= WRONG:
+            message = "its output has another shape, holds what is no number, or changes when it is called again"
+        self.keep_row(case, {"status": "incorrect", "message": message}, position=0)
+
+    def peak_bytes(self, case: Case) -> int:
+        """What a call takes at its peak, beside its inputs and weights, as far as the survey saw it."""
+        return int(self._facts.get(case.case_id, {}).get("peak_bytes") or 0)
+
+    def keep_row(self, case: Case, answer: Message, *, position: int, started: datetime | None = None, **more: Any) -> Row:
+        """Make the row of an answer, keep it, and remember a case that is over. `more`: its round; pair and stage in an A/B."""
+        row = EMPTY_ROW | {
+            "schema": SCHEMA,
+            "run_id": self.context.run_id,
+            "arm": self.name,
+            "environment_id": self.connection.environment_id,
+            "round": 1,
+            "position": position,
+            "started_at": started or datetime.now(timezone.utc),
+            "process": f"none-{self.name}-{self.kept}",
+            "turns": 0,
+            "trust": "unknown",
+        }
+        row |= (
+            more
+            | {"wall_s": answer.get("wall_s")}
+            | case_columns(self.as_executed(case))
+            | self._facts.get(case.case_id, {})
+            | _filled(answer, MEASURED)
+        )
+        row |= {"status": answer["status"], "error_type": answer.get("error_type"), "message": answer.get("message")}
+        self._keep(row)
+        self.kept += 1
+        if row["status"] != "ok":
+            self.dropped.add(case.case_id)
+            if row["status"] == "skipped":
+                self.skipped.add(case.case_id)
+        self.listener.visited(self.as_executed(case), row)
+        return row
+
+
+def by_worker(cases: Iterable[Case], placement: dict[str, int]) -> list[tuple[str, str, list[Case]]]:
+    """(device, what sets them apart, cases): the cases that one worker may measure one after the other.
+
+    On an accelerator it measures in its own process, for which torch keeps the algorithm that it chose for a convolution, whether it tried some
+    (`autotune`) or not, and what it compiled. The first case would decide for the others, so those that differ in this have workers of their own.
+    """
+    grouped: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for case in cases:
+        setting = case.setting
+        kept = ("autotune" * setting.autotune, "compile" * (setting.mode == "compile"))
+        apart = "" if setting.device == "cpu" else " ".join(filter(None, kept))
+        grouped[device_name(setting.device, placement), apart].append(case)
+    return [(device, apart, mine) for (device, apart), mine in grouped.items()]
+
+
+def _filled(answer: Message, allowed: frozenset[str]) -> Row:
+    """The columns that a worker may fill, of what it sent."""
+    return {name: value for name, value in answer.get("values", {}).items() if name in allowed}

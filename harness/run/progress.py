@@ -1,0 +1,29 @@
+"""What a run reports while it goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from harness.core.case import Case
+    from harness.core.columns import Row
+
+
+class ProgressListener:
+    """The events of a run; a listener that draws overrides these. `waiting` for a lock and `started` come before `begin`."""
+
+    def waiting(self, device: str) -> None: ...
+    def started(self, run: Path) -> None: ...
+    def begin(self, cases: int, estimated_s: float, then: str) -> None: ...
+    def surveying(self, case: Case, number: int, of: int) -> None: ...
+    def unsurveyed(self, cases: int, of: int) -> None: ...
+    def visiting(self, case: Case, stage: str, left_s: float) -> None: ...
+    def progress(self, case: Case, latency_s: float) -> None: ...
+    def turned(self, cases: Sequence[Case], stage: str, turn: int, of: int, left_s: float) -> None: ...
+    def visited(self, case: Case, row: Row) -> None: ...
+
+
+SILENT = ProgressListener()

@@ -1,0 +1,260 @@
+"""Drives a run: a survey, then rounds of visits in random order under fresh workers, until every case is tight or the time is up.
+
+In: cases, a policy, an arm. Out: its rows. A case that fails, runs out of time or kills its process is a row, and the run goes on. Every
+stop falls between visits, or between groups of them whose blocks are interleaved. Not here: what a visit is (`worker/visit`), where rows are kept
+(`store/run_folder`), an A/B (`run/ab`).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import chain, zip_longest
+from math import ceil, inf
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis.case_estimate import FEWEST_VISITS, between
+from harness.core.errors import InterpreterError
+from harness.core.stats import RUN_SPREAD
+from harness.plan.duration import ABREAST, call_s, rounds_s, visit_s
+from harness.run.arm import Arm, by_worker
+from harness.run.device_worker import DeviceWorker
+from harness.run.worker_process import WorkerGone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from harness.core.case import Case
+    from harness.core.columns import Row
+    from harness.core.policy import Policy
+    from harness.core.protocol import Message
+
+GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
+MOST_REPEATS = 2  # of an invalid visit, at the end of its round
+MOST_TOGETHER = 48  # cases whose blocks are interleaved, twenty seconds of visits ...
+MOST_THREADS = 1024  # ... on so many threads, which a container may count ...
+MEMORY_SHARE = 0.25  # ... while they take so much of the memory ...
+MEMORY_BYTES = 2**32  # ... which is so much where nobody knows
+CHILD_BYTES = 64 * 2**20  # what a child holds of its own beside its tensors ...
+CHILD_COPIES = 3  # ... and what a call touches: where it lies, where it will lie next, and what is reordered
+ABREAST_FURTHER = 2  # workers come up at once for so many rounds that may follow
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is remembered of a visit that counts: its process and its `place_figures_s`. Its samples are not: a long run would fill the memory of the
+    machine that it measures."""
+
+    process: str
+    places_s: tuple[float, ...]
+
+
+def wants_another(policy: Policy, rounds: int, visits: Sequence[Counted], run_spread: float = RUN_SPREAD) -> bool:
+    """Whether a case is visited again after so many rounds: until `rounds`; then, up to `max_rounds` and never beyond, while fewer than three
+    processes stand behind its figure or half of its interval is wider than `target_width`."""
+    if rounds < policy.rounds:
+        return True
+    if rounds >= policy.max_rounds:
+        return False
+    if len({visit.process for visit in visits}) < FEWEST_VISITS:
+        return True
+    return between([visit.places_s for visit in visits], run_spread).half_width > policy.target_width
+
+
+class RoundsRun:
+    """The state of one run: what each case has come to so far. `tell` takes the ceilings of its devices, which are measured before anything else;
+    None: they are not wanted."""
+
+    def __init__(self, arm: Arm, cases: Sequence[Case], tell: Callable[[list[Row]], None] | None) -> None:
+        self.arm, self.cases, self.policy, self.listener, self.tell = arm, list(cases), arm.context.policy, arm.listener, tell
+        self.valid: dict[str, list[Counted]] = defaultdict(list)
+        self.call_s = {case.case_id: call_s(case) for case in self.cases}
+        self.rounds = 0
+        self.timed_s = 0.0
+        self._ready: dict[str, list[DeviceWorker]] = defaultdict(list)  # by device, for rounds to come
+        self._random = random.Random(arm.context.seed)
+        self._began = time.monotonic()
+
+    def go(self) -> str:
+        """Do all of it; why it ended: `complete` or `time_limit`."""
+        self.listener.begin(len(self.cases), rounds_s(self.policy, self.cases), "cases that are not tight by then are visited again")
+        if self.tell:
+            self.tell(self.arm.ceilings(self.cases))
+        self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())
+        try:
+            while cases := self._due():
+                self.rounds += 1
+                if not self._round(cases):
+                    return "time_limit"
+        finally:
+            for worker in chain.from_iterable(self._ready.values()):
+                worker.end()
+        return "complete"
+
+    @property
+    def visits(self) -> int:
+        """How many rows there are."""
+        return self.arm.kept
+
+    @property
+    def failed(self) -> list[Case]:
+        """The cases that should have a figure and have none."""
+        return [case for case in self.cases if not self.valid[case.case_id] and case.case_id not in self.arm.skipped]
+
+    @property
+    def _stage(self) -> str:
+        return f"round {self.rounds}"
+
+    def _live(self) -> list[Case]:
+        return [case for case in self.cases if case.case_id not in self.arm.dropped]
+
+    def _due(self) -> list[Case]:
+        """The cases of the next round."""
+        spread = self.arm.context.run_spread.get(self.arm.connection.environment_id, RUN_SPREAD)
+        return [case for case in self._live() if wants_another(self.policy, self.rounds, self.valid[case.case_id], spread)]
+
+    def _round(self, cases: list[Case]) -> bool:
+        """Every case once, in random order, under fresh workers, invalid visits again at the end. False when the time is up."""
+        for device, _, mine in by_worker(cases, self.arm.context.placement):
+            waiting = self._shuffled(mine)
+            repeats: dict[str, int] = defaultdict(int)
+            position = 0
+            self.listener.visiting(waiting[0], self._stage, self._left_s(waiting))
+            with self._fresh(device) as worker:
+                while waiting:
+                    together = self._together(waiting)
+                    if not together:
+                        return False
+                    visited = list(self._visits(worker, together, position, self._left_s(waiting)))
+                    for case, row in visited:
+                        if row["trust"] == "invalid" and repeats[case.case_id] < MOST_REPEATS:
+                            repeats[case.case_id] += 1
+                            waiting.append(case)
+                    if len(visited) < len(together):
+                        return False
+                    position += len(together)
+                    del waiting[: len(together)]
+        return True
+
+    def _shuffled(self, cases: Sequence[Case]) -> list[Case]:
+        """In random order, but those that the suite has side by side stay together: what is compared with each other meets the same moments. Those
+        that are measured alone come last."""
+        some, alone = [case for case in cases if _interleaves(case)], [case for case in cases if not _interleaves(case)]
+        size = ceil(len(some) / ceil(len(some) / self._most_together)) if some else 1
+        groups = [some[start : start + size] for start in range(0, len(some), size)]
+        shuffled = [case for group in self._random.sample(groups, len(groups)) for case in self._random.sample(group, len(group))]
+        return shuffled + self._random.sample(alone, len(alone))
+
+    @property
+    def _most_together(self) -> int:
+        threads: int = self.arm.connection.hello.environment["threads_available"]
+        return min(MOST_TOGETHER, max(MOST_THREADS // threads, 1))
+
+    def _together(self, waiting: Sequence[Case]) -> list[Case]:
+        """The next of them whose blocks are interleaved: as many as the time and the memory hold; none when the time is up."""
+        together: list[Case] = []
+        facts = self.arm.connection.hello.environment
+        bytes_left = (facts.get("memory_bytes") or MEMORY_BYTES) * MEMORY_SHARE
+        seconds_left = self._time_left_s()
+        for case in waiting:
+            seconds_left -= self._visit_s(case)
+            least = case.problem.minimum_bytes(case.setting.element_bytes)
+            bytes_left -= CHILD_BYTES + max(CHILD_COPIES * least, least + self.arm.peak_bytes(case))
+            if seconds_left < 0 or (together and (bytes_left < 0 or len(together) == self._most_together or not _interleaves(case))):
+                break
+            together.append(case)
+            if not _interleaves(case):
+                break
+        return together
+
+    def _fresh(self, device: str) -> DeviceWorker:
+        """A worker whose worker has measured nothing yet. Workers of several rounds come up at once, beside no measurement; where there is a time
+        limit no other round is certain, and on a CPU they would take its cores. One that does not come up is started again when its round comes."""
+        if self.policy.time_limit_s is not None and device == "cpu":
+            return self.arm.worker(device)
+        ready = self._ready[device]
+        if not ready:
+            certain = self.policy.rounds - self.rounds + 1
+            ready += [self.arm.worker(device) for _ in range(min(certain, ABREAST) if certain > 0 else ABREAST_FURTHER)]
+            for bring_up in (DeviceWorker.start, DeviceWorker.open):
+                for worker in ready:
+                    with suppress(InterpreterError, WorkerGone):
+                        bring_up(worker)
+        return ready.pop()
+
+    def _visits(self, worker: DeviceWorker, cases: Sequence[Case], position: int, left_s: float) -> Iterator[tuple[Case, Row]]:
+        """A visit each: together, or in one go where there is one alone or where they cost their worker its life, while there is time."""
+        started = datetime.now(timezone.utc)
+        answers = self._interleaved(worker, cases, left_s) if len(cases) > 1 else []
+        for number, (case, answer) in enumerate(zip_longest(cases, answers)):
+            if answer is not None:
+                yield case, self._keep(case, answer, position + number, started)
+            elif self._visit_s(case) <= self._time_left_s():
+                self.listener.visiting(case, self._stage, left_s)
+                yield case, self._visit(worker, case, position + number)
+
+    def _interleaved(self, worker: DeviceWorker, cases: Sequence[Case], left_s: float) -> list[Message | None]:
+        """What the visits of cases came to whose blocks were interleaved; None where one came to nothing. They pass a time limit by one visit's limit
+        at most, like a visit alone."""
+
+        def tell(message: Message) -> None:
+            if "turn" in message:  # where there is no fork, visits tell of themselves
+                self.listener.turned(cases, self._stage, message["turn"], message["of"], left_s)
+
+        visits = [self.arm.request("visit", case) for case in cases]
+        limit_s = self.policy.visit_limit_s + GRACE_S
+        self.listener.visiting(cases[0], self._stage, left_s)
+        together_s = min(self._time_left_s() + limit_s, len(cases) * limit_s)
+        request = {"do": "visits", "id": visits[0]["id"], "visits": visits, "limit_s": limit_s, "together_s": together_s}
+        answer = worker.ask(request, together_s + GRACE_S, tell)
+        answers = {one["id"]: one for one in answer.get("visits", ())}
+        return [answers.get(visit["id"]) for visit in visits]
+
+    def _visit(self, worker: DeviceWorker, case: Case, position: int) -> Row:
+        def tell(message: Message) -> None:
+            self.call_s[case.case_id] = message["latency_s"]
+            self.listener.progress(case, message["latency_s"])
+
+        started = datetime.now(timezone.utc)
+        answer = worker.ask(self.arm.request("visit", case), self.policy.visit_limit_s + GRACE_S, tell)
+        return self._keep(case, answer, position, started)
+
+    def _keep(self, case: Case, answer: Message, position: int, started: datetime) -> Row:
+        row = self.arm.keep_row(case, answer, round=self.rounds, position=position, started=started)
+        if row["status"] == "ok":
+            self._count(case, row)
+        return row
+
+    def _count(self, case: Case, row: Row) -> None:
+        """What a visit with a figure means for its case."""
+        self.call_s[case.case_id] = row["latency_s"]
+        self.timed_s += timed_s(row)
+        if row["trust"] != "invalid":
+            self.valid[case.case_id].append(Counted(row["process"], tuple(row["place_figures_s"])))
+
+    def _visit_s(self, case: Case) -> float:
+        return visit_s(self.policy, self.call_s[case.case_id])
+
+    def _left_s(self, waiting: Iterable[Case]) -> float:
+        """What is left of the rounds that are certain."""
+        rounds = max(self.policy.rounds - self.rounds, 0)
+        return rounds * sum(map(self._visit_s, self._live())) + sum(map(self._visit_s, waiting))
+
+    def _time_left_s(self) -> float:
+        limit_s = self.policy.time_limit_s
+        return inf if limit_s is None else limit_s - (time.monotonic() - self._began)
+
+
+def _interleaves(case: Case) -> bool:
+    """Whether its blocks may lie between those of others: where a process each measures, and none fills the memory with copies."""
+    return hasattr(os, "fork") and case.setting.device == "cpu" and case.setting.cache == "hot"
+
+
+def timed_s(row: Mapping[str, Any]) -> float:
+    """The timed seconds of a visit that has samples."""
+    return float(sum(row["samples_s"]) * row["calls_per_sample"])

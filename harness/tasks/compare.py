@@ -1,0 +1,217 @@
+"""Which is held against which: a run against another or a baseline, or the two arms of an A/B; read from their folders.
+
+compare("main", "last")        a run against the baseline `main`
+compare("last")                the arms of an A/B
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis import comparability
+from harness.analysis.comparison import ALL_CASES, Completeness, judge_pairs, judge_runs
+from harness.analysis.pair_effects import SIDES, match_ids
+from harness.core import units
+from harness.core.errors import NoBaseline, NotComparable, UsageError
+from harness.core.gate import Gate
+from harness.store import baselines
+from harness.store.results import Results, load_results
+from harness.store.run_folder import RUN_FILE, find_run, run_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from harness.analysis.comparison import Comparison
+
+
+def compare(
+    base: str | Path,
+    head: str | Path | None = None,
+    *,
+    results: str | Path = "results",
+    tolerance: float | None = None,
+    metric: str | None = None,
+    create: bool = False,
+    force: bool = False,
+) -> Comparison:
+    """Judge the arms of one A/B run (`base` alone), or a run against another or against a baseline's name.
+
+    The gate is that of the head's suite; `tolerance` replaces its latency's, `metric` leaves the others out. With `create`, a run that no
+    baseline fits becomes it, and is compared with itself. `force` compares runs of different methods or policies all the same, and says so. Raises
+    NotComparable by the name of the fields that differ, UsageError, StorageError.
+    """
+    folder = Path(results)
+    own = load_results(base if head is None else head, results=folder, samples=False)
+    gate = _gate(own) if tolerance is None else _gate(own).with_latency(tolerance)
+    if head is None:
+        return _narrowed(judge(own, gate), metric)
+    known = _known(str(base), str(head), _of_one_arm(own), folder, create=create)
+    return _narrowed(_judged_runs(_of_one_arm(known), own, gate, force=force), metric)
+
+
+def _of_one_arm(run: Results) -> Results:
+    if run.arms != {"main"}:
+        raise UsageError("is an A/B, which holds both of its sides", where=run.runs[0]["run_id"], hint="Give it alone: convscope compare RUN")
+    return run
+
+
+def _gate(run: Results) -> Gate:
+    return Gate.from_json(run.runs[0].get("gate") or {})
+
+
+def _known(name: str, head_name: str, head: Results, folder: Path, *, create: bool) -> Results:
+    """What a run is compared with: a baseline of this name where there is one, else a run. With `create`, the run itself where nothing fits."""
+    if not baselines.exists(name, folder):
+        begins_so = [path for path in run_folders(folder) if path.name.startswith(name)]
+        if name == "last" or (Path(name) / RUN_FILE).is_file() or (name and begins_so):
+            return load_results(name, results=folder, samples=False)
+    try:
+        return baselines.fitting(name, head, folder, same_suite=create)
+    except (NotComparable, NoBaseline):
+        if not create:
+            raise
+        baselines.save(name, head, find_run(head_name, folder), folder)
+        return head
+
+
+def judge(run: Results, gate: Gate | None = None) -> Comparison:
+    """Judge the two arms of one A/B run, by its suite's gate unless another is given. Raises UsageError for a run of one arm."""
+    header = run.runs[0]
+    if run.arms != {"base", "head"}:
+        hint = "Give a base before it: convscope compare BASE HEAD"
+        raise UsageError("has one arm, and nothing to compare it with", where=header["run_id"], hint=hint)
+    arms, visits = header["arms"], run.visits
+    names = [f"{arm} ({arms[arm]['implementation']})" if arms[arm].get("implementation") else arm for arm in SIDES]
+    completeness = _completeness(run)
+    return replace(
+        judge_pairs(visits, gate or _gate(run), completeness),
+        names=(names[0], names[1]),
+        differences=comparability.informative(*(comparability.facts(header, arm) for arm in SIDES)),
+        notes=[*_how_ended(completeness), *_what_it_lacked(header), *_how_paired(header.get("order", "turns"), visits)],
+    )
+
+
+def _completeness(run: Results) -> Completeness:
+    """Of an A/B run. Its plan is by the case_ids as asked, which are the base's own."""
+    header, identities = run.runs[0], match_ids(run.visits)
+    confirming = header.get("confirming") or {}
+    base = run.visits.loc[run.visits["arm"] == "base", "case_id"]
+    matched = dict(zip(base, identities[base.index], strict=True))
+    return Completeness(
+        quick=header["quick"],
+        ended=header["state"],
+        planned={matched[identity]: count for identity, count in confirming.get("pairs", {}).items() if identity in matched},
+        short=[matched[identity] for identity in confirming.get("short", ()) if identity in matched],
+        unreached=run.points["case_id"].nunique() - identities.nunique(),
+    )
+
+
+def _how_ended(completeness: Completeness) -> list[str]:
+    """What is to be said of a run that did not do all that was asked."""
+    found = [] if completeness.ended in ("complete", "time_limit") else [f"The run was not finished ({completeness.ended})."]
+    return found + [f"{completeness.unreached} cases were not reached, and have no verdict."] * bool(completeness.unreached)
+
+
+def _what_it_lacked(header: Mapping[str, Any]) -> list[str]:
+    """The time limit that would have held all pairs that were wanted."""
+    lacking_s, limit_s = (header.get("confirming") or {}).get("lacking_s") or 0.0, header["policy"]["time_limit_s"]
+    if not lacking_s or not limit_s:
+        return []
+    return [f"To confirm all that is undecided takes {units.duration(lacking_s)} more: --time-limit {limit_s + lacking_s:.0f}"]
+
+
+def _how_paired(order: str, visits: pd.DataFrame) -> list[str]:
+    """What is to be said of pairs that did not take turns."""
+    if order != "turns":
+        return [f"The arms were measured in the order {order}, not in turns: their figures differ more so."]
+    apart = visits.loc[(visits["turns"] == 0) & (visits["status"] == "ok"), "pair"].nunique()
+    return [f"{apart} pairs did not take turns, since the device does not hold both arms: their figures differ more so."] * bool(apart)
+
+
+def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Comparison:
+    headers = base.runs[0], head.runs[0]
+    apart = comparability.differing(*(comparability.likeness(header, "main") for header in headers))
+    forced = {name: values for name, values in apart.items() if force and name in comparability.HOW_MEASURED}
+    apart = {name: values for name, values in apart.items() if name not in forced} | _differing_by_case(base.visits, head.visits)
+    if apart:
+        hint = "To compare them all the same: --force" if set(apart) <= set(comparability.HOW_MEASURED) else ""
+        where = f"{headers[0]['run_id']} and {headers[1]['run_id']}"
+        raise NotComparable(f"were not measured alike: {comparability.in_words(apart)}", where=where, hint=hint)
+    if headers[0]["run_id"] == headers[1]["run_id"]:
+        gate = replace(gate, inconclusive="pass")  # it cannot fail itself
+    judged = judge_runs(
+        base.visits,
+        head.visits,
+        gate,
+        run_spread=comparability.run_spread(headers[1], headers[1]["arms"]["main"]["environment_id"]),
+        asked={side: set(run.points["case_id"].dropna()) for side, run in zip(SIDES, (base, head), strict=True)},
+        quick=headers[0]["quick"] or headers[1]["quick"],
+    )
+    return replace(
+        judged,
+        names=(headers[0]["run_id"], headers[1]["run_id"]),
+        differences=comparability.informative(*(comparability.facts(header, "main") for header in headers)),
+        notes=[
+            *[f"They were measured in different ways: {comparability.in_words(forced)}."] * bool(forced),
+            *_how_apart(headers),
+            *_how_old(judged, headers),
+        ],
+    )
+
+
+def _how_apart(headers: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
+    """What is to be said of two runs that were measured one after the other, and of the machine that both ran on."""
+    if headers[0]["run_id"] == headers[1]["run_id"]:
+        return ["The run is its own baseline: there was none that fits, or it was named twice."]
+    machine = comparability.facts(headers[1], "main")
+    days = " and ".join(dict.fromkeys(_day(header) for header in headers))
+    return [
+        f"Both ran on {machine.get('cpu')} ({machine.get('instruction_set')}), {days}.",
+        "They were measured at different times: changes are without what all cases share. `convscope ab` finds smaller ones.",
+    ]
+
+
+def _day(header: Mapping[str, Any]) -> str:
+    """When a run began, by its id: 2026-01-12."""
+    stamp = header["run_id"]
+    return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}"
+
+
+def _how_old(judged: Comparison, headers: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
+    """That a base lies behind what the code does now: from it a later slowdown would be measured too late."""
+    latencies = judged.verdicts[judged.verdicts["metric"] == "latency_s"]
+    whole, cases = latencies[latencies["match_id"] == ALL_CASES], latencies[latencies["match_id"] != ALL_CASES]
+    improved = int((cases["verdict"] == "improved").sum())
+    if whole["verdict"].tolist() == ["improved"]:
+        improved = len(cases)
+    if improved <= len(cases) / 2:
+        return []
+    cure = f"convscope baseline save NAME {headers[1]['run_id']}"
+    return [f"{improved} of {len(cases)} cases improved since {_day(headers[0])}: save the baseline anew, {cure}"]
+
+
+def _differing_by_case(base: pd.DataFrame, head: pd.DataFrame) -> comparability.Differences:
+    """Of the cases that both have, the first whose threads or device differ."""
+    names = ["threads_used", "device_name"]
+    one, other = (visits[visits["status"] == "ok"].groupby("case_id")[names].first() for visits in (base, head))
+    both = one.merge(other, left_index=True, right_index=True, suffixes=("_base", "_head"))
+    found = {}
+    for name in names:
+        pair = both[[f"{name}_base", f"{name}_head"]].dropna()
+        unlike = pair[pair.iloc[:, 0] != pair.iloc[:, 1]]
+        if len(unlike):
+            found[name] = (unlike.iloc[0, 0], unlike.iloc[0, 1])
+    return found
+
+
+def _narrowed(comparison: Comparison, metric: str | None) -> Comparison:
+    """One metric alone; a case that has no figure to judge stays whatever the metric."""
+    if metric is None:
+        return comparison
+    rows = comparison.verdicts
+    kept = rows[(rows["metric"] == metric) | rows["verdict"].isin(["not comparable", "missing", "new"])]
+    return replace(comparison, verdicts=kept, common=comparison.common if metric == "latency_s" else None)

@@ -1,0 +1,113 @@
+"""A run that is kept, as a sweep and an A/B share it: what its run.json says, whom it measures, how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+from harness import __version__
+from harness.core.columns import METHOD, SCHEMA
+from harness.core.errors import CasesFailed, Stopped, UsageError
+from harness.plan.points import distinct_cases, without_devices
+from harness.run.context import RunContext
+from harness.run.device_worker import device_name, require_devices
+from harness.store import machine_cache
+from harness.store.results import Results, load_results
+from harness.store.run_folder import RunFolder, new_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.core.case import Case
+    from harness.plan.points import Point
+    from harness.plan.suite import Suite
+    from harness.run.ab import AbRun
+    from harness.run.device_worker import Connection
+    from harness.run.rounds import RoundsRun
+    from harness.run.worker_process import Hello
+
+
+def new_context(suite: Suite) -> RunContext:
+    return RunContext(run_id=new_run_id(suite.name), policy=suite.policy, seed=time.time_ns() % 2**31, placement=suite.placement)
+
+
+def devices_of(points: list[Point], context: RunContext) -> set[str]:
+    return {device_name(case.setting.device, context.placement) for case in distinct_cases(points)}
+
+
+def drive(run: RoundsRun | AbRun, folder: RunFolder) -> str:
+    """Let a run go on until it ends or is stopped, and close its folder: how it ended."""
+    began, state = time.monotonic(), "failed"
+    try:
+        state = run.go()
+    except KeyboardInterrupt:
+        state = "interrupted"
+    finally:
+        folder.close(state=state, wall_s=time.monotonic() - began, timed_s=run.timed_s, rounds=run.rounds)
+    return state
+
+
+def finish(run: RoundsRun | AbRun, folder: RunFolder, state: str, cases: list[Case]) -> Results:
+    """What a run came to. Raises Stopped, CasesFailed."""
+    found = load_results(folder.path)
+    if found.arms == {"main"} and state in ("complete", "time_limit"):
+        machine_cache.learn(found.summary)
+    if state == "interrupted":
+        raise Stopped(f"stopped; {run.visits} visits are kept", where=str(folder.path), hint=f"convscope report {folder.path}")
+    if run.failed:
+        raise CasesFailed(
+            f"finished; {len(run.failed)} of {len(cases)} cases have no figure", where=str(folder.path), hint=f"convscope report {folder.path}"
+        )
+    return found
+
+
+def present_points(suite: Suite, points: list[Point], hello: Hello, *, named: bool) -> list[Point]:
+    """The points on devices that are there. Raises DeviceError for a device named by the asker, or where none is left; UsageError without a case."""
+    if not distinct_cases(points):
+        reasons = "; ".join(sorted({point.skip_reason for point in points if point.skip_reason}))
+        raise UsageError(f"none of its {len(points)} points can be measured", where=suite.name, hint=reasons)
+    asked = {case.setting.device for case in distinct_cases(points)}
+    if named or not asked & hello.device_types:
+        require_devices(hello, asked, suite.placement)
+    require_devices(hello, asked & hello.device_types, suite.placement)
+    return without_devices(points, hello.device_types)
+
+
+def header_of(suite: Suite, context: RunContext, arms: Mapping[str, tuple[Connection, str | None]], quick: bool) -> dict[str, Any]:
+    """What run.json says before the first visit. `arms`: by name, who measures, and the implementation that overrides the suite's."""
+    return {
+        "schema": SCHEMA,
+        "run_id": context.run_id,
+        "suite": {"name": suite.name, "title": suite.title, "text": suite.text, "sha256": suite.sha256, "source": suite.source},
+        "policy": suite.policy.as_message(),
+        "gate": suite.gate.as_json(),
+        "quick": quick,
+        "arms": {
+            name: {"python": connection.python, "environment_id": connection.environment_id, "implementation": implementation}
+            for name, (connection, implementation) in arms.items()
+        },
+        "environments": {connection.environment_id: connection.hello.environment for connection, _ in arms.values()},
+        "devices": next(iter(arms.values()))[0].hello.devices,
+        "method": METHOD,
+        "run_spread": context.run_spread,
+        "ceilings": None,
+        "seed": context.seed,
+        "git": _git_facts(),
+        "version": __version__,
+        "state": "running",
+        "wall_s": None,
+        "timed_s": None,
+    }
+
+
+def _git_facts() -> dict[str, Any] | None:
+    """Commit, branch and whether files are changed, of the current folder; None outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "branch": git("rev-parse", "--abbrev-ref", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

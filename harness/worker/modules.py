@@ -1,0 +1,78 @@
+"""The five kinds as torch modules, and the seam at which another implementation takes their place.
+
+In: a `Problem`, an implementation (`torch`, or `module:attribute`: a factory that takes problem and setting and returns a
+module). Out: a module. Its numbers are another's matter (`workload`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from harness.core.case import Case
+    from harness.core.problem import Pair, Problem
+
+
+class DepthwiseSeparableConv2d(nn.Module):
+    """A depthwise convolution that takes stride, padding and dilation, then a pointwise one. Arguments as torch.nn.Conv2d; `bias` for both."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        bias: bool = True,
+        device: str | torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(in_channels, in_channels, kernel_size, stride, padding, dilation, in_channels, bias, device=device)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=bias, device=device)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, OH, OW)."""
+        return self.pointwise(self.depthwise(x))  # type: ignore[no-any-return]  # nn.Module's call is untyped
+
+
+def torch_layer(problem: Problem, device: str = "cpu") -> nn.Module:
+    """The kind as torch makes it. Padding is given as integers: fvcore counts a padding given as text as nothing."""
+    shape = (problem.in_channels, problem.out_channels, problem.kernel_size, problem.stride, problem.padding, problem.dilation)
+    if problem.kind == "depthwise_separable":
+        return DepthwiseSeparableConv2d(*shape, bias=problem.bias, device=device)
+    return nn.Conv2d(*shape, groups=problem.groups, bias=problem.bias, device=device)
+
+
+def convolutions(module: nn.Module) -> list[nn.Conv2d]:
+    """The torch convolutions in a module, in order; empty for an implementation that has none."""
+    return [child for child in module.modules() if isinstance(child, nn.Conv2d)]
+
+
+def weights_of(module: nn.Module, problem: Problem) -> list[tuple[torch.Tensor, torch.Tensor | None]] | None:
+    """(weight, bias) of each of the problem's convolutions, on the CPU: the module's parameters in their order, where they have just these
+    shapes. None for an implementation that packs its numbers otherwise."""
+    found = [parameter.detach().cpu() for parameter in module.parameters()]
+    shapes = [shape for weight in problem.weight_shapes for shape in (weight, *[weight[:1]] * problem.bias)]
+    if [tuple(tensor.shape) for tensor in found] != [tuple(shape) for shape in shapes]:
+        return None
+    step = 1 + problem.bias
+    return [(found[i], found[i + 1] if problem.bias else None) for i in range(0, len(found), step)]
+
+
+def prepare() -> None:
+    """Make a layer without storage once, before children are forked: it imports what each child would import for itself (8 ms)."""
+    nn.Conv2d(1, 1, 1, device="meta")
+
+
+def build(case: Case) -> nn.Module:
+    """The module of a case, ready to be called once its parameters are filled; torch's own layers come without storage (device meta)."""
+    if case.setting.implementation == "torch":
+        return torch_layer(case.problem, "meta").eval()
+    name, _, attribute = case.setting.implementation.partition(":")
+    module: nn.Module = getattr(import_module(name), attribute)(case.problem, case.setting)
+    return module.eval()

@@ -1,0 +1,65 @@
+"""Cases of one run against each other in the moments that both met: what disturbed both is in neither."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.analysis import interleaved_ratio
+from harness.analysis.summary import KEYS
+from tests.visits import case, visit
+
+BEGAN = datetime(2026, 11, 28, tzinfo=timezone.utc)
+
+
+def visits_of(kind: str, blocks: np.ndarray, **values: Any) -> list[dict[str, Any]]:
+    """A visit a row of `blocks`, in seconds, each of a group of its own that began a minute after the one before."""
+    made = []
+    for number, row in enumerate(blocks):
+        began = {"turns": len(row), "started_at": BEGAN + timedelta(minutes=number)}
+        made.append(visit("main", case(kind), None, list(row)) | began | values)
+    return made
+
+
+def ratio_of(*made: list[dict[str, Any]]) -> interleaved_ratio.Ratio | None:
+    """The second case over the first."""
+    frame = pd.DataFrame([row for rows in made for row in rows])
+    met = interleaved_ratio.of_cases(frame)
+    base, other = (tuple(rows[0][name] for name in KEYS) for rows in made)
+    return interleaved_ratio.ratio(met.get(base, {}), met.get(other, {}))
+
+
+def test_what_disturbs_both_is_in_neither() -> None:
+    """Both are slowed by up to twice, a fifth more apart than their noise; the difference of 5 % is seen."""
+    chance = np.random.default_rng(3)
+    slowed = 1 + chance.exponential(0.5, (3, 24))
+    found = ratio_of(
+        visits_of("depthwise", 1e-3 * slowed * chance.lognormal(0, 0.01, slowed.shape)),
+        visits_of("pointwise", 1.05e-3 * slowed * chance.lognormal(0, 0.01, slowed.shape)),
+    )
+    assert found
+    assert found.paired
+    assert found.value == pytest.approx(1.05, abs=0.01)
+    assert 1 < found.low < 1.05 < found.high < 1.1
+
+
+def test_a_burst_that_meets_one_of_them_moves_the_ratio_little() -> None:
+    blocks = np.full((3, 24), 1e-3)
+    burst = blocks.copy()
+    burst[1, 4:12] *= 10
+    found = ratio_of(visits_of("depthwise", blocks), visits_of("pointwise", burst))
+    assert found
+    assert found.value == pytest.approx(1.0)
+
+
+def test_cases_that_met_fewer_than_two_moments_together_have_no_ratio_of_their_own() -> None:
+    blocks = np.full((3, 24), 1e-3)
+    base, other = visits_of("depthwise", blocks), visits_of("pointwise", blocks)
+    apart = [row | {"started_at": row["started_at"] + timedelta(seconds=1)} for row in other[1:]]
+    assert ratio_of(base, [other[0], *apart]) is None
+    assert ratio_of(base, [other[0], *(row | {"trust": "invalid"} for row in other[1:])]) is None
+    assert ratio_of(base, [row | {"turns": 0} for row in other]) is None
