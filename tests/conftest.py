@@ -1,20 +1,23 @@
-"""What tests share: a stub interpreter, the command as a process, and a results folder of their own."""
+"""What tests share: a stub interpreter, the command, and a results folder of their own."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import subprocess
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
 
 from harness import testing
+from harness.cli.main import main
 
 settings.register_profile("no times", deadline=None)  # a shared machine stalls, and no test asserts a time
 settings.load_profile("no times")
@@ -61,22 +64,58 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def convscope(tmp_path: Path) -> Convscope:
-    """Runs the command as a user would, in an empty folder: `convscope("plan", "quickstart")`."""
+    """Runs the command in an empty folder, in this process: `convscope("plan", "quickstart")`. What a process alone can show, as exit codes that the
+    system makes, signals and closed streams, is in test_exit_codes and test_run."""
 
     def run(*arguments: str | Path, cwd: Path = tmp_path, **variables: str) -> Ended:
-        ended = subprocess.run(
-            [sys.executable, "-m", "harness", *map(str, arguments)],
-            cwd=cwd,
-            env=environment(tmp_path) | variables,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            stdin=subprocess.DEVNULL,
-        )
-        assert "Traceback" not in ended.stderr, ended.stderr
-        return Ended(ended.returncode, ended.stdout, ended.stderr)
+        with pytest.MonkeyPatch.context() as patch, _handlers_kept():
+            for name in os.environ.keys() - environment(tmp_path).keys():
+                patch.delenv(name)
+            for name, value in (environment(tmp_path) | variables).items():
+                patch.setenv(name, value)
+            patch.setattr("tempfile.tempdir", None)  # looked up anew
+            patch.setattr("sys.argv", ["convscope", *map(str, arguments)])
+            patch.chdir(cwd)
+            streams = {name: _stream(errors, variables) for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace"))}
+            for name, stream in streams.items():
+                patch.setattr(sys, name, stream)
+            patch.setattr("sys.stdin", io.StringIO())
+            code = _ending(lambda: main.main(list(map(str, arguments)), "convscope"))
+        out, err = (_written(stream) for stream in streams.values())
+        assert "Traceback" not in err, err
+        return Ended(code, out, err)
 
     return run
+
+
+def _ending(command: Callable[[], object]) -> int:
+    """The exit code of a command."""
+    try:
+        command()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+    return 0
+
+
+def _stream(errors: str, variables: dict[str, str]) -> io.TextIOWrapper:
+    """As Python opens them."""
+    return io.TextIOWrapper(io.BytesIO(), encoding=variables.get("PYTHONIOENCODING", "utf-8"), errors=errors, write_through=True)
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    return cast("io.BytesIO", stream.buffer).getvalue().decode("utf-8")
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """A command that runs long handles signals anew; pytest has its own."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture

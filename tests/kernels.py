@@ -135,7 +135,7 @@ class Tiring(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The convolution, at first."""
         self.calls += 1
-        if self.calls < 50 or self.answer is None:
+        if self.calls < 20 or self.answer is None:
             self.answer = super().forward(x)
         return self.answer
 

@@ -68,7 +68,7 @@ def test_onednn_gets_a_line_for_each_half() -> None:
 def test_a_measured_case_carries_its_figure_and_its_environment(convscope: Convscope, stub: Stub) -> None:
     convscope("run", "-a", "kind=depthwise", "-a", "in_channels=8", "-a", "size=14", "--python", stub())
     identity = Case(Problem("depthwise", in_channels=8, size=14), Setting()).case_id
-    ended = convscope("repro", identity[:8], "--out", "repro.py", "--json")
+    ended = convscope("repro", identity[:8], "--file", "repro.py", "--json")
     assert ended.code == 0, ended.err
     text = ended.json["script"]
     assert "torch        0.0-stub" in text
@@ -93,6 +93,12 @@ def test_a_kind_is_explained_and_measured(convscope: Convscope, stub: Stub) -> N
     assert ended.code == 0, ended.err
     assert "Where a call's time goes:" in ended.out
     assert ended.out.splitlines()[-1].startswith("Next: convscope repro depthwise --in 8")
+
+
+def test_out_is_the_number_of_channels_here_too(convscope: Convscope, tmp_path: Path) -> None:
+    ended = convscope("repro", "standard", "--in", "8", "--out", "24")
+    assert "out_channels=24" in ended.out.replace(" ", "") or "24" in ended.out
+    assert not (tmp_path / "24").exists()
 
 
 @pytest.mark.parametrize("command", ["explain", "repro"])

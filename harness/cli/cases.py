@@ -218,14 +218,14 @@ def _kept(identity: str, results: Path, arguments: Mapping[str, Any]) -> tuple[C
 @what_argument
 @problem_options()
 @setting_options()
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]")
+@click.option("--file", "out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]")
 @results_option
 @json_option
 def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments: Any) -> None:
     """Write a case as a script that needs torch alone, for a bug report; of a case in results/ with its figure and its environment.
 
     \b
-    Examples:  convscope repro depthwise --in 128 --out repro.py
+    Examples:  convscope repro depthwise --in 128 --file repro.py
                convscope repro ca9784bd
     """
     from harness.core.case import Case

@@ -85,6 +85,7 @@ class WorkerProcess:
                 start_new_session=True,  # Ctrl-C reaches the planner alone, which then decides
             )
         except OSError as error:
+            self._log.close()
             raise InterpreterError(f"cannot be started: {error.strerror}", where=python, hint="Name a Python with torch: --python PATH") from None
         assert self._process.stdin and self._process.stdout
         self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
