@@ -52,8 +52,15 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    session.run("pytest", "-n", "auto", "-m", "not torch and not browser")
-    session.run("pytest", "-m", "torch")
+    session.run("pytest", "-n", "auto", "-m", "not torch and not browser and not slow")
+    session.run("pytest", "-m", "torch and not slow")
+
+
+@nox.session
+def simulations(session: nox.Session) -> None:
+    """What the statistics promise, in many simulated runs."""
+    install(session, ".", groups=("tests",))
+    session.run("pytest", "-n", "auto", "-m", "slow")
 
 
 @nox.session

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import tomllib
 
 from harness.core import stats
@@ -15,7 +16,8 @@ from harness.core.case import Case
 from harness.core.columns import BY_NAME, METHOD, SCHEMA, case_columns
 from harness.plan.points import distinct_cases, expand
 from harness.plan.suite import parse_suite
-from harness.store.run_folder import RunFolder
+from harness.store.files import write_table
+from harness.store.run_folder import MEASUREMENTS_FILE, VISITS_SCHEMA, RunFolder
 
 Values = dict[str, Any]
 RUN_ID = "20261124T090000-made-0001"
@@ -119,10 +121,13 @@ def make_run(
     told |= {"quick": False, "state": "complete", "wall_s": 80.0, "timed_s": 31.0, "version": "0", "git": None}
     told |= {"arms": {arm: {"python": "made", "environment_id": "e1", "implementation": None} for arm in arms}, "devices": []}
     folder = RunFolder(results, told | header, points)
-    for number, case in enumerate(filter(reached, distinct_cases(points))):
-        for arm in arms:
-            for visit in range(visits):
-                folder.add(_row(run_id, arm, case, visit, number, latency(case), spread) | change(case))
+    rows = [
+        _row(run_id, arm, case, visit, number, latency(case), spread) | change(case)
+        for number, case in enumerate(filter(reached, distinct_cases(points)))
+        for arm in arms
+        for visit in range(visits)
+    ]
+    write_table(pa.Table.from_pylist(rows, VISITS_SCHEMA), folder.path / MEASUREMENTS_FILE)  # at once: row by row each is synced
     folder.close()
     path: Path = folder.path
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +12,30 @@ import pytest
 from junitparser import JUnitXml
 
 import harness
-from harness import load_results
+from harness import load_results, testing
 from harness.core.errors import CasesFailed
-from tests.conftest import Convscope, Stub, environment
+from tests.conftest import SUITE, Convscope, Stub, environment
 
 STEADY = {"spread": 0.001}
 
 
-@pytest.fixture
-def regressed(suite: Path, stub: Stub, own_folder: Path) -> None:
-    """An A/B in which one kind is slower and another crashes."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of an A/B in which one kind is slower and another crashes."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "small.toml").write_text(SUITE, encoding="utf-8")
     slow = {"match": {"kind": "depthwise"}, "latency_s": 1.1e-3} | STEADY
-    fatal = {"match": {"kind": "pointwise"}, "fault": "crash"}
-    base, head = stub(STEADY, name="base"), stub(slow, fatal, STEADY, name="head")
+    scripts = {"base": [STEADY], "head": [slow, {"match": {"kind": "pointwise"}, "fault": "crash"}, STEADY]}
+    base, head = (testing.interpreter(folder / name, {"cases": cases}) for name, cases in scripts.items())
     with pytest.raises(CasesFailed):
-        harness.ab(suite, harness.Side(str(base)), harness.Side(str(head)))
+        harness.ab(folder / "small.toml", harness.Side(str(base)), harness.Side(str(head)), results=folder / "results")
+    return folder / "results"
+
+
+@pytest.fixture
+def regressed(made: Path, own_folder: Path) -> None:
+    """The same, in the current folder."""
+    shutil.copytree(made, own_folder / "results")
 
 
 @pytest.mark.usefixtures("regressed")

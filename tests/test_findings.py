@@ -143,6 +143,7 @@ def test_what_was_seen_beside_wide_intervals_is_told(tmp_path: Path) -> None:
     assert "load" in said["Wide intervals"].text
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_visits_of_one_case_under_shuffled_labels(tmp_path: Path) -> None:
     """A hundred runs of 24 cases, each visit drawn from 160 recorded ones of a single case, over an hour on a shared machine."""
     recorded = pd.read_parquet(RECORDED)

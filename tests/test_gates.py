@@ -12,6 +12,7 @@ import pytest
 from tests import virtual_gates
 
 GATES = 200
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from harness import load_results
+from harness import load_results, sweep, testing
 from harness.core.columns import COLUMNS, METHOD
 from harness.core.errors import StorageError, UsageError
 from harness.store.results import as_json_values
 from harness.store.run_folder import RunFolder, find_run
-from tests.conftest import Convscope, Stub
+from tests.conftest import SUITE, Convscope, Stub
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    place = tmp_path_factory.mktemp("made")
+    (place / "small.toml").write_text(SUITE, encoding="utf-8")
+    run = sweep(place / "small.toml", python=str(testing.interpreter(place / "stub", {"cases": [{"spread": 0.001}]})), results=place / "results")
+    return place / "results" / str(run.runs[0]["run_id"])
 
 
 @pytest.fixture
-def folder(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> Path:
-    """A finished run."""
-    return tmp_path / str(convscope("run", suite, "--python", stub({"spread": 0.001}), "--json").json["path"])
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A finished run, to do with as one likes."""
+    return Path(shutil.copytree(made, tmp_path / "results" / made.name))
 
 
 def test_the_parquet_has_the_columns_of_the_record_with_their_units(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ class Results:
     visits: pd.DataFrame
     points: pd.DataFrame
 
-    @property
+    @cached_property
     def summary(self) -> pd.DataFrame:
         """One row a run, arm and case, computed from the visits and the ceilings of their run."""
         headers = {run["run_id"]: run for run in self.runs}
