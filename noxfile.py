@@ -47,13 +47,9 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests, against the installed package: `nox -s tests -- -k runner`. Those that measure for real have the machine to themselves."""
+    """The tests, against the installed package: `nox -s tests -- -k rounds`."""
     install(session, ".", groups=("tests",))
-    if session.posargs:
-        session.run("pytest", *session.posargs)
-        return
-    session.run("pytest", "-n", "auto", "-m", "not torch and not browser and not slow")
-    session.run("pytest", "-m", "torch and not slow")
+    session.run("pytest", *(session.posargs or ["-n", "auto"]))
 
 
 @nox.session

@@ -80,8 +80,15 @@ def report(*runs: Path, tmp_path: Path) -> Page:
     return Page(write_report(load_results(*runs), tmp_path / "reports" / "page.html").read_text(encoding="utf-8"))
 
 
-def test_the_page_says_what_was_measured_on_what_and_whether_to_trust_it(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path), tmp_path=tmp_path)
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The page of a run of all kinds in which nothing went wrong."""
+    folder = tmp_path_factory.mktemp("kinds")
+    return report(make_run(folder), tmp_path=folder)
+
+
+def test_the_page_says_what_was_measured_on_what_and_whether_to_trust_it(kinds: Page) -> None:
+    page = kinds
     for words in (
         "Five kinds & <two> layouts",
         RUN_ID,
@@ -105,8 +112,8 @@ def test_first_sentences_state_figures_and_lead_to_their_charts(tmp_path: Path) 
     assert {"#latency-channels", "#work"} <= set(page.links)
 
 
-def test_page_faults_are_named_where_they_cost_time(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path), tmp_path=tmp_path)
+def test_page_faults_are_named_where_they_cost_time(kinds: Page) -> None:
+    page = kinds
     assert "15 of 30 cases are slower so, by more than 10 %" in page.text
     assert re.search(r"with 500 minor faults a call instead of 0", page.text)
 
@@ -167,14 +174,14 @@ def test_where_the_time_of_a_call_goes_is_drawn_and_told(tmp_path: Path) -> None
     assert [shares[name] for name in ("Convolution (%)", "Reorders (%)", "Dispatch (%)")] == ["60.0", "20.0", "20.0"]
 
 
-def test_every_link_within_the_page_has_its_target_and_ids_are_unique(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path), tmp_path=tmp_path)
+def test_every_link_within_the_page_has_its_target_and_ids_are_unique(kinds: Page) -> None:
+    page = kinds
     assert len(page.ids) == len(set(page.ids))
     assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
 
 
 def test_nothing_is_fetched_and_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
-    results = load_results(make_run(tmp_path))
+    results = load_results(make_run(tmp_path, HEAD + SWEEP))
     first = write_report(results, tmp_path / "1.html").read_bytes()
     assert first == write_report(results, tmp_path / "2.html").read_bytes()
     markup = re.sub(rb"<script>.*?</script>", b"", first, flags=re.DOTALL)
@@ -198,8 +205,8 @@ def test_a_case_that_many_points_lead_to_is_one_row_of_the_table(tmp_path: Path)
     assert [row["Outcome"] for row in rows if "48" in row["Outcome"]] != []
 
 
-def test_cases_stand_in_the_order_of_the_suite_with_units_in_their_headings(tmp_path: Path) -> None:
-    rows = report(make_run(tmp_path), tmp_path=tmp_path).case_rows()
+def test_cases_stand_in_the_order_of_the_suite_with_units_in_their_headings(kinds: Page) -> None:
+    rows = kinds.case_rows()
     assert [row["Kind"] for row in rows[::12]] == [kind.replace("_", " ") for kind in KINDS]
     assert {"Latency (µs)", "± (%)", "MACs (M)", "Peak (KiB)", "Size (px)"} <= set(rows[0])
     assert rows[0]["MACs (M)"] == "1.81"  # 28 * 28 * 16 * 16 * 9
@@ -242,7 +249,7 @@ def test_a_quick_run_is_marked_and_states_no_difference(tmp_path: Path) -> None:
     ("state", "words"), [("time_limit", "Stopped by its time limit"), ("running", "still running, or killed"), ("failed", "Not finished: failed")]
 )
 def test_a_run_that_did_not_finish_says_so(tmp_path: Path, state: str, words: str) -> None:
-    assert words in report(make_run(tmp_path, state=state), tmp_path=tmp_path).text
+    assert words in report(make_run(tmp_path, HEAD + SWEEP, state=state), tmp_path=tmp_path).text
 
 
 def test_noisy_and_invalid_visits_are_counted_with_their_reasons(tmp_path: Path) -> None:
@@ -277,7 +284,7 @@ def test_several_runs_are_told_apart_and_compared(tmp_path: Path) -> None:
 
 
 def test_arms_of_one_run_are_compared_like_runs(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path, arms=("base", "head")), tmp_path=tmp_path)
+    page = report(make_run(tmp_path, HEAD + SWEEP, arms=("base", "head")), tmp_path=tmp_path)
     assert "sides-arm-base-arm-head" in page.figures
 
 
@@ -291,7 +298,7 @@ def test_a_head_of_another_implementation_stands_beside_its_base(suite: Path, st
 
 
 def test_an_ab_beside_another_run_reached_what_it_reached(tmp_path: Path) -> None:
-    ab = make_run(tmp_path, arms=("base", "head"), reached=lambda case: case.problem.in_channels == 16)
+    ab = make_run(tmp_path, HEAD + SWEEP, arms=("base", "head"), reached=lambda case: case.problem.in_channels == 16)
     text = "cases were not reached, and have no verdict"
     alone = re.search(rf"(\d+) {text}", report(ab, tmp_path=tmp_path).text)
     together = re.search(rf"(\d+) {text}", report(ab, make_run(tmp_path, HEAD + SWEEP, run_id="20261125T090000-made-0002"), tmp_path=tmp_path).text)
@@ -328,9 +335,9 @@ def test_columns_that_a_machine_cannot_fill_leave_their_charts_out(tmp_path: Pat
     assert page.figures == ["latency-channels", "work"]
 
 
-def test_the_five_kinds_are_explained_with_exact_counts(tmp_path: Path) -> None:
+def test_the_five_kinds_are_explained_with_exact_counts(kinds: Page) -> None:
     """The counts are those of a 3x3 convolution, 64 to 128 channels at 56x56, worked out by hand."""
-    page = report(make_run(tmp_path), tmp_path=tmp_path)
+    page = kinds
     for count in ("231,211,008", "57,802,752", "1,806,336", "25,690,112", "27,496,448"):
         assert count in page.text
 
