@@ -25,7 +25,7 @@ from harness.analysis import pair_effects
 from harness.core.errors import CasesFailed
 from harness.core.gate import Gate
 from harness.core.stats import middle_mean
-from harness.output.progress import RunProgress
+from harness.output.progress_bar import RunProgress
 from harness.plan.suite import Suite, find_suite, read_suite
 from harness.store.results import load_results
 

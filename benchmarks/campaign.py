@@ -26,7 +26,7 @@ import pandas as pd
 
 from harness import sweep
 from harness.core.errors import CasesFailed
-from harness.output.progress import RunProgress
+from harness.output.progress_bar import RunProgress
 from harness.plan.suite import read_suite
 from harness.run import rounds
 from harness.store.results import load_results

@@ -24,7 +24,7 @@ import harness
 from harness.core.case import Case, Setting
 from harness.core.policy import Policy
 from harness.core.problem import KINDS, Problem
-from harness.output.progress import RunProgress
+from harness.output.progress_bar import RunProgress
 from harness.run.ad_hoc import ad_hoc_session
 from harness.tasks.advise import candidates
 from harness.tasks.repro import script

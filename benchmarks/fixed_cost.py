@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness import sweep
 from harness.core.case import Case
-from harness.run.progress import ProgressListener
+from harness.run.progress_events import ProgressListener
 
 VISIT_BOUND_S = 0.04
 SURVEY_BOUND_S = 0.5

@@ -51,7 +51,7 @@ from harness.core.policy import Policy
 from harness.plan.points import distinct_cases, expand, prepare
 from harness.plan.suite import Suite
 from harness.run.ad_hoc import bench
-from harness.run.progress import ProgressListener
+from harness.run.progress_events import ProgressListener
 from harness.store.results import as_json_values, load_results
 from harness.tasks.compare import compare
 

@@ -43,7 +43,7 @@ def call_of(case: Case) -> Callable[[], object]:
     """The call as anyone would write it: a module, one input, inference mode."""
     import torch
 
-    from harness.worker.modules import torch_layer
+    from harness.worker.conv_modules import torch_layer
 
     if case.setting.device == "cuda":  # cuDNN multiplies float32 in TF32 unless it is told, and so ours would be another case
         torch.backends.cudnn.conv.fp32_precision = case.setting.fp32_precision

@@ -57,7 +57,7 @@ class Slower(nn.Conv2d):
 
 def implementation(problem: Any, setting: Any) -> nn.Module:
     """Torch's layer, but for the planted case: that one does CONVSCOPE_PLANTED rows twice."""
-    from harness.worker.modules import torch_layer
+    from harness.worker.conv_modules import torch_layer
 
     planted = json.loads(os.environ["CONVSCOPE_PLANTED"])
     if any(getattr(problem, name, getattr(setting, name, None)) != value for name, value in planted["case"].items()):

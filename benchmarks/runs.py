@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from estimators import HERE, SHARES, read, rms
 
-from harness.analysis import between_runs, decisions
+from harness.analysis import between_runs, verdict_tests
 from harness.core.gate import TOLERANCES
 from harness.core.stats import RUN_SPREAD
 
@@ -37,7 +37,7 @@ def prepared(campaign: pd.DataFrame, rounds: int) -> list[pd.DataFrame]:
 
 def slower(effects: pd.DataFrame, limit: float) -> list[str]:
     """The cases that are called regressed."""
-    judged = decisions.assign_verdicts(decisions.tested(effects, pd.Series(limit, index=effects.index)))
+    judged = verdict_tests.assign_verdicts(verdict_tests.tested(effects, pd.Series(limit, index=effects.index)))
     return list(judged.index[judged["verdict"] == "regressed"])
 
 
@@ -51,7 +51,7 @@ def worth(campaign: pd.DataFrame, rounds: int) -> dict[str, float]:
             continue
         whole.append((shift.mean, shift.mean / shift.error))
         cases += list(zip(effects["mean"], effects["mean"] / effects["error"], strict=True))
-        false.append(bool(slower(effects, limit)) or decisions.of_shift(shift, limit)["verdict"].iloc[0] == "regressed")
+        false.append(bool(slower(effects, limit)) or verdict_tests.of_shift(shift, limit)["verdict"].iloc[0] == "regressed")
         for case in effects.index[::EVERY]:
             for share in PLANTED:
                 planted = effects.assign(mean=effects["mean"] + log1p(share) * (effects.index == case))

@@ -85,7 +85,7 @@ class SuiteFile(pytest.File):
 
     def _sweep(self) -> Results:
         from harness.core.errors import CasesFailed
-        from harness.output.progress import RunProgress
+        from harness.output.progress_bar import RunProgress
         from harness.store.results import load_results
         from harness.tasks.sweep import sweep
 

@@ -104,10 +104,10 @@ def test_the_answer_for_people_names_it_and_says_what_could_be_found(convscope: 
     assert ended.code == 1
     assert "✗ regressed" in ended.out
     assert "+10" in ended.out
-    assert "smallest slowdown" in ended.out
+    assert "Minimum detectable slowdown" in ended.out
     assert ended.out.strip().splitlines()[-1].startswith("Regressed: depthwise")
     assert "fresh pairs" in ended.err
-    assert "This machine:" in ended.err
+    assert "Machine check:" in ended.err
 
 
 @pytest.mark.parametrize("order", ["back-to-back", "rounds"])
@@ -147,7 +147,7 @@ def test_a_device_that_one_side_has_lost_is_an_error(suite: Path, stub: Stub) ->
     base, head = stub(STEADY, name="base", devices=both), stub(STEADY, name="head")
     with suite.open("a", encoding="utf-8") as file:
         file.write('device = ["cpu", "cuda"]\n')
-    with pytest.raises(DeviceError, match="cuda is not there for head"):
+    with pytest.raises(DeviceError, match="cuda was not found for head"):
         ab(suite, (base, head))
 
 
@@ -211,7 +211,7 @@ def test_two_implementations_in_one_interpreter(suite: Path, stub: Stub, tmp_pat
 def test_what_torch_differs_in_is_told_before_any_figure(convscope: Convscope, suite: Path, stub: Stub) -> None:
     base, head = (stub(STEADY, name=f"torch{version}", environment={"torch": version}) for version in ("2.12", "2.13"))
     ended = convscope("ab", suite, "--base-python", base, "--head-python", head)
-    assert ended.out.startswith("Between the two: torch 2.12 -> 2.13.")
+    assert ended.out.startswith("Environments differ: torch 2.12 -> 2.13.")
 
 
 def test_the_same_on_both_sides_is_no_question(convscope: Convscope, suite: Path, stub: Stub) -> None:

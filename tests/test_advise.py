@@ -89,8 +89,8 @@ def test_a_proven_winner_is_first_though_another_looks_faster() -> None:
 
 def test_the_sentences_say_what_to_take_and_what_it_does_not_do() -> None:
     said = " ".join(sentences(ROWS, {}, ROWS[1], budget=True))
-    assert "Depthwise in contiguous is fastest, 1.00 ms; what binds it: compute." in said
-    assert "depthwise separable in contiguous is fastest: 2.00 ms" in said
+    assert "Depthwise in contiguous is fastest, 1.00 ms; bottleneck: compute." in said
+    assert "the fastest is depthwise separable in contiguous: 2.00 ms" in said
     assert "Within the budget: depthwise separable in contiguous, 2.00 ms, 900 parameters." in said
     assert "Nothing fits" in " ".join(sentences(ROWS, {}, None, budget=True))
 
@@ -116,7 +116,7 @@ def test_the_command_says_what_to_do_next(convscope: Convscope, stub: Stub) -> N
     ended = convscope("advise", "--in", "3", "--out", "64", "--size", "14", "--python", stub(), "--budget-latency", "900us", "--budget-params", "1k")
     assert ended.code == 0, ended.err
     assert "Nothing fits the budget." in ended.out
-    assert "Not among them: depthwise" in ended.out
+    assert "Not measured: depthwise" in ended.out
     assert ended.out.splitlines()[-1].startswith("Next: convscope explain ")
 
 
@@ -142,7 +142,7 @@ def test_a_candidate_that_fails_is_named_and_ends_with_4(convscope: Convscope, s
     assert ended.code == 4
     assert [one["candidate"] for one in ended.json["failed"]] == ["standard in contiguous"]
     assert len(ended.json["ranking"]) == 11
-    assert "Not among them: standard in contiguous (error:" in convscope(*asked).out
+    assert "Not measured: standard in contiguous (error:" in convscope(*asked).out
 
 
 def test_a_candidate_that_cannot_be_done_here_is_left_out_and_no_failure(convscope: Convscope, stub: Stub) -> None:

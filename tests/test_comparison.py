@@ -43,7 +43,7 @@ def test_a_regression_has_exit_code_1_and_its_figures() -> None:
 
 
 @pytest.mark.parametrize(("policy", "code"), [("pass", 0), ("fail", 1)])
-@pytest.mark.parametrize(("ended", "reason"), [("time_limit", "time"), ("complete", "screened")])
+@pytest.mark.parametrize(("ended", "reason"), [("time_limit", "time"), ("complete", "not confirmed")])
 def test_what_was_not_confirmed_is_inconclusive_and_says_why(policy: str, code: int, ended: str, reason: str) -> None:
     found = comparison.judge_pairs(pd.DataFrame(pairs_of(case(), 1.1)), Gate(inconclusive=policy), comparison.Completeness(ended=ended))
     assert (latency(found)["verdict"], latency(found)["reason"].partition(":")[0]) == ("inconclusive", reason)
@@ -68,7 +68,7 @@ def test_a_case_that_got_fewer_pairs_than_were_planned_says_so() -> None:
     rows = pairs_of(case(), 1.02) + pairs_of(case(), 1.02, 4, "confirm")
     found = comparison.judge_pairs(pd.DataFrame(rows), GATE, comparison.Completeness(ended="time_limit", planned={rows[0]["descriptor"]: 8}))
     assert latency(found)["verdict"] == "inconclusive"
-    assert latency(found)["reason"] == "time: fewer pairs than were planned by then"
+    assert latency(found)["reason"] == "time: fewer pairs than were planned before the time limit"
 
 
 @pytest.mark.parametrize(("ended", "code"), [("complete", 0), ("time_limit", 0), ("interrupted", 3), ("running", 3)])

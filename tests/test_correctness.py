@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from harness.core.case import Case, Setting
 from harness.core.problem import Problem
+from harness.worker.conv_modules import convolutions
 from harness.worker.correctness import ROUNDOFF, WINOGRAD_A, WINOGRAD_B, WINOGRAD_G, error_bound, largest_error, winograd_factor
-from harness.worker.modules import convolutions
 from harness.worker.workload import Workload
 
 

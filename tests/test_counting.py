@@ -10,8 +10,8 @@ from hypothesis import given, settings
 
 from harness.core.case import Case, Setting
 from harness.core.problem import Problem
+from harness.worker.conv_modules import DepthwiseSeparableConv2d, convolutions, torch_layer
 from harness.worker.correctness import WRONG, error_bound, largest_error
-from harness.worker.modules import DepthwiseSeparableConv2d, convolutions, torch_layer
 from harness.worker.survey import macs_fvcore
 from harness.worker.workload import Workload
 from tests.strategies import problems

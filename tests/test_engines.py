@@ -12,9 +12,9 @@ import torch
 from harness.core.case import Case, Setting
 from harness.core.problem import Problem
 from harness.worker import engines
+from harness.worker.conv_modules import convolutions, torch_layer
 from harness.worker.engines import MOST_ENGINES, Layout, against_best, arguments_of, differs, strides
 from harness.worker.environment import NotSupported
-from harness.worker.modules import convolutions, torch_layer
 from harness.worker.workload import Workload
 
 PROBLEMS = [

@@ -151,7 +151,7 @@ def test_a_full_disk_is_no_error_of_ours(start: Started, arguments: list[str], u
         code, _, err = end(start(*arguments, out=full, unbuffered=unbuffered))
     assert code == errors.StorageError.code
     if "--json" not in arguments:
-        assert err == "Error: no space is left to write to\n"
+        assert err == "Error: no space left on the device\n"
 
 
 def test_where_stdout_was_closed_beforehand_a_command_ends_as_ever(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def of_run(path: Path) -> list[Finding]:
 
 def test_page_faults_are_told_with_what_they_cost(tmp_path: Path) -> None:
     said = found(tmp_path)["Page faults"]
-    assert "2.0 times as long, with 500 minor faults a call" in said.text
+    assert "2.0 times as long, with 500 page faults per call" in said.text
     assert said.strength == pytest.approx(2.0, rel=0.05)
 
 

@@ -114,8 +114,8 @@ def test_first_sentences_state_figures_and_lead_to_their_charts(tmp_path: Path) 
 
 def test_page_faults_are_named_where_they_cost_time(kinds: Page) -> None:
     page = kinds
-    assert "15 of 30 cases are slower so, by more than 10 %" in page.text
-    assert re.search(r"with 500 minor faults a call instead of 0", page.text)
+    assert "15 of 30 cases are slower by more than 10 % with it" in page.text
+    assert re.search(r"with 500 page faults per call instead of 0", page.text)
 
 
 def test_the_other_allocator_of_the_survey_stands_in_for_a_case_that_was_not_asked_for(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_other_allocator_of_the_survey_stands_in_for_a_case_that_was_not_ask
     surveyed = {"other_allocator_s": 1.0, "other_allocator_faults": 1234.0, "other_allocator_system_share": 0.5}
     page = report(make_run(tmp_path, text, change=lambda _: surveyed), tmp_path=tmp_path)
     assert "allocators" in page.figures
-    assert "One short loop a case, without an interval" in page.text
+    assert "A short loop per case, without an interval" in page.text
     assert "1,234" in page.text
     assert "past their intervals" not in page.text.partition("One short loop")[2][:300]
 
@@ -194,7 +194,7 @@ def test_every_axis_of_a_sweep_gets_its_chart_and_flat_lines_are_explained(tmp_p
     names = ("groups", "kernels", "threads", "types", "sizes", "no-axis")
     assert [f"latency-{name}" for name in names] == [name for name in page.figures if name.startswith("latency-")]
     assert "Hollow and dotted: standard and depthwise without this axis" in page.text
-    assert "1 point has no figure" in page.text  # 48 does not divide 64
+    assert "1 point has no latency" in page.text  # 48 does not divide 64
     assert "48 does not divide" in page.text
 
 
@@ -299,7 +299,7 @@ def test_a_head_of_another_implementation_stands_beside_its_base(suite: Path, st
 
 def test_an_ab_beside_another_run_reached_what_it_reached(tmp_path: Path) -> None:
     ab = make_run(tmp_path, HEAD + SWEEP, arms=("base", "head"), reached=lambda case: case.problem.in_channels == 16)
-    text = "cases were not reached, and have no verdict"
+    text = "cases were not measured and have no verdict"
     alone = re.search(rf"(\d+) {text}", report(ab, tmp_path=tmp_path).text)
     together = re.search(rf"(\d+) {text}", report(ab, make_run(tmp_path, HEAD + SWEEP, run_id="20261125T090000-made-0002"), tmp_path=tmp_path).text)
     assert alone
@@ -324,7 +324,7 @@ def test_kernels_that_are_not_square_have_names_of_their_own(tmp_path: Path) -> 
 
 def test_a_count_that_fvcore_does_not_share_is_shown(tmp_path: Path) -> None:
     page = report(make_run(tmp_path, change=lambda case: {"macs_fvcore": 7} if case.problem.kind == "pointwise" else {}), tmp_path=tmp_path)
-    assert "fvcore counts other MACs than we do in 12 cases" in page.text
+    assert "fvcore's MAC count differs in 12 cases" in page.text
     assert "MACs by fvcore (M)" in page.case_rows()[0]
 
 

@@ -40,7 +40,7 @@ def test_the_script_runs_with_torch_alone(problem: Problem, setting: Setting, tm
     assert "harness" not in path.read_text(encoding="utf-8")
     ended = subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
-    assert re.fullmatch(r"[0-9.]+ us a call \(mean of the 10th percentiles of 4 ways to lie(, at [0-9]+ page faults a call)?\)\n", ended.stdout)
+    assert re.fullmatch(r"[0-9.]+ us per call \(mean of the 10th percentiles of 4 ways to lie(, at [0-9]+ page faults per call)?\)\n", ended.stdout)
 
 
 def test_the_script_has_the_figure_of_a_visit() -> None:
@@ -84,14 +84,14 @@ def test_a_case_that_was_measured_is_explained_in_full(convscope: Convscope, stu
     assert ended.code == 0, ended.err
     assert "every channel is filtered alone" in ended.out
     assert "heap kept" in ended.out
-    assert "what binds" in ended.out
+    assert "bottleneck" in ended.out
     assert convscope("explain", identity, "--json").json["measured"]["case_id"] == identity
 
 
 def test_a_kind_is_explained_and_measured(convscope: Convscope, stub: Stub) -> None:
     ended = convscope("explain", "depthwise", "--in", "8", "--measure", "--python", stub())
     assert ended.code == 0, ended.err
-    assert "Where a call's time goes:" in ended.out
+    assert "Time of one call by part:" in ended.out
     assert ended.out.splitlines()[-1].startswith("Next: convscope repro depthwise --in 8")
 
 
@@ -111,7 +111,7 @@ def test_a_case_that_is_nowhere_is_refused(convscope: Convscope, command: str) -
 def test_a_measured_case_takes_no_shape(convscope: Convscope) -> None:
     ended = convscope("explain", "0123456789abcdef", "--in", "64")
     assert ended.code == 2
-    assert "its own shape" in ended.err
+    assert "already has its shape" in ended.err
 
 
 @pytest.mark.parametrize("setting", [{"device": "cuda"}, {"implementation": "mine:layer"}, {"cache": "rotating"}])

@@ -83,7 +83,7 @@ def test_runs_of_another_method_are_compared_by_force_alone(convscope: Convscope
     assert f"method 1 -> {METHOD}" in refused.err
     forced = convscope("compare", *paths, "--force")
     assert forced.code == 0
-    assert "different ways" in forced.out
+    assert "different settings" in forced.out
 
 
 def test_points_lead_to_cases_and_keep_what_was_asked(folder: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from harness import load_results, sweep
 from harness.core.case import Case
-from harness.run.progress import ProgressListener
+from harness.run.progress_events import ProgressListener
 from harness.run.worker_process import WorkerProcess
 from tests.conftest import Convscope, Ended, Stub, environment
 
@@ -186,7 +186,7 @@ def test_where_every_visit_was_disturbed_the_answer_says_so(convscope: Convscope
     python = stub({"fault": "invalid"})
     ended = convscope("run", suite, "--python", python, "--quick")
     assert ended.code == 4
-    assert "6 of 6 cases have no figure" in ended.err
+    assert "6 of 6 cases have no latency" in ended.err
     measured = convscope("measure", "depthwise", "--in", "8", "--python", python)
     assert measured.code == 4
     assert "disturbed" in measured.out
@@ -233,7 +233,7 @@ def test_a_device_that_was_asked_for_and_is_not_there_stops_the_run_before_it_be
 ) -> None:
     ended = convscope("run", suite, "-a", "device=cuda", "--python", stub())
     assert ended.code == 2
-    assert "cuda is not there" in ended.err
+    assert "cuda was not found" in ended.err
     assert "sees cpu" in ended.err
     assert not (tmp_path / "results").exists()
 
@@ -242,7 +242,7 @@ def test_a_measurement_without_a_file(convscope: Convscope, stub: Stub, tmp_path
     python = stub({"match": {"allocator": "default"}, "latency_s": 4e-3, "spread": 0, "values": {"minor_faults_per_call": 900.0}}, {"spread": 0})
     ended = convscope("measure", "depthwise", "--in", "32", "--python", python)
     assert ended.code == 0
-    assert "900.0 page faults a call" in ended.out
+    assert "900.0 page faults per call" in ended.out
     assert "4 times as long" in ended.out.replace("4.00", "4")
     assert not (tmp_path / "results").exists()
     answer = convscope("measure", "depthwise", "--in", "32", "--python", python, "--json").json
@@ -318,7 +318,7 @@ def test_a_second_run_fails_at_once_or_waits_and_says_so(waiting: Waiting, suite
         text=True,
     )
     assert second.stderr
-    assert any("waiting until it ends" in line for line in second.stderr)  # stops reading there
+    assert any("Another convscope run is using cpu; waiting" in line for line in second.stderr)  # stops reading there
     os.kill(waiting.process.pid, signal.SIGKILL)
     waiting.end()
     second.communicate(timeout=60)

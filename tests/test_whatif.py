@@ -47,7 +47,7 @@ def test_the_sums_count_every_layer_as_often_as_it_runs(convscope: Convscope, st
 def test_the_answer_says_what_fewer_macs_bought(convscope: Convscope, stub: Stub, layers: Path) -> None:
     ended = convscope("whatif", layers, "--replace", "standard=grouped:8", "--python", stub({"spread": 0}), "--quick")
     assert ended.code == 0, ended.err
-    assert "left as it is: stem" in ended.out
+    assert "unchanged: stem" in ended.out
     assert "takes 1.00 of the time" in ended.out
     assert convscope("report", "last").code == 0
 
@@ -56,8 +56,8 @@ def test_a_network_with_a_layer_that_has_no_figure_is_told_and_not_compared(conv
     python = stub({"match": {"kind": "pointwise"}, "fault": "error"}, {"spread": 0})
     ended = convscope("whatif", layers, "--replace", "standard=depthwise_separable", "--python", python, "--quick")
     assert ended.code == 4
-    assert "not counted, since they have no figure: mixing (pointwise)" in ended.out
-    assert "cannot be set side by side" in ended.out
+    assert "not included, because they have no latency: mixing (pointwise)" in ended.out
+    assert "cannot be compared" in ended.out
 
 
 def test_a_replaced_layer_keeps_its_shape(layers: Path) -> None:

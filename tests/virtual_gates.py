@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis import decisions
+from harness.analysis import verdict_tests
 from harness.core.gate import Gate
 
 DATA = Path(__file__).parent / "data" / "aa_pairs.parquet"
@@ -51,17 +51,17 @@ def run(table: pd.DataFrame, start: int, random: np.random.Generator, *, planted
         ratios.loc[case] += log1p(slowdown)
     limits = pd.Series(log1p(TOLERANCE), index=table.index)
     screening, later = _long(ratios.iloc[:, :SCREENING]), ratios.iloc[:, SCREENING:]
-    screened = decisions.decide(screening, screening.iloc[:0], limits)
-    wanted = decisions.planned(screened[screened["verdict"] != "same"], limits, GATE)["pairs"]
+    screened = verdict_tests.decide(screening, screening.iloc[:0], limits)
+    wanted = verdict_tests.planned(screened[screened["verdict"] != "same"], limits, GATE)["pairs"]
     counts = wanted.reindex(table.index, fill_value=0).to_numpy()
     confirming = _long(later.where(np.arange(later.shape[1]) < counts[:, np.newaxis]))
-    judged = decisions.decide(screening[~screening["match_id"].isin(wanted.index)], confirming, limits)
-    smallest = decisions.smallest_of_two_stages(screened, judged[judged["stage"] == "confirm"], limits, GATE)
+    judged = verdict_tests.decide(screening[~screening["match_id"].isin(wanted.index)], confirming, limits)
+    smallest = verdict_tests.smallest_of_two_stages(screened, judged[judged["stage"] == "confirm"], limits, GATE)
     return Outcome(judged.index[judged["verdict"] == "regressed"].tolist(), len(wanted), float(smallest.median()))
 
 
 def _long(ratios: pd.DataFrame) -> pd.DataFrame:
-    """A row a pair that there is, as `decisions.decide` takes them."""
+    """A row a pair that there is, as `verdict_tests.decide` takes them."""
     values = ratios.to_numpy().ravel()
     found = pd.DataFrame({"match_id": np.repeat(ratios.index.to_numpy(), ratios.shape[1]), "ratio": values})
     return found[~np.isnan(values)]

@@ -3,7 +3,7 @@
 Two ways in: `judge_pairs`, over the pairs of one A/B run, and `judge_runs`, over the visits of two runs. In: frames of visits by the
 record's names. Out: a `Comparison`. Pure: no file, no device.
 
-    visits of two arms -> effects -> what they prove (`decisions`) -> a verdict a case and metric
+    visits of two arms -> effects -> what they prove (`verdict_tests`) -> a verdict a case and metric
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis import between_runs
-from harness.analysis.decisions import (
+from harness.analysis.pair_effects import SIDES, map_values, match_ids, pair_ratios, paired_effects
+from harness.analysis.summary import is_valid
+from harness.analysis.verdict_tests import (
     FEWEST,
     Common,
     assign_verdicts,
@@ -27,8 +29,6 @@ from harness.analysis.decisions import (
     smallest_of_two_stages,
     tested,
 )
-from harness.analysis.pair_effects import SIDES, map_values, match_ids, pair_ratios, paired_effects
-from harness.analysis.summary import is_valid
 from harness.core.case import Case
 from harness.core.gate import MATCHED_BY, VERDICTS, Gate
 from harness.core.stats import RUN_SPREAD
@@ -224,7 +224,7 @@ def _with_shift(comparison: Comparison, shift: between_runs.Shift | None) -> Com
         "kind": ALL_CASES,
         "metric": "latency_s",
         "verdict": verdict,
-        "reason": "spread: the rounds of one run differ as much" if verdict == "inconclusive" else None,
+        "reason": "spread: rounds of one run vary as much" if verdict == "inconclusive" else None,
         "ratio": exp(row["mean"]),
         "ratio_low": exp(row["low"]),
         "ratio_high": exp(row["high"]),
@@ -249,20 +249,20 @@ def _reasons(latency: pd.DataFrame, limits: pd.Series[float], completeness: Comp
     disturbed = (latency["base_invalid"] > 0) | (latency["head_invalid"] > 0)
     wide = (latency["high"] - latency["low"]) / 2 > limits
     cut = completeness.ended != "complete"
-    unconfirmed = "time: it was not confirmed by then" if cut else "screened: it has no pairs that confirm it at this tolerance"
+    unconfirmed = "time: not confirmed before the time limit" if cut else "not confirmed: no confirmation pairs were measured"
     planned = pd.Series(completeness.planned, dtype=float).reindex(latency.index)
     choices = [
         (latency["verdict"] != "inconclusive", None),
-        (pd.Series(completeness.quick, index=latency.index), "quick: one visit of each says nothing"),
+        (pd.Series(completeness.quick, index=latency.index), "quick: one repetition per side proves nothing"),
         (latency["count"].isna() & disturbed, f"load: fewer than {FEWEST} undisturbed {unit}"),
-        (latency["count"].isna() & cut, f"time: fewer than {FEWEST} {unit} by then"),
+        (latency["count"].isna() & cut, f"time: fewer than {FEWEST} {unit} before the time limit"),
         (latency["count"].isna(), f"few: fewer than {FEWEST} {unit}"),
         (latency["stage"] == "screen", unconfirmed),
-        ((latency["count"] < planned) & cut, f"time: fewer {unit} than were planned by then"),
+        ((latency["count"] < planned) & cut, f"time: fewer {unit} than were planned before the time limit"),
         ((latency["count"] < planned) & disturbed, f"load: fewer undisturbed {unit} than were planned"),
-        (wide | latency.index.isin(completeness.short), f"spread: its {unit} differ too much"),
+        (wide | latency.index.isin(completeness.short), f"spread: its {unit} vary too much"),
     ]
-    reasons = pd.Series("near: it lies about the tolerance", index=latency.index, dtype="object")
+    reasons = pd.Series("near tolerance: too close to decide", index=latency.index, dtype="object")
     for holds, text in reversed(choices):
         reasons[holds] = text
     return reasons
@@ -287,7 +287,7 @@ def _memory(latency: pd.DataFrame, gate: Gate) -> pd.DataFrame:
         ratio_high=ratio,
         verdict=verdict,
         tolerance=tolerance,
-        reason=pd.Series("unknown: one side does not know it", index=rows.index, dtype="object").where(ratio.isna(), None),
+        reason=pd.Series("unknown: one side did not measure it", index=rows.index, dtype="object").where(ratio.isna(), None),
     )
 
 

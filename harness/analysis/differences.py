@@ -16,7 +16,7 @@ from harness.core.case import DEFAULTS
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-PAST = "past their intervals and by more than 10 %"
+PAST = "beyond their intervals and by more than 10 %"
 NOTABLE = 1.10  # a ratio below this is not spoken of, however narrow its interval
 _FIGURE = ("latency_s", "latency_low_s", "latency_high_s")
 PAIR_COLUMNS = (

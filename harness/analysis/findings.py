@@ -116,8 +116,8 @@ def page_faults(rows: list[Row]) -> Finding | None:
     text = (
         f"With glibc's default allocator {kept['label, allocator aside']} takes {units.seconds(plain['latency_s'])} instead of "
         f"{units.seconds(kept['latency_s'])}, {_times(kept, plain)} as long, "
-        f"with {plain['minor_faults_per_call']:,.0f} minor faults a call instead of {kept['minor_faults_per_call']:,.0f}. "
-        f"{len(slower)} of {len(pairs)} cases are slower so, by more than 10 %."
+        f"with {plain['minor_faults_per_call']:,.0f} page faults per call instead of {kept['minor_faults_per_call']:,.0f}. "
+        f"{len(slower)} of {len(pairs)} cases are slower by more than 10 % with it."
     )
     return Finding("Page faults", text, _cases(slower), _factor((kept, plain)))
 
@@ -211,7 +211,7 @@ def cliffs(rows: list[Row]) -> Finding | None:
     text = (
         f"From {values}, {kind_name(worst.right['kind'])} goes from {units.seconds(worst.left['latency_s'])} to "
         f"{units.seconds(worst.right['latency_s'])}, for {units.significant(worst.right['flops'] / worst.left['flops'], 2)} times the FLOPs; "
-        f"{worst.change or 'nothing that was seen changes below torch'} ({worst.right['label']}).{_others(list(jumps.values()), 'jump')}"
+        f"{worst.change or 'no change seen below torch'} ({worst.right['label']}).{_others(list(jumps.values()), 'jump')}"
     )
     return Finding("Jumps", text, tuple(row["case_id"] for row in ends), exp(abs(worst.beyond)))
 
@@ -238,7 +238,7 @@ def launches(rows: list[Row]) -> Finding | None:
     worst = max(bound, key=lambda row: row["dispatch_s"] / row["device_s"])
     text = (
         f"{len(bound)} of {len(rows)} cases wait for the host: {worst['label']} keeps the device busy for {units.seconds(worst['device_s'])} of "
-        f"the {units.seconds(worst['dispatch_s'])} that it takes to tell it so."
+        f"the {units.seconds(worst['dispatch_s'])} that the host needs to launch it."
     )
     return Finding("Launches", text, tuple(row["case_id"] for row in bound), worst["dispatch_s"] / worst["device_s"])
 
@@ -270,8 +270,8 @@ def untrusted(rows: list[Row]) -> Finding | None:
     if not doubtful:
         return None
     reasons = sorted({reason for row in doubtful for reason in row["trust_reasons"]})
-    seen = f" Seen beside them: {', '.join(reasons).replace('_', ' ')}." * bool(reasons)
-    text = f"The interval of {len(doubtful)} of {len(rows)} cases is wider than asked for.{seen}"
+    seen = f" Causes seen: {', '.join(reasons).replace('_', ' ')}." * bool(reasons)
+    text = f"The interval of {len(doubtful)} of {len(rows)} cases is wider than the target.{seen}"
     return Finding(CAVEAT, text, tuple(row["case_id"] for row in doubtful), 1.0)
 
 

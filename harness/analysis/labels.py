@@ -78,7 +78,7 @@ def how_well(summary: pd.DataFrame, target: float) -> str:
         return "nothing measured"
     typical = float((measured["typical_s"] / measured["latency_s"]).median())
     known = f"{int((measured['trust'] == 'ok').sum())} of {len(measured)} cases within ±{units.percent(target)}"
-    return f"{known}; {'the machine was shared: ' * (typical > SHARED)}typical latency {units.significant(typical)} times undisturbed"
+    return f"{known}; {'shared machine: ' * (typical > SHARED)}median call {units.significant(typical)} times the undisturbed latency"
 
 
 def lowest(frame: pd.DataFrame, name: str) -> pd.Series[Any]:

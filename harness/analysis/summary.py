@@ -97,7 +97,7 @@ def _status(valid: pd.DataFrame, failed: pd.DataFrame) -> str:
 def _message(group: pd.DataFrame, valid: pd.DataFrame, failed: pd.DataFrame) -> str | None:
     if not failed.empty:
         return str(failed["message"].iloc[-1])
-    return None if len(valid) else f"all {len(group)} visits were disturbed: something else used the processors"
+    return None if len(valid) else f"all {len(group)} repetitions were disturbed: other processes used the CPU"
 
 
 def estimate_of(valid: pd.DataFrame, run_spread: float) -> Estimate | None:

@@ -95,7 +95,7 @@ def _setting(arguments: Mapping[str, Any]) -> Setting:
 
 
 def _measured(problem: Problem, arguments: Mapping[str, Any], python: str | None, wait: bool) -> Measurement:
-    from harness.output.progress import RunProgress
+    from harness.output.progress_bar import RunProgress
     from harness.tasks.measure import measure as measure_case
 
     _, index = split_device(arguments["device"])
@@ -119,7 +119,7 @@ def _numbers(problem: Problem) -> dict[str, Any]:
 @wait_option
 @json_option
 def measure(kind: str, python: str | None, wait: bool, as_json: bool, **arguments: Any) -> None:
-    """Measure one case now: latency with its interval, memory, trust, and both allocators. No file is written.
+    """Measure one case now: latency with its confidence interval, memory, trust, both allocators. Writes no file.
 
     \b
     Examples:  convscope measure depthwise --in 128
@@ -146,13 +146,13 @@ def _require_figure(row: Mapping[str, Any]) -> None:
 @what_argument
 @problem_options()
 @setting_options()
-@click.option("--measure", "wanted", is_flag=True, help="Measure it too, and say where its time goes.")
+@click.option("--measure", "wanted", is_flag=True, help="Measure it too, and show where its time goes.")
 @python_option
 @wait_option
 @results_option
 @json_option
 def explain(what: str, wanted: bool, python: str | None, wait: bool, results: Path, as_json: bool, **arguments: Any) -> None:
-    """Say what a kind is, with shapes, parameters and MACs for a given problem; or all that is known of a case in results/, by its id.
+    """Explain a kind: shapes, parameters and MACs of a problem; or show everything known about a case in results/, by its id.
 
     \b
     Examples:  convscope explain depthwise_separable --in 64 --out 128
@@ -202,7 +202,7 @@ def _kept(identity: str, results: Path, arguments: Mapping[str, Any]) -> tuple[C
     flags = {option.name: option.opts[0] for option in context.command.params}
     stated = [flags[name] for name in arguments if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if stated:
-        what = "a case that was measured has its own shape and setting"
+        what = "a measured case already has its shape and setting"
         raise UsageError(what, where=stated[0], hint="Give a kind in its place, or leave the option out.")
     from harness.store.results import as_json_values, find_case
 
@@ -222,7 +222,7 @@ def _kept(identity: str, results: Path, arguments: Mapping[str, Any]) -> tuple[C
 @results_option
 @json_option
 def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments: Any) -> None:
-    """Write a case as a script that needs torch alone, for a bug report; of a case in results/ with its figure and its environment.
+    """Write a case as a script that needs only torch, for a bug report. For a case in results/ it includes the latency and environment.
 
     \b
     Examples:  convscope repro depthwise --in 128 --file repro.py
@@ -244,28 +244,28 @@ def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments
     elif out is None:
         print(text, end="")
     else:
-        print(f"{case.label} stands in {out}: it needs torch alone.\nNext: python {out}")
+        print(f"{case.label} is written to {out}. It needs only torch.\nNext: python {out}")
 
 
 @click.command()
 @problem_options("groups")
 @setting_options("memory_format", "implementation", "allocator")
-@click.option("--budget-params", "most_parameters", type=Count(), help="At most so many parameters: 500k.")
-@click.option("--budget-latency", "most_s", type=Duration(), help="At most so long: 200us. Of those that fit, the one with most parameters.")
+@click.option("--budget-params", "most_parameters", type=Count(), help="Maximum number of parameters: 500k.")
+@click.option("--budget-latency", "most_s", type=Duration(), help="Maximum latency: 200us. Recommends the candidate with most parameters that fits.")
 @python_option
 @wait_option
 @json_option
 def advise(most_parameters: int | None, most_s: float | None, python: str | None, wait: bool, as_json: bool, **arguments: Any) -> None:
-    """Say which kind to take for a shape: the five kinds in both layouts, measured now. No file is written.
+    """Recommend a kind for a shape: measures the five kinds in both layouts now. Writes no file.
 
-    It takes about half a minute where calls take milliseconds.
+    Takes about half a minute for calls of milliseconds.
 
     \b
     Examples:  convscope advise --in 128 --out 256 --size 56 --kernel 3
                convscope advise --in 64 --size 112 --stride 2 --budget-latency 300us
     """
     from harness.output import answers
-    from harness.output.progress import RunProgress
+    from harness.output.progress_bar import RunProgress
     from harness.run.ad_hoc import ad_hoc_session
     from harness.run.worker_process import default_python
     from harness.tasks.advise import advise as advised
@@ -287,19 +287,21 @@ def advise(most_parameters: int | None, most_s: float | None, python: str | None
 
 
 @click.command()
-@click.option("--axis", default="in_channels", show_default=True, help="What runs along the curve: in_channels, size, batch, groups, ...")
-@click.option("--range", "values", type=Range(), default="32:512", show_default=True, help="First and last value, and a step.")
+@click.option("--axis", default="in_channels", show_default=True, help="Axis to search: in_channels, size, batch, groups, ...")
+@click.option("--range", "values", type=Range(), default="32:512", show_default=True, help="First value, last value and an optional step.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=("standard",), show_default=True, help="One or several.")
 @problem_options()
 @setting_options()
-@click.option("--time-limit", "time_limit_s", type=float, default=180.0, show_default=True, metavar="SECONDS", help="Begin no step after so long.")
+@click.option(
+    "--time-limit", "time_limit_s", type=float, default=180.0, show_default=True, metavar="SECONDS", help="Start no new step after this many seconds."
+)
 @python_option
 @wait_option
 @json_option
 def cliffs(
     axis: str, values: range, kinds: tuple[str, ...], time_limit_s: float, python: str | None, wait: bool, as_json: bool, **arguments: Any
 ) -> None:
-    """Search along an axis for the places where latency jumps, or where two kinds cross, and name the change behind each. No file is written.
+    """Search an axis for jumps in latency, or for the point where two kinds cross, and name the cause. Writes no file.
 
     \b
     Examples:  convscope cliffs --axis in_channels --range 32:512
@@ -307,7 +309,7 @@ def cliffs(
                convscope cliffs --axis in_channels --range 16:256:8 --kind standard --kind depthwise_separable
     """
     from harness.output import answers
-    from harness.output.progress import RunProgress
+    from harness.output.progress_bar import RunProgress
     from harness.plan.duration import rounds_s
     from harness.run.ad_hoc import ad_hoc_session
     from harness.run.worker_process import default_python

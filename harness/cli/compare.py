@@ -53,7 +53,7 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of how a comparison is shown."""
     for option in reversed(
         [
-            click.option("--only", type=click.Choice(VERDICTS), help="Show these rows alone; the exit code stays."),
+            click.option("--only", type=click.Choice(VERDICTS), help="Show only these rows; the exit code does not change."),
             click.option("--md", "form", flag_value="md", default=None, help="Markdown, for a job summary."),
             click.option("--junit", "form", flag_value="junit", help="JUnit XML: a regression is a failure."),
             json_option,
@@ -69,7 +69,7 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--head-python", metavar="PATH", help="Interpreter of the head.  [default: the same]")
 @click.option("--base-implementation", metavar="NAME", help="torch, or module:attribute in the base's interpreter.")
 @click.option("--head-implementation", metavar="NAME", help="The same of the head.")
-@click.option("--order", "how", type=click.Choice(ORDERS), default="turns", show_default=True, help="How the two alternate.")
+@click.option("--order", "how", type=click.Choice(ORDERS), default="turns", show_default=True, help="How the two sides alternate.")
 @axes_option
 @results_option
 @quick_option
@@ -85,16 +85,16 @@ def ab(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Measure two interpreters or implementations side by side, and say what regressed.
+    """Measure two interpreters or implementations side by side and report regressions.
 
-    Every pair is two fresh processes that take turns, so that what disturbs one disturbs the other. What the first five pairs do not
-    clear is measured again before it is named.
+    Each pair is two fresh processes that take turns, so other load disturbs both alike. A case that looks different after five pairs is
+    measured again before it is reported.
 
     \b
     Examples:  convscope ab regression --base-python old/bin/python --head-python new/bin/python
                convscope ab regression --head-implementation mykernels:depthwise -a kind=depthwise
     """
-    from harness.output.progress import RunProgress
+    from harness.output.progress_bar import RunProgress
     from harness.run.worker_process import default_python
     from harness.tasks.ab import Side
     from harness.tasks.ab import ab as measure_ab
@@ -120,15 +120,15 @@ def ab(
 @click.argument("base", metavar="BASE", shell_complete=complete_runs)
 @click.argument("head", required=False, metavar="[HEAD]", shell_complete=complete_runs)
 @results_option
-@click.option("--metric", type=click.Choice(["latency_s", "peak_bytes"]), help="Judge this one alone.")
-@click.option("--tolerance", type=Share(), help="How much slower is still the same: 3% or 0.03.  [default: as the suite's gate says]")
-@click.option("--create", is_flag=True, help="Where no baseline of this name fits, HEAD becomes it.")
-@click.option("--force", is_flag=True, help="Compare runs of different methods or policies all the same, and say so.")
+@click.option("--metric", type=click.Choice(["latency_s", "peak_bytes"]), help="Judge only this metric.")
+@click.option("--tolerance", type=Share(), help="Slowdown that still counts as same: 3% or 0.03.  [default: from the suite's gate]")
+@click.option("--create", is_flag=True, help="Save HEAD as this baseline if none matches.")
+@click.option("--force", is_flag=True, help="Compare even if method or policy differ; the answer says so.")
 @_shown
 def compare(base: str, head: str | None, results: Path, only: str | None, form: str | None, as_json: bool, **asked: Any) -> None:
-    """Judge a run against another or a baseline, or the two arms of one A/B again. Worst first.
+    """Compare a run with another run or a baseline, or judge an A/B run again. Worst first.
 
-    BASE is a baseline's name or a run; HEAD a run. A run alone is an A/B's.
+    BASE is a baseline or a run, HEAD is a run. Give one A/B run alone.
 
     \b
     Examples:  convscope compare main last
@@ -171,7 +171,7 @@ def baseline() -> None:
 @results_option
 @json_option
 def save_baseline(name: str, run: str, results: Path, as_json: bool) -> None:
-    """Keep a run under a name. One an environment is enough; saved again under the same name, both stay.
+    """Save a run under a name. Keep one per environment; saving again adds a run and replaces none.
 
     \b
     Example:  convscope baseline save main last
@@ -191,7 +191,7 @@ def save_baseline(name: str, run: str, results: Path, as_json: bool) -> None:
 @results_option
 @json_option
 def list_baselines(results: Path, as_json: bool) -> None:
-    """List what is kept.
+    """List the saved baselines.
 
     \b
     Example:  convscope baseline list
@@ -213,7 +213,7 @@ def list_baselines(results: Path, as_json: bool) -> None:
 @results_option
 @json_option
 def show_baseline(name: str, results: Path, as_json: bool) -> None:
-    """Say what the runs of a name are, and in which environments they were measured.
+    """Show the runs of a baseline and the environments they were measured in.
 
     \b
     Example:  convscope baseline show main

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished but some cases failed, 70 an error of convscope itself, "
-    "75 the device is busy, 130 after Ctrl-C, 141 nobody reads its output."
+    "75 the device is busy, 130 after Ctrl-C, 141 closed pipe."
 )
 CLOSED_PIPE = 141  # as a shell tells SIGPIPE
 
@@ -146,7 +146,7 @@ def _as_ours(error: BaseException) -> ConvscopeError:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return Stopped("stopped")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return StorageError("no space is left to write to", where=str(error.filename or ""))
+        return StorageError("no space left on the device", where=str(error.filename or ""))
     return InternalError("".join(traceback.format_exception_only(error)).strip())
 
 
@@ -178,7 +178,7 @@ def _versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.group(cls=ConvscopeGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_versions, help="Versions of convscope and torch.")
 def main() -> None:
-    """What the five kinds of 2-D convolution really cost on your device, and why.
+    """Measure what the five kinds of 2-D convolution cost on your device, and why.
 
     \b
     convscope run quickstart              measure, about two minutes
@@ -197,7 +197,7 @@ for command in (*cases.COMMANDS, *compare.COMMANDS, *networks.COMMANDS):
 @main.command()
 @json_option
 def suites(as_json: bool) -> None:
-    """List the suites that come along, and those in ./suites.
+    """List the shipped suites and those in ./suites.
 
     \b
     Example:  convscope suites
@@ -233,7 +233,7 @@ def suites(as_json: bool) -> None:
 @quick_option
 @json_option
 def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: bool, as_json: bool) -> None:
-    """Say what a suite would measure, without measuring: points, cases, skips with reasons, time.
+    """Show what a suite would measure, without measuring: points, cases, skipped points with reasons, time.
 
     \b
     Examples:  convscope plan channels
@@ -262,11 +262,11 @@ def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: boo
     terminal.print_fields(
         [
             ("points", str(len(points))),
-            ("cases", f"{len(cases)}, each measured in {asked.policy.rounds} to {asked.policy.max_rounds} visits of {asked.policy.visit_time_s:g} s"),
+            ("cases", f"{len(cases)}, each repeated {asked.policy.rounds} to {asked.policy.max_rounds} times for {asked.policy.visit_time_s:g} s"),
             *((f"on {device}", f"{number} cases" + ("" if device == "cpu" else ", if present")) for device, number in devices.items()),
             ("skipped", str(reasons.total())),
             *(("", f"{number} x {reason}") for reason, number in reasons.most_common()),
-            ("time", f"about {units.duration(estimated_s)}, a survey and {asked.policy.rounds} rounds; more where intervals stay wide"),
+            ("time", f"about {units.duration(estimated_s)}, a survey and {asked.policy.rounds} rounds; longer if intervals stay wide"),
         ]
     )
     stated = [word for name, values in axes for word in ("-a", f"{name}={','.join(map(_word, values))}")]
@@ -292,7 +292,7 @@ def run(
     time_limit_s: float | None,
     as_json: bool,
 ) -> None:
-    """Measure a suite, a name or a file, or axes alone, and keep everything in results/.
+    """Measure a suite (a name, a file, or axes alone) and keep everything in results/.
 
     \b
     Examples:  convscope run quickstart
@@ -301,7 +301,7 @@ def run(
                convscope run -a kind=depthwise,standard -a in_channels=32:512:x2 -a size=56
     """
     from harness.output import terminal
-    from harness.output.progress import RunProgress
+    from harness.output.progress_bar import RunProgress
     from harness.store.results import load_results
     from harness.tasks.sweep import sweep
 
@@ -347,7 +347,7 @@ def _run_answer(path: Path | None) -> dict[str, Any]:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: reports/<run_id>.html]")
 @json_option
 def report(runs: tuple[str, ...], results: Path, out: Path | None, as_json: bool) -> None:
-    """Make the page with charts over one or several runs: an id, a unique prefix, a path, or last.
+    """Write an HTML report of one or several runs, each an id, a unique prefix, a path, or last.
 
     \b
     Examples:  convscope report last
@@ -361,14 +361,14 @@ def report(runs: tuple[str, ...], results: Path, out: Path | None, as_json: bool
     if as_json:
         print(json.dumps({"path": str(path), "runs": [run["run_id"] for run in loaded.runs]}))
         return
-    print(f"The report is {path}: open it in a browser.")
+    print(f"Report written to {path}. Open it in a browser.")
 
 
 @main.command(name="results")
 @results_option
 @json_option
 def list_results(results: Path, as_json: bool) -> None:
-    """List the runs that are kept, oldest first.
+    """List the runs in results/, oldest first.
 
     \b
     Example:  convscope results
@@ -396,12 +396,12 @@ def list_results(results: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--strict", is_flag=True, help="End with exit code 4 where there is a warning: for CI.")
-@click.option("--probe", metavar="DEVICE", help="Work on a GPU for two seconds, as cuda:0, and see whether somebody else does.")
+@click.option("--strict", is_flag=True, help="Exit with code 4 if there is a warning, for CI.")
+@click.option("--probe", metavar="DEVICE", help="Use a GPU (cuda:0) for two seconds to detect other users.")
 @python_option
 @json_option
 def doctor(strict: bool, probe: str | None, python: str | None, as_json: bool) -> None:
-    """Say whether this machine is fit to measure on: what disturbs figures, and what to do about it.
+    """Check whether this machine is fit to measure on: what disturbs measurements, and how to fix it.
 
     \b
     Examples:  convscope doctor

@@ -50,10 +50,10 @@ class Shape(click.ParamType[tuple[int, ...]]):
 @python_option
 @json_option
 def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | None, as_json: bool) -> None:
-    """List a model's convolutions, with how often each runs, as a layer list that suites take.
+    """List a model's convolutions and how often each runs, as a layer list for suites.
 
-    MODULE:ATTRIBUTE is a module of torch, or a function without arguments that returns one, in the measured interpreter. What cannot be
-    measured (transposed, 1-D, 3-D) is listed on stderr. Only modules are seen, not calls of torch.nn.functional.
+    MODULE:ATTRIBUTE is a torch module, or a function without arguments that returns one, in the measured interpreter. Layers that cannot be
+    measured (transposed, 1-D, 3-D) are listed on stderr. Calls of torch.nn.functional are not seen.
 
     \b
     Examples:  convscope trace mymodels:resnet --out trace.csv
@@ -82,7 +82,7 @@ def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | No
 @click.option(
     "--replace", "replacements", multiple=True, required=True, metavar="KIND=KIND", help="standard=depthwise_separable, standard=grouped:8."
 )
-@click.option("-a", "--axis", "axes", multiple=True, type=AxisOption(), help="A setting that is not its default: memory_format=channels_last.")
+@click.option("-a", "--axis", "axes", multiple=True, type=AxisOption(), help="Change a setting: memory_format=channels_last.")
 @python_option
 @results_option
 @quick_option
@@ -100,14 +100,14 @@ def whatif(
     time_limit_s: float | None,
     as_json: bool,
 ) -> None:
-    """Measure a network's convolutions, and the same with kinds replaced; the sums of both: latency, MACs, parameters. Kept in results/.
+    """Measure a network's convolutions before and after replacing kinds; compare total latency, MACs and parameters. Kept in results/.
 
     \b
     Examples:  convscope whatif trace.csv --replace standard=depthwise_separable
                convscope whatif trace.csv --replace standard=grouped:8 -a memory_format=channels_last
     """
     from harness.output import answers
-    from harness.output.progress import RunProgress
+    from harness.output.progress_bar import RunProgress
     from harness.store.results import load_results
     from harness.tasks.sweep import sweep
     from harness.tasks.whatif import networks, parse_replacement, suite_of

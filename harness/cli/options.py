@@ -72,20 +72,16 @@ suite_argument = click.argument("suite", required=False, default="", shell_compl
 axes_option = click.option(
     "-a", "--axis", "axes", multiple=True, type=AxisOption(), help="Replace or narrow an axis: kind=depthwise,standard or in_channels=32:512:x2."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout, an error too.")
-python_option = click.option(
-    "--python", envvar="CONVSCOPE_PYTHON", metavar="PATH", help="Interpreter to measure in; it needs torch and nothing else."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer, or the error, as JSON on stdout.")
+python_option = click.option("--python", envvar="CONVSCOPE_PYTHON", metavar="PATH", help="Python interpreter to measure in; it needs only torch.")
 results_option = click.option(
     "--results", envvar="CONVSCOPE_RESULTS", default="results", show_default=True, type=click.Path(path_type=Path), help="Folder of the runs."
 )
-wait_option = click.option(
-    "--wait/--no-wait", default=True, help="Wait while another measurement holds the device, or fail at once.  [default: wait]"
-)
+wait_option = click.option("--wait/--no-wait", default=True, help="Wait while another run uses the device, or fail at once.  [default: wait]")
 time_limit_option = click.option(
-    "--time-limit", "time_limit_s", type=float, metavar="SECONDS", help="End after so long, between visits, complete and honest."
+    "--time-limit", "time_limit_s", type=float, metavar="SECONDS", help="Stop after this many seconds; finished measurements are kept."
 )
-quick_option = click.option("--quick", is_flag=True, help="One round only: a first look, marked in every output.")
+quick_option = click.option("--quick", is_flag=True, help="Measure one round only: a rough first look, marked in every output.")
 kind_argument = click.argument("kind", metavar="KIND", shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)])
 
 
@@ -98,7 +94,7 @@ def problem_options(*left_out: str) -> Callable[[Command], Command]:
         "stride": click.option("--stride", default="1", show_default=True),
         "padding": click.option("--padding", default="same", show_default=True, help="A number, a pair, or same (torch's own default is 0)."),
         "dilation": click.option("--dilation", default="1", show_default=True),
-        "groups": click.option("--groups", type=int, help="Grouped must state it.  [default: by the kind]"),
+        "groups": click.option("--groups", type=int, help="Required for grouped.  [default: set by the kind]"),
         "bias": click.option("--bias", is_flag=True),
         "batch": click.option("--batch", type=int, default=1, show_default=True),
         "size": click.option("--size", type=int, default=56, show_default=True, help="Height and width of the input."),
@@ -119,12 +115,12 @@ def setting_options(*left_out: str) -> Callable[[Command], Command]:
         "mode": click.option("--mode", default="eager", show_default=True, help="eager, compile or cuda_graph."),
         "cache": click.option("--cache", default="hot", show_default=True, help="hot, or rotating over copies larger than the last-level cache."),
         "fp32_precision": click.option("--fp32-precision", default="ieee", show_default=True, help="ieee, tf32 or bf16."),
-        "autotune": click.option("--autotune", is_flag=True, help="Let the library try its algorithms."),
+        "autotune": click.option("--autotune", is_flag=True, help="Enable cuDNN autotuning (cudnn.benchmark)."),
         "implementation": click.option(
             "--implementation", default="torch", show_default=True, help="torch, or module:attribute in the measured interpreter."
         ),
         "allocator": click.option(
-            "--allocator", default="retained", show_default=True, help="retained keeps freed memory, default is as glibc comes."
+            "--allocator", default="retained", show_default=True, help="retained keeps freed memory; default is default glibc malloc."
         ),
     }
     return _decorated(options, left_out)

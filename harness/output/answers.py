@@ -36,9 +36,9 @@ def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
     print_fields(
         [
             ("latency", f"{units.seconds(row['latency_s'])}   ({interval_text(row)}: 95 % interval, {_visits(row)})"),
-            ("typical", f"{units.seconds(row['typical_s'])}   (the median here, disturbances included)"),
+            ("typical", f"{units.seconds(row['typical_s'])}   (median on this machine, other load included)"),
             ("MACs", f"{row['macs']:,}   ({units.count(row['flops'] / row['latency_s'])}FLOP/s)"),
-            ("memory", f"{_size(row['resident_bytes'])} of input and weights, {_size(row['peak_bytes'])} more at the peak of a call"),
+            ("memory", f"{_size(row['resident_bytes'])} of input and weights, plus {_size(row['peak_bytes'])} at the peak of a call"),
             ("back end", row["backend"] or "unknown"),
             *_bound(row, drawn=in_full),
             *(_health(row) if in_full else ()),
@@ -47,7 +47,7 @@ def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
         ]
     )
     if in_full and row["split"] is not None:
-        print("\nWhere a call's time goes:")
+        print("\nTime of one call by part:")
         print_fields(_bars(row))
     print(f"\n{_allocator_answer(case, row, other)}")
 
@@ -57,7 +57,7 @@ def _allocators(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
     if not other or other["status"] != "ok":
         return []
     seen = {case.setting.allocator: row, other["allocator"]: other}
-    said = {name: f"{units.seconds(one['latency_s'])}, {one['minor_faults_per_call']:,.1f} page faults a call" for name, one in seen.items()}
+    said = {name: f"{units.seconds(one['latency_s'])}, {one['minor_faults_per_call']:,.1f} page faults per call" for name, one in seen.items()}
     return [("heap kept", said["retained"]), ("as glibc comes", said["default"])]
 
 
@@ -65,7 +65,7 @@ def _health(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
     """What might have disturbed it, as far as it was seen."""
     shares = {"waited for a processor": row["run_queue_share"], "in the kernel": row["system_share"]}
     known = [f"{units.percent(share)} {what}" for what, share in shares.items() if share is not None]
-    visits = f"{row['visits']} visits count, {row['invalid']} were disturbed beyond use"
+    visits = f"{row['visits']} repetitions used, {row['invalid']} discarded as disturbed"
     return [("health", ", ".join([*known, visits]))]
 
 
@@ -88,8 +88,8 @@ def _bound(row: Mapping[Any, Any], *, drawn: bool) -> list[tuple[str, str]]:
     """What binds a case, and, unless they are drawn, the parts of a call that take a twentieth of it or more; what is not known is left out."""
     if row["bound"] is None:
         return []
-    reached = f"{units.percent(row['roofline_fraction'])} of what the roofs allow, {units.seconds(row['attainable_s'])}"
-    bound = ("what binds", f"{row['bound']}   ({reached})")
+    reached = f"{units.percent(row['roofline_fraction'])} of the roofline, {units.seconds(row['attainable_s'])}"
+    bound = ("bottleneck", f"{row['bound']}   ({reached})")
     if drawn or row["split"] is None:
         return [bound]
     parts = {part.replace("_", " "): time_s / row["latency_s"] for part, time_s in row["split"].items()}
@@ -100,15 +100,15 @@ def _bound(row: Mapping[Any, Any], *, drawn: bool) -> list[tuple[str, str]]:
 
 def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> str:
     """One sentence: the latency, and what keeping the heap gives where that is past both intervals and a tenth."""
-    figure = f"{units.seconds(row['latency_s'])} a call"
+    figure = f"{units.seconds(row['latency_s'])} per call"
     if not other or other["status"] != "ok":
         return figure + "."
     kept, plain = (row, other) if case.setting.allocator == "retained" else (other, row)
     gain = plain["latency_s"] / kept["latency_s"]
     if kept["latency_high_s"] >= plain["latency_low_s"] or gain < 1.1:
-        return f"{figure}; the allocator makes no difference that these visits can tell."
+        return f"{figure}; no measurable difference between the allocators."
     return (
-        f"{figure}; with glibc's defaults {units.significant(gain)} times as long as with the heap kept. To keep it in your own program:\n"
+        f"{figure}; default glibc malloc takes {units.significant(gain)} times as long as a heap that is kept. To keep it in your own program:\n"
         "  export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864"
     )
 
@@ -127,7 +127,7 @@ def advice(found: Advice) -> None:
     """The answer of `advise`: the ranking, then what to do."""
     tied = ties(found.ratios)
     table(
-        ["", "candidate", "latency ", "95 % interval ", "parameters ", "MACs ", "at its peak ", "what binds it", "trust"],
+        ["", "candidate", "latency ", "95 % interval ", "parameters ", "MACs ", "at its peak ", "bottleneck", "trust"],
         (
             [
                 "=" if row["case_id"] in tied else "~" if row["case_id"] in found.close else str(number),
@@ -147,9 +147,9 @@ def advice(found: Advice) -> None:
     for text in found.sentences:
         print(text)
     if found.close:
-        print("~ is not clearly slower than the first, and took no turns with it.")
+        print("~ not clearly slower than the fastest; not compared head to head.")
     for what, why in (*found.left, *found.failed):
-        print(f"Not among them: {what} ({why}).")
+        print(f"Not measured: {what} ({why}).")
     first = Case.from_row(found.rows[0])
     print(f"\nNext: convscope explain {as_arguments(first.problem, first.setting)} --measure")
 
@@ -178,7 +178,7 @@ def search(found: Found) -> None:
     """The answer of `cliffs`: the curves, then each jump and crossing with its figures."""
     axis = found.axis.replace("_", " ")
     if not found.places:
-        print("Nothing was measured: there was no time for the first places. --time-limit gives more.")
+        print("Nothing was measured within the time limit; raise --time-limit.")
         return
     for kind, places in found.places.items():
         print(f"{kind_name(kind)}, {len(places)} places")
@@ -189,14 +189,14 @@ def search(found: Found) -> None:
     for kind, step in found.cliffs:
         print(f"Cliff: {_jump(kind, axis, step)}.")
     for kind, step in found.changes:
-        print(f"No cliff, but a seam: {_jump(kind, axis, step)}.")
+        print(f"Implementation change without a jump in latency: {_jump(kind, axis, step)}.")
     for crossing in found.crossings:
         names = (kind_name(crossing.before), kind_name(crossing.after))
         print(f"Crossing: {names[0]} is faster up to {axis} {crossing.left:,}, {names[1]} from {crossing.right:,} on.")
     if not found.cliffs and not found.crossings:
-        print(f"No cliff{'' if found.complete else ' so far'}: nothing grows or falls by more than a tenth beyond what the work does.")
+        print(f"No cliff{'' if found.complete else ' so far'}: no step in latency exceeds the step in work by more than 10 %.")
     if not found.complete:
-        print("There was no time to look everywhere: --time-limit gives more.")
+        print("The time limit ended the search early; raise --time-limit.")
     case = Case.from_row(found.cliffs[0][1].right if found.cliffs else places[-1])
     print(f"\nNext: convscope explain {as_arguments(case.problem, case.setting)} --measure")
 
@@ -244,12 +244,12 @@ def networks(sides: list[Network], kept: list[tuple[str, str]]) -> None:
         )
         table(["kind", "layers ", "latency ", "95 % ", "MACs ", "parameters "], cells)
         if network.unmeasured:
-            print(f"not counted, since they have no figure: {', '.join(network.unmeasured)}")
+            print(f"not included, because they have no latency: {', '.join(network.unmeasured)}")
         print()
     for layer, why in kept:
-        print(f"left as it is: {layer} ({why})")
+        print(f"unchanged: {layer} ({why})")
     if any(network.unmeasured or not network.kinds for network in sides):
-        print("The two cannot be set side by side: they do not count the same layers.")
+        print("The two sums cannot be compared: they do not include the same layers.")
         return
     before, after = (network.whole for network in sides)
     shares = [after.macs / before.macs, after.parameters / before.parameters, after.latency_s / before.latency_s]

@@ -31,7 +31,7 @@ DEFAULT = Setting()
 MOST_ROWS = 60
 MOST_FINDINGS = 4  # the report has all of them
 STATE_SIGNS = {"ok": "ok", "warning": "! warning", "unknown": "? unknown"}
-ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", ended by its time limit"}
+ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", stopped by its time limit"}
 TRUST_SIGNS = {"ok": "ok", "wide": "~ wide", "invalid": "! invalid"}
 
 
@@ -52,10 +52,10 @@ def run_summary(results: Results, folder: Path) -> None:
         if row["status"] == "ok"
     )
     if len(shown):
-        table(["id", "case", "latency ", "95 % interval ", "faults a call ", "trust"], cells)
+        table(["id", "case", "latency ", "95 % interval ", "faults per call ", "trust"], cells)
     if len(summary) > len(shown):
         print(f"... the fastest {len(shown)} of {len(summary)} cases; all of them are in the report")
-    marks = ", a quick run: one visit a case, never a baseline" if run["quick"] else ""
+    marks = ", quick run: one repetition per case, never a baseline" if run["quick"] else ""
     ended = ENDINGS.get(run["state"], "")
     from harness.analysis.findings import findings  # pandas, which commands that only tell do without
     from harness.analysis.labels import how_well
@@ -93,17 +93,17 @@ def comparison(found: Comparison) -> None:
 
 def _conclusion(found: Comparison) -> str:
     """One line, the last: what the exit code says."""
-    names = {0: "Nothing regressed", 1: "Regressed", 3: "Not all of it can be compared", 4: "Some cases failed"}
+    names = {0: "Nothing regressed", 1: "Regressed", 3: "Some cases cannot be compared", 4: "Some cases failed"}
     slower = found.verdicts[found.verdicts["verdict"] == "regressed"].to_dict("records")
     if found.code == 1 and not slower:
-        return "Inconclusive, and the gate says fail."
+        return 'Failed: there are inconclusive cases, and this gate sets inconclusive = "fail".'
     worst = f": {verdict_text.subject(slower[0])}, {verdict_text.change(slower[0])}" if slower else ""
     undecided = found.counts.get("inconclusive", 0)
     beyond = found.unconfirmed.to_dict("records")
     if found.code == 0 and beyond:
         return f"Slower, not confirmed: {verdict_text.subject(beyond[0])}, {verdict_text.change(beyond[0])}. {undecided} inconclusive."
     if found.code == 0 and undecided and not {"same", "improved"} & set(found.verdicts.loc[found.verdicts["metric"] == "latency_s", "verdict"]):
-        return f"No latency could be judged: {undecided} inconclusive. Nothing is known to have regressed."
+        return f"No verdict on any latency: {undecided} inconclusive. No regression was found."
     return f"{names[found.code]}{worst}." + (f" Warning: {undecided} inconclusive." if undecided and found.code != 1 else "")
 
 

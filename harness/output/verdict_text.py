@@ -58,19 +58,15 @@ def sentences(comparison: Comparison) -> list[str]:
     """What came out, before any table: what differs between the arms' environments, verdicts, the common factor, what could have been found."""
     said = []
     if comparison.differences:
-        said.append(f"Between the two: {in_words(comparison.differences)}.")
+        said.append(f"Environments differ: {in_words(comparison.differences)}.")
     said.append(f"{_headline(comparison)}.")
     common = comparison.common
     if common:
         changes = f"{_percent(common.ratio)} ({_percent(common.low)} to {_percent(common.high)}, 95 %)"
-        said.append(
-            f"The median of all {common.cases} cases is {'slower' if common.ratio > 1 else 'faster'}, {changes}: one cause is likelier than many."
-        )
+        said.append(f"All {common.cases} cases shifted together: median {changes}. Look for one common cause.")
     if comparison.smallest_effect is not None:
-        said.append(
-            f"The smallest slowdown that this comparison finds, four times in five: {units.percent(comparison.smallest_effect)} (a usual case)."
-        )
-    shown = [f"Shown: {comparison.only} alone."] if comparison.only else []
+        said.append(f"Minimum detectable slowdown: {units.percent(comparison.smallest_effect)} (80 % power, median case).")
+    shown = [f"Showing {comparison.only} only."] if comparison.only else []
     return said + comparison.notes + shown
 
 

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.analysis.comparison import judge_pairs
-from harness.analysis.decisions import planned
 from harness.analysis.pair_effects import match_ids, pair_ratios, paired_effects
+from harness.analysis.verdict_tests import planned
 from harness.plan.duration import call_s, pair_s, screening_pairs, screening_s
 from harness.run.arm import by_worker
 from harness.run.rounds import GRACE_S, MOST_REPEATS, timed_s
@@ -119,7 +119,7 @@ class AbRun:
     def go(self) -> str:
         """Do all of it; why it ended: `complete` or `time_limit`."""
         pairs = screening_pairs(self.policy, quick=self.quick)
-        then = "what one pair shows is no verdict" if self.quick else "cases that this does not clear get fresh pairs"
+        then = "one pair is no verdict" if self.quick else "cases that look different are measured again in fresh pairs"
         self.listener.begin(len(self.cases), screening_s(self.policy, self.cases, quick=self.quick), then)
         for arm in self.arms.values():  # both end before anything is timed
             arm.survey(self.cases, self.policy.survey_limit_s / len(self.arms))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from harness.core.case import Case
     from harness.core.columns import Row
     from harness.run.device_worker import Connection
-    from harness.run.progress import ProgressListener
+    from harness.run.progress_events import ProgressListener
 
 TENANTS_LIMIT_S = 30.0  # beyond the probe itself: a context, tensors, a clock that rises
 NAME = "bench"  # in place of a run_id

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.core.columns import Row
     from harness.core.protocol import Message
     from harness.run.context import RunContext
-    from harness.run.progress import ProgressListener
+    from harness.run.progress_events import ProgressListener
 
 
 SURVEY_LIMIT_S = 60.0  # beyond a visit's limit: the survey traces, profiles and checks besides

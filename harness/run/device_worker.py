@@ -59,7 +59,7 @@ def require_devices(hello: Hello, asked: Iterable[str], placement: dict[str, int
         wanted = f"{kind}:{placement[kind]}" if kind in placement else kind
         if wanted not in have and wanted not in hello.device_types:
             lost = f" {hello.message}" * bool(hello.message)
-            raise DeviceError(f"{wanted} is not there", where="device", hint=f"This interpreter's torch sees {', '.join(have)}.{lost}")
+            raise DeviceError(f"{wanted} was not found", where="device", hint=f"This interpreter's torch sees {', '.join(have)}.{lost}")
 
 
 def device_name(kind: str, placement: dict[str, int]) -> str:

@@ -74,7 +74,7 @@ def _other_processes() -> Check:
 def _governor(root: Path) -> Check:
     governors = {_text(path) or "unreadable" for path in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")}
     if not governors:
-        return Check("governor", "unknown", "the kernel does not tell", "In a virtual machine the host decides about clocks.")
+        return Check("governor", "unknown", "not reported by the kernel", "In a virtual machine the host decides about clocks.")
     found = ", ".join(sorted(governors))
     if governors == {"performance"}:
         return Check("governor", "ok", found)
@@ -84,21 +84,21 @@ def _governor(root: Path) -> Check:
 def _turbo(root: Path) -> Check:
     intel, other = _read(root, "sys/devices/system/cpu/intel_pstate/no_turbo"), _read(root, "sys/devices/system/cpu/cpufreq/boost")
     if intel is None and other is None:
-        return Check("turbo", "unknown", "the kernel does not tell", "Where it is on, figures fall as the processor warms.")
+        return Check("turbo", "unknown", "not reported by the kernel", "If it is on, latency rises as the processor warms up.")
     if intel == "1" or (intel is None and other == "0"):
         return Check("turbo", "ok", "off")
     return Check(
         "turbo",
         "warning",
         "on",
-        "Figures fall as the processor warms. As root: echo 0 > /sys/devices/system/cpu/cpufreq/boost, or no_turbo on Intel.",
+        "Latency rises as the processor warms up. As root: echo 0 > /sys/devices/system/cpu/cpufreq/boost, or no_turbo on Intel.",
     )
 
 
 def _siblings(root: Path) -> Check:
     active = _read(root, "sys/devices/system/cpu/smt/active")
     if active is None:
-        return Check("hyper-threads", "unknown", "the kernel does not tell")
+        return Check("hyper-threads", "unknown", "not reported by the kernel")
     if active == "0":
         return Check("hyper-threads", "ok", "off")
     return Check("hyper-threads", "warning", "on: two threads may share a core", "Set threads to the number of cores, or bind to one thread of each.")
@@ -109,7 +109,7 @@ def _hypervisor(root: Path) -> Check:
     if flags is None:
         return Check("neighbours", "unknown", "the processor's flags cannot be read")
     if "hypervisor" in flags.split():
-        advice = "Neighbours may slow it by a tenth for minutes, and no counter shows it: compare in turns."
+        advice = "Other machines on this host may slow it for minutes, invisible to counters. Compare in turns (`convscope ab`)."
         return Check("neighbours", "warning", "a virtual machine", advice)
     return Check("neighbours", "ok", "no virtual machine")
 
@@ -117,7 +117,7 @@ def _hypervisor(root: Path) -> Check:
 def _huge_pages(root: Path) -> Check:
     modes = _read(root, "sys/kernel/mm/transparent_hugepage/enabled")
     if modes is None:
-        return Check("huge pages", "unknown", "the kernel does not tell")
+        return Check("huge pages", "unknown", "not reported by the kernel")
     mode = modes.partition("[")[2].partition("]")[0]
     if mode == "always":
         return Check(
@@ -139,7 +139,7 @@ def _memory(root: Path) -> Check:
 def _clock(root: Path) -> Check:
     source = _read(root, "sys/devices/system/clocksource/clocksource0/current_clocksource")
     if source is None:
-        return Check("clock", "unknown", "the kernel does not tell its source")
+        return Check("clock", "unknown", "not reported by the kernel")
     if source in STEADY_CLOCKS:
         return Check("clock", "ok", source)
     return Check("clock", "warning", source, "Reading it is slow: small cases carry that. The kernel's log says why it left tsc.")
@@ -150,7 +150,7 @@ def _run_queue(root: Path) -> Check:
     if counts and counts[0] != "0":  # we have run, so a kernel that counts says more
         return Check("run queue", "ok", "can be read")
     found = "the kernel keeps no schedstat" if counts else "no schedstat"
-    return Check("run queue", "unknown", found, "Trust stays unknown: a busy neighbour process would not be seen.")
+    return Check("run queue", "unknown", found, "Trust stays unknown: other busy processes cannot be detected.")
 
 
 def _allocator() -> Check:

@@ -103,7 +103,7 @@ class _Gpu:
         return Check(f"GPU {self.index} {about}", "warning", found, advice)
 
     def unknown(self, about: str) -> Check:
-        return Check(f"GPU {self.index} {about}", "unknown", "the driver does not tell")
+        return Check(f"GPU {self.index} {about}", "unknown", "not reported by the driver")
 
     def smi(self, switches: str) -> str:
         return f"nvidia-smi -i {self.index} {switches}"

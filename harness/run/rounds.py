@@ -82,7 +82,7 @@ class RoundsRun:
 
     def go(self) -> str:
         """Do all of it; why it ended: `complete` or `time_limit`."""
-        self.listener.begin(len(self.cases), rounds_s(self.policy, self.cases), "cases that are not tight by then are visited again")
+        self.listener.begin(len(self.cases), rounds_s(self.policy, self.cases), "cases with a wide confidence interval are measured again")
         if self.tell:
             self.tell(self.arm.ceilings(self.cases))
         self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())

@@ -19,7 +19,7 @@ from harness.run import locks
 from harness.run.ab import AbRun
 from harness.run.arm import Arm
 from harness.run.device_worker import connect
-from harness.run.progress import SILENT, ProgressListener
+from harness.run.progress_events import SILENT, ProgressListener
 from harness.run.worker_process import default_python
 from harness.store import machine_cache
 from harness.store.run_folder import RunFolder
@@ -105,4 +105,4 @@ def _require_alike(present: dict[str, set[str]], points: list[Point]) -> None:
     asked = {case.setting.device for case in distinct_cases(points)}
     for kind in sorted(asked & (present["base"] ^ present["head"])):
         side = "head" if kind in present["base"] else "base"
-        raise DeviceError(f"{kind} is not there for {side}", where="device", hint="Give an interpreter that has it, or the others: -a device=cpu.")
+        raise DeviceError(f"{kind} was not found for {side}", where="device", hint="Give an interpreter that has it, or the others: -a device=cpu.")

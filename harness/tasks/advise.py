@@ -160,12 +160,14 @@ def sentences(rows: Sequence[Row], ratios: Mapping[str, Ratio], chosen: Row | No
     said = [f"{candidate_name(first).capitalize()} is fastest, {units.seconds(first['latency_s'])}{_bound(first)}."]
     equal = [row for row in rows[1:] if row["case_id"] in tied]
     if equal:
-        said.append(f"{' and '.join(candidate_name(row) for row in equal).capitalize()} cannot be told from it in {PAIRS} pairs that took turns.")
+        said.append(
+            f"{' and '.join(candidate_name(row) for row in equal).capitalize()} cannot be told apart from it in {PAIRS} pairs measured in turns."
+        )
     whole = next((row for row in rows if row["kind"] in WHOLE), None)
     if whole and first["kind"] not in WHOLE:
         slower = whole["latency_s"] / first["latency_s"]
         said.append(
-            f"Where every output must see every channel and its neighbours, {candidate_name(whole)} is fastest: {units.seconds(whole['latency_s'])}, "
+            f"If you need full channel mixing and a spatial kernel, the fastest is {candidate_name(whole)}: {units.seconds(whole['latency_s'])}, "
             f"{units.significant(slower, 2)} times as long."
         )
     if budget and chosen is None:
@@ -182,4 +184,4 @@ def candidate_name(row: Row) -> str:
 
 
 def _bound(row: Row) -> str:
-    return "" if row["bound"] is None else f"; what binds it: {row['bound']}"
+    return "" if row["bound"] is None else f"; bottleneck: {row['bound']}"

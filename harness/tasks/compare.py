@@ -55,7 +55,7 @@ def compare(
 
 def _of_one_arm(run: Results) -> Results:
     if run.arms != {"main"}:
-        raise UsageError("is an A/B, which holds both of its sides", where=run.runs[0]["run_id"], hint="Give it alone: convscope compare RUN")
+        raise UsageError("is an A/B run, which holds both sides", where=run.runs[0]["run_id"], hint="Give it alone: convscope compare RUN")
     return run
 
 
@@ -83,7 +83,7 @@ def judge(run: Results, gate: Gate | None = None) -> Comparison:
     header = run.runs[0]
     if run.arms != {"base", "head"}:
         hint = "Give a base before it: convscope compare BASE HEAD"
-        raise UsageError("has one arm, and nothing to compare it with", where=header["run_id"], hint=hint)
+        raise UsageError("has one side, and nothing to compare it with", where=header["run_id"], hint=hint)
     arms, visits = header["arms"], run.visits
     names = [f"{arm} ({arms[arm]['implementation']})" if arms[arm].get("implementation") else arm for arm in SIDES]
     completeness = _completeness(run)
@@ -112,8 +112,8 @@ def _completeness(run: Results) -> Completeness:
 
 def _how_ended(completeness: Completeness) -> list[str]:
     """What is to be said of a run that did not do all that was asked."""
-    found = [] if completeness.ended in ("complete", "time_limit") else [f"The run was not finished ({completeness.ended})."]
-    return found + [f"{completeness.unreached} cases were not reached, and have no verdict."] * bool(completeness.unreached)
+    found = [] if completeness.ended in ("complete", "time_limit") else [f"The run did not finish ({completeness.ended})."]
+    return found + [f"{completeness.unreached} cases were not measured and have no verdict."] * bool(completeness.unreached)
 
 
 def _what_it_lacked(header: Mapping[str, Any]) -> list[str]:
@@ -121,15 +121,15 @@ def _what_it_lacked(header: Mapping[str, Any]) -> list[str]:
     lacking_s, limit_s = (header.get("confirming") or {}).get("lacking_s") or 0.0, header["policy"]["time_limit_s"]
     if not lacking_s or not limit_s:
         return []
-    return [f"To confirm all that is undecided takes {units.duration(lacking_s)} more: --time-limit {limit_s + lacking_s:.0f}"]
+    return [f"Confirming every undecided case needs {units.duration(lacking_s)} more: --time-limit {limit_s + lacking_s:.0f}"]
 
 
 def _how_paired(order: str, visits: pd.DataFrame) -> list[str]:
     """What is to be said of pairs that did not take turns."""
     if order != "turns":
-        return [f"The arms were measured in the order {order}, not in turns: their figures differ more so."]
+        return [f"The two sides were measured {order}, not in turns, so their noise is higher."]
     apart = visits.loc[(visits["turns"] == 0) & (visits["status"] == "ok"), "pair"].nunique()
-    return [f"{apart} pairs did not take turns, since the device does not hold both arms: their figures differ more so."] * bool(apart)
+    return [f"{apart} pairs were not measured in turns, because both sides do not fit the device; their noise is higher."] * bool(apart)
 
 
 def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Comparison:
@@ -138,9 +138,9 @@ def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Co
     forced = {name: values for name, values in apart.items() if force and name in comparability.HOW_MEASURED}
     apart = {name: values for name, values in apart.items() if name not in forced} | _differing_by_case(base.visits, head.visits)
     if apart:
-        hint = "To compare them all the same: --force" if set(apart) <= set(comparability.HOW_MEASURED) else ""
+        hint = "Use --force to compare them anyway." if set(apart) <= set(comparability.HOW_MEASURED) else ""
         where = f"{headers[0]['run_id']} and {headers[1]['run_id']}"
-        raise NotComparable(f"were not measured alike: {comparability.in_words(apart)}", where=where, hint=hint)
+        raise NotComparable(f"were measured differently: {comparability.in_words(apart)}", where=where, hint=hint)
     if headers[0]["run_id"] == headers[1]["run_id"]:
         gate = replace(gate, inconclusive="pass")  # it cannot fail itself
     judged = judge_runs(
@@ -156,7 +156,7 @@ def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Co
         names=(headers[0]["run_id"], headers[1]["run_id"]),
         differences=comparability.informative(*(comparability.facts(header, "main") for header in headers)),
         notes=[
-            *[f"They were measured in different ways: {comparability.in_words(forced)}."] * bool(forced),
+            *[f"Measured with different settings: {comparability.in_words(forced)}."] * bool(forced),
             *_how_apart(headers),
             *_how_old(judged, headers),
         ],
@@ -166,12 +166,12 @@ def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Co
 def _how_apart(headers: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
     """What is to be said of two runs that were measured one after the other, and of the machine that both ran on."""
     if headers[0]["run_id"] == headers[1]["run_id"]:
-        return ["The run is its own baseline: there was none that fits, or it was named twice."]
+        return ["The run is compared with itself: no baseline matched, or the same run was given twice."]
     machine = comparability.facts(headers[1], "main")
     days = " and ".join(dict.fromkeys(_day(header) for header in headers))
     return [
         f"Both ran on {machine.get('cpu')} ({machine.get('instruction_set')}), {days}.",
-        "They were measured at different times: changes are without what all cases share. `convscope ab` finds smaller ones.",
+        "Measured at different times: the change of each case excludes the shift that all cases share. `convscope ab` detects smaller changes.",
     ]
 
 
@@ -191,7 +191,7 @@ def _how_old(judged: Comparison, headers: tuple[dict[str, Any], dict[str, Any]])
     if improved <= len(cases) / 2:
         return []
     cure = f"convscope baseline save NAME {headers[1]['run_id']}"
-    return [f"{improved} of {len(cases)} cases improved since {_day(headers[0])}: save the baseline anew, {cure}"]
+    return [f"{improved} of {len(cases)} cases improved since {_day(headers[0])}. Update the baseline: {cure}"]
 
 
 def _differing_by_case(base: pd.DataFrame, head: pd.DataFrame) -> comparability.Differences:

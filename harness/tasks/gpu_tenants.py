@@ -6,7 +6,7 @@ from harness.core import units
 from harness.run.ad_hoc import ad_hoc_session
 from harness.run.check import Check
 from harness.run.device_worker import device_name
-from harness.run.progress import SILENT
+from harness.run.progress_events import SILENT
 from harness.run.worker_process import default_python
 
 PROBE_S = 2.0

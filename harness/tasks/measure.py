@@ -12,7 +12,7 @@ from harness.core import units
 from harness.core.case import Case, Setting
 from harness.core.policy import Policy
 from harness.run.ad_hoc import ad_hoc_session
-from harness.run.progress import SILENT, ProgressListener
+from harness.run.progress_events import SILENT, ProgressListener
 from harness.run.worker_process import default_python
 from harness.store.results import as_json_values
 

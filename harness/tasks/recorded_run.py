@@ -54,10 +54,10 @@ def finish(run: RoundsRun | AbRun, folder: RunFolder, state: str, cases: list[Ca
     if found.arms == {"main"} and state in ("complete", "time_limit"):
         machine_cache.learn(found.summary)
     if state == "interrupted":
-        raise Stopped(f"stopped; {run.visits} visits are kept", where=str(folder.path), hint=f"convscope report {folder.path}")
+        raise Stopped(f"stopped; {run.visits} measurements are kept", where=str(folder.path), hint=f"convscope report {folder.path}")
     if run.failed:
         raise CasesFailed(
-            f"finished; {len(run.failed)} of {len(cases)} cases have no figure", where=str(folder.path), hint=f"convscope report {folder.path}"
+            f"finished; {len(run.failed)} of {len(cases)} cases have no latency", where=str(folder.path), hint=f"convscope report {folder.path}"
         )
     return found
 

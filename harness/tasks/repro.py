@@ -67,7 +67,7 @@ with torch.{guard}:
             took = (time.perf_counter() - began) / calls
             blocks[-1].append({sample})
 {adjust}
-{figure}print(f"{{statistics.geometric_mean(figures) * 1e6:.1f}} us a call (mean of the 10th percentiles of {{len(figures)}} ways to lie{said})")
+{figure}print(f"{{statistics.geometric_mean(figures) * 1e6:.1f}} us per call (mean of the 10th percentiles of {{len(figures)}} ways to lie{said})")
 '''
 COUNT = """\
 try:
@@ -150,7 +150,7 @@ def script(case: Case, row: Mapping[Any, Any] | None, environment: Mapping[str, 
         sample="took" if kept else "(took, faulted() - before)",
         adjust="" if kept else ADJUST,
         figure=FIGURE,
-        said="" if kept else ", at {mean / calls:.0f} page faults a call",
+        said="" if kept else ", at {mean / calls:.0f} page faults per call",
     )
 
 

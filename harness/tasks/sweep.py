@@ -13,7 +13,7 @@ from harness.plan.points import distinct_cases, expand, prepare
 from harness.run import locks
 from harness.run.arm import Arm
 from harness.run.device_worker import connect
-from harness.run.progress import SILENT, ProgressListener
+from harness.run.progress_events import SILENT, ProgressListener
 from harness.run.rounds import RoundsRun
 from harness.run.worker_process import default_python
 from harness.store import machine_cache

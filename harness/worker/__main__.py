@@ -161,11 +161,11 @@ def main() -> None:
     """Take the pipe before torch is imported, then serve."""
     planner = planner_channel()
     try:
-        from harness.worker import modules
+        from harness.worker import conv_modules
     except ImportError as error:
         planner.send({"is": "failed", "message": f"{sys.executable} has no torch that can be imported: {error}"})
         return
-    modules.prepare()
+    conv_modules.prepare()
     with contextlib.suppress(ChannelClosed):  # nobody is left to tell
         Worker(planner).serve()
     os._exit(0)  # nothing is left to save, and tearing torch down takes 0.4 s

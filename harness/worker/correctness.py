@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from harness.core.columns import WRONG
-from harness.worker.modules import weights_of
+from harness.worker.conv_modules import weights_of
 
 if TYPE_CHECKING:
     from harness.core.case import Setting

@@ -116,7 +116,7 @@ def cpu_name() -> str:
 
 
 def last_level_cache_bytes() -> int | None:
-    """Size of the last-level caches that this process can use, each counted once; null where the kernel does not tell."""
+    """Size of the last-level caches that this process can use, each counted once; null where not reported by the kernel."""
     processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
     caches: dict[str, int] = {}
     for processor in processors:

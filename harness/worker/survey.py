@@ -19,7 +19,7 @@ import torch
 from harness.core import stats
 from harness.worker import allocator, correctness, counters, devices, environment, memory, onednn, torch_ops
 from harness.worker.clocks import FaultClock
-from harness.worker.modules import convolutions, torch_layer
+from harness.worker.conv_modules import convolutions, torch_layer
 from harness.worker.workload import Workload, guard
 
 if TYPE_CHECKING:

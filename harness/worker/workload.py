@@ -27,8 +27,8 @@ from torch import nn
 from harness.core.policy import TURNS
 from harness.worker import devices
 from harness.worker.clocks import waited_s
+from harness.worker.conv_modules import build
 from harness.worker.environment import NotSupported
-from harness.worker.modules import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

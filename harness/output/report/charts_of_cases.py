@@ -52,7 +52,7 @@ def work(summary: pd.DataFrame) -> Chart | None:
         ("Rate (GFLOP/s)", lambda r: number(r["rate"], 1e9)),
     ]
     numbers = table(cases.to_dict("records"), columns, {"FLOPs (M)", "Latency (µs)", "Rate (GFLOP/s)"})
-    note = f"{hollow}Cases on one slanted line do as many FLOPs a second."
+    note = f"{hollow}Cases on one slanted line have equal FLOP/s."
     return Chart("work", "FLOPs against latency", caption, alt, tuple(drawn), numbers, ordered(cases["kind"]), note)
 
 
@@ -73,7 +73,7 @@ def _work_panel(whole: pd.DataFrame, part: pd.DataFrame, unit: tuple[float, str]
             for hollow in (False, True):
                 marks = part[(part["kind"] == kind) & ((part["allocator"] == "default") == hollow)]
                 sns.scatterplot(x=marks["flops"] / scale, y=marks["latency_s"] / unit[0], ax=ax, legend=False, **look(style, hollow=hollow))
-        ax.set(xlabel=f"Work of a call ({name})", ylabel=f"Latency ({unit[1]})")
+        ax.set(xlabel=f"Work per call ({name})", ylabel=f"Latency ({unit[1]})")
         return to_svg(figure, prefix=prefix, label=label)
 
 
@@ -108,7 +108,7 @@ def _same_rates(ax: Axes, flops: float, seconds: float, rates: pd.Series[float])
 
 
 def memory(sweep: Sweep) -> Chart | None:
-    """Memory of a call above its inputs, output and workspace apart, a bar a kind, where most kinds have a figure."""
+    """Memory per call above its inputs, output and workspace apart, a bar a kind, where most kinds have a figure."""
     frame = sweep.frame[sweep.frame["peak_bytes"].notna() & sweep.frame["workspace_bytes"].notna()]
     if frame.empty or not (frame["peak_bytes"] > 0).any():
         return None
@@ -138,7 +138,7 @@ def memory(sweep: Sweep) -> Chart | None:
     numbers = table(frame.to_dict("records"), columns, {name for name, _ in columns if name.endswith("(KiB)")})
     return Chart(
         identity,
-        f"Memory of a call · {sweep.name}",
+        f"Memory per call · {sweep.name}",
         caption,
         alt,
         tuple(drawn),

@@ -50,10 +50,10 @@ def causes(summary: pd.DataFrame) -> Chart | None:
     alt = f"Shares of a call's time of {len(shown)} cases, a row a case: {listed(drawn)}"
     columns: list[Column] = [("Case", lambda r: Cell(r["label"])), ("Latency (µs)", lambda r: number(r["latency_s"], 1e-6))]
     columns += [_column(part) for part in PARTS]
-    columns += [("What binds it", lambda r: Cell(in_words(r["bound"])))]
+    columns += [("Bottleneck", lambda r: Cell(in_words(r["bound"])))]
     numbers = table(rows, columns, {name for name, _ in columns[1:-1]})
     some = f"The {len(shown)} of {len(rows)} cases that spend least on the convolution itself. " if len(shown) < len(rows) else ""
-    note = f"{some}Parts that take a hundredth of a call or more, as the survey found them; docs/why.md says how."
+    note = f"{some}Parts of at least 1 % of a call, from the survey; docs/why.md explains how."
     return Chart("causes", "Where the time of a call goes", _caption(rows), alt, (Panel("", _bars(shown, drawn, alt)),), numbers, (), note)
 
 

@@ -33,7 +33,7 @@ def allocators(summary: pd.DataFrame) -> Chart | None:
     pairs["label"] = labels(pairs, without=["allocator"])
     unit = time_unit([*pairs["base_s"], *pairs["other_s"]])
     caption = _allocators_caption(pairs)
-    alt = f"Latency in {unit[1]} of {len(pairs)} cases under both allocators, a row a case, with minor faults a call under the default one"
+    alt = f"Latency in {unit[1]} of {len(pairs)} cases under both allocators, a row a case, with page faults per call under the default one"
     shown = pairs.head(MOST_ROWS)
     panel = Panel("", _allocator_panel(shown, unit, "allocators", alt))
     columns: list[Column] = [
@@ -41,13 +41,13 @@ def allocators(summary: pd.DataFrame) -> Chart | None:
         ("Retained (µs)", lambda r: number(r["base_s"], 1e-6)),
         ("Default (µs)", lambda r: number(r["other_s"], 1e-6)),
         ("Ratio", lambda r: number(r["ratio"])),
-        ("Faults a call, retained", lambda r: Cell(_faults(r["base_faults"]), r["base_faults"])),
-        ("Faults a call, default", lambda r: Cell(_faults(r["other_faults"]), r["other_faults"])),
+        ("Faults per call, retained", lambda r: Cell(_faults(r["base_faults"]), r["base_faults"])),
+        ("Faults per call, default", lambda r: Cell(_faults(r["other_faults"]), r["other_faults"])),
         ("Default measured in", lambda r: Cell("survey" if r["surveyed"] else "visits")),
     ]
     numbers = table(pairs.to_dict("records"), columns, {name for name, _ in columns[1:6]})
     some = f"The {len(shown)} of {len(pairs)} cases that differ most. " if len(shown) < len(pairs) else ""
-    note = f"{some}Full mark: retained. Hollow: default. On the right: minor page faults a call under the default allocator."
+    note = f"{some}Full mark: retained. Hollow: default. On the right: minor page faults per call under the default allocator."
     return Chart("allocators", "What page faults cost", caption, alt, (panel,), numbers, ordered(pairs["kind"]), note)
 
 
@@ -56,7 +56,7 @@ def _allocators_caption(pairs: pd.DataFrame) -> str:
     visited = pairs[~pairs["surveyed"].astype(bool)]
     if visited.empty:
         worst = highest(pairs, "ratio")
-        return f"One short loop a case, without an interval, saw most under the default allocator in {_faults_sentence(worst)}"
+        return f"A short loop per case, without an interval, found the most under the default allocator in {_faults_sentence(worst)}"
     clear = visited[visited["clear"].astype(bool) & (visited["ratio"] > 1)]
     caption = f"{len(clear)} of {len(visited)} cases are slower under the default allocator, {PAST}."
     return f"{caption} Most of all {_faults_sentence(highest(clear, 'ratio'))}" if len(clear) else caption
@@ -66,7 +66,7 @@ def _faults_sentence(pair: Any) -> str:
     return (
         f"{sentence(pair['label'])}: {units.seconds(pair['other_s'])} against {units.seconds(pair['base_s'])}, "
         f"{units.significant(pair['ratio'], 2)} times as long, "
-        f"with {_faults(pair['other_faults'])} minor faults a call against {_faults(pair['base_faults'])}."
+        f"with {_faults(pair['other_faults'])} page faults per call against {_faults(pair['base_faults'])}."
     )
 
 
@@ -98,7 +98,7 @@ def _side(base: str, other: str, pairs: pd.DataFrame) -> Chart:
     ]
     numbers = table(pairs.to_dict("records"), columns, {name for name, _ in columns[1:]})
     some = f"The {len(shown)} of {len(pairs)} cases that differ most. " if len(shown) < len(pairs) else ""
-    note = f"{some}Whiskers are 95 % intervals of the ratio. This is no verdict: runs at two times differ by what the machine did besides."
+    note = f"{some}Whiskers are 95 % intervals of the ratio. This is no verdict: two runs also differ by the machine's other load."
     panel = Panel("", _ratio_panel(shown, f"{other} over {base}", identity, described(alt, "")))
     return Chart(identity, f"{other} against {base}".capitalize(), caption, alt, (panel,), numbers, ordered(pairs["kind"]), note)
 
@@ -114,7 +114,7 @@ def _allocator_panel(pairs: pd.DataFrame, unit: tuple[float, str], prefix: str, 
         _marks(ax, pairs, pairs["base_s"] / scale, hollow=False)
         _marks(ax, pairs, pairs["other_s"] / scale, hollow=True)
         name_rows(ax, list(pairs["label"]))
-        _right_texts(ax, [_faults(value) for value in pairs["other_faults"]], "Minor faults a call (default allocator)")
+        _right_texts(ax, [_faults(value) for value in pairs["other_faults"]], "Page faults per call (default allocator)")
         ax.set(xlabel=f"Latency ({unit[1]})", ylabel="")
         return to_svg(figure, prefix=prefix, label=label)
 

@@ -77,18 +77,18 @@ def cases_table(summary: pd.DataFrame, points: pd.DataFrame) -> Table:
         ("± (%)", lambda r: number(_half_width(r), 0.01)),
         ("Visits", lambda r: number(r["visits"])),
         ("Outcome", lambda r: Cell(_outcome(r))),
-        ("What binds it", lambda r: Cell(in_words(r["bound"]))),
+        ("Bottleneck", lambda r: Cell(in_words(r["bound"]))),
         ("Of the roofs (%)", lambda r: number(r["roofline_fraction"], 0.01)),
         ("MACs (M)", lambda r: number(r["macs"], 1e6)),
         ("GFLOP/s", lambda r: number(r["flops"] / r["latency_s"] if r["latency_s"] else None, 1e9)),
-        ("Faults a call", lambda r: _rounded(r["minor_faults_per_call"])),
+        ("Faults per call", lambda r: _rounded(r["minor_faults_per_call"])),
         ("Peak (KiB)", lambda r: number(r["peak_bytes"], 1024)),
         ("Workspace (KiB)", lambda r: number(r["workspace_bytes"], 1024)),
     ]
     if len(disagreements(summary)):
         columns.append(("MACs by fvcore (M)", lambda r: number(r["macs_fvcore"], 1e6)))
     columns.append(("Case", lambda r: Cell("" if pd.isna(r["case_id"]) else str(r["case_id"])[:8])))
-    text = {"Kind", "Outcome", "What binds it", "Case", *map(_heading, varying)} - {_heading("batch")}
+    text = {"Kind", "Outcome", "Bottleneck", "Case", *map(_heading, varying)} - {_heading("batch")}
     rows = summary.to_dict("records") + _without_figures(summary, points)
     return table(rows, columns, {heading for heading, _ in columns} - text)
 

@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from harness.store.results import Results
 
 REASONS = {
-    "load": "other processes wanted the processors",
-    "modes": "visits fall into two groups, and their centre is none of them",
-    "drift": "the second half of a visit differs from the first",
-    "correlated": "samples remember each other",
-    "throttled": "the device was too hot",
+    "load": "other processes competed for the CPU",
+    "modes": "repetitions fall into two groups",
+    "drift": "latency drifted within a repetition",
+    "correlated": "consecutive samples are correlated",
+    "throttled": "the device throttled because of heat",
     "low_clock": "the device ran below three quarters of its default clock",
-    "resolution": "a sample is near the clock's resolution",
-    "outliers": "many samples lie far from the rest",
-    "page_faults": "pages were faulted in although the heap was kept",
-    "few_samples": "fewer samples than asked",
+    "resolution": "samples are close to the clock's resolution",
+    "outliers": "many outliers",
+    "page_faults": "page faults although the heap was kept",
+    "few_samples": "fewer samples than requested",
 }
 STATES = {
     "complete": "",
-    "time_limit": "Stopped by its time limit: what was measured until then is whole",
-    "interrupted": "Interrupted: what was measured until then is whole",
+    "time_limit": "Stopped by its time limit: finished measurements are complete",
+    "interrupted": "Interrupted: finished measurements are complete",
     "running": "Not finished: still running, or killed",
 }
 OBEDIENT = ("Cudnn", "Mkldnn")  # back ends by torch's names that follow fp32_precision
@@ -149,7 +149,7 @@ def _trust(summary: pd.DataFrame, target: float) -> str:
     said = f"{how_well(summary, target)}. Half of the 95 % intervals are ±{units.percent(halves.median())} or less, the widest is "
     said = f"{said[:1].upper()}{said[1:]}±{units.percent(halves.max())}."
     within = int((measured["interval"] == "within").sum())
-    return said + (f" {_cases(within)} on fewer than three processes: the interval is that within a visit, and too narrow." if within else "")
+    return said + (f" {_cases(within)} on fewer than three processes: the interval is from within one process and too narrow." if within else "")
 
 
 def _cases(count: int) -> str:
@@ -181,7 +181,7 @@ def _problems(summary: pd.DataFrame, points: pd.DataFrame) -> tuple[str, ...]:
     why += Counter(f"skipped: {reason}" for reason in points["skip_reason"].dropna())
     differ = disagreements(summary)
     mixed = mixed_arithmetic(summary)
-    counted = [f"fvcore counts other MACs than we do in {len(differ)} of {len(summary)} cases; the table of cases has both."] if len(differ) else []
+    counted = [f"fvcore's MAC count differs in {len(differ)} of {len(summary)} cases; the table of cases has both."] if len(differ) else []
     return (*mixed, *counted, *(f"{n} × {text}" for text, n in why.most_common(8)), *([f"and {len(why) - 8} other reasons"] if len(why) > 8 else []))
 
 

@@ -41,7 +41,7 @@ def missing(sweep: Sweep) -> str:
     """A sentence, with a space before it, on the points that are not drawn; empty where all are."""
     if not sweep.missing:
         return ""
-    return f" {sweep.missing} {'point has' if sweep.missing == 1 else 'points have'} no figure; why stands in the table of cases."
+    return f" {sweep.missing} {'point has' if sweep.missing == 1 else 'points have'} no latency; the table of cases gives the reasons."
 
 
 def sweeps(frame: pd.DataFrame) -> list[Sweep]:

@@ -64,7 +64,7 @@ class Nvml:
         return limit if limit is not None and default is not None and limit < default else None
 
     def facts(self) -> dict[str, Any]:
-        """Clocks in Hz, power in W, modes as 0 or 1; None where the driver does not tell."""
+        """Clocks in Hz, power in W, modes as 0 or 1; None where not reported by the driver."""
         library, handle = self._library, self._handle
         limit, default = self._power_limits_w()
         return {

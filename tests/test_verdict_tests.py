@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from harness.analysis import decisions
+from harness.analysis import verdict_tests
 from harness.analysis.pair_effects import paired_effects
 from harness.core.gate import Gate
 
@@ -25,7 +25,7 @@ def decide(*frames: pd.DataFrame, tolerance: float = TOLERANCE) -> pd.DataFrame:
     pairs = pd.concat(frames)
     screening, confirming = (pairs[pairs["stage"] == stage] for stage in ("screen", "confirm"))
     alone = screening[~screening["match_id"].isin(confirming["match_id"])]
-    return decisions.decide(alone, confirming, pd.Series(log1p(tolerance), index=pairs["match_id"].unique()))
+    return verdict_tests.decide(alone, confirming, pd.Series(log1p(tolerance), index=pairs["match_id"].unique()))
 
 
 def around(centre: float, spread: float, count: int) -> list[float]:
@@ -67,7 +67,7 @@ def test_the_one_test_is_a_shifted_t_test() -> None:
 
 def planned(centre: float, spread: float) -> tuple[int, bool]:
     effects = paired_effects(ratios("a", around(centre, spread, 5)))
-    row = decisions.planned(effects, pd.Series({"a": log1p(TOLERANCE)}), GATE).iloc[0]
+    row = verdict_tests.planned(effects, pd.Series({"a": log1p(TOLERANCE)}), GATE).iloc[0]
     return int(row["pairs"]), bool(row["short"])
 
 
@@ -87,23 +87,23 @@ def test_the_smallest_effect_is_found_four_times_in_five() -> None:
     """Simulated: 20,000 single cases with a slowdown of just that size."""
     spread, pairs = 0.01, 8
     limit = pd.Series([log1p(TOLERANCE)])
-    smallest = float(decisions.smallest_effects(pd.Series([spread / np.sqrt(pairs)]), pd.Series([pairs - 1]), limit, 1)[0])
+    smallest = float(verdict_tests.smallest_effects(pd.Series([spread / np.sqrt(pairs)]), pd.Series([pairs - 1]), limit, 1)[0])
     draws = np.random.default_rng(0).normal(log1p(smallest), spread, (20_000, pairs))
     statistic = (draws.mean(1) - limit[0]) / (draws.std(1, ddof=1) / np.sqrt(pairs))
     assert (student.sf(statistic, pairs - 1) <= 0.05).mean() == pytest.approx(0.8, abs=0.02)
 
 
 def test_a_common_factor_is_one_finding() -> None:
-    moved = decisions.common_factor([log(1.08) + 0.003 * i for i in range(-5, 6)], log1p(TOLERANCE))
+    moved = verdict_tests.common_factor([log(1.08) + 0.003 * i for i in range(-5, 6)], log1p(TOLERANCE))
     assert moved is not None
     assert moved.ratio == pytest.approx(1.08)
     assert moved.low < moved.ratio < moved.high
-    assert decisions.common_factor([0.001 * i for i in range(-5, 6)], log1p(TOLERANCE)) is None
-    assert decisions.common_factor([log(1.08)] * 5, log1p(TOLERANCE)) is None, "five cases have no 95 % interval of a median"
+    assert verdict_tests.common_factor([0.001 * i for i in range(-5, 6)], log1p(TOLERANCE)) is None
+    assert verdict_tests.common_factor([log(1.08)] * 5, log1p(TOLERANCE)) is None, "five cases have no 95 % interval of a median"
 
 
 def test_the_interval_of_a_median_is_that_of_the_sign_test_for_many_cases_too() -> None:
     """Of 10,000: ranks 4,902 and 5,099 by the normal approximation, 5,000 -+ 1.96 * 50."""
-    many = decisions.common_factor([log(1.08) + 1e-6 * i for i in range(10_000)], log1p(TOLERANCE))
+    many = verdict_tests.common_factor([log(1.08) + 1e-6 * i for i in range(10_000)], log1p(TOLERANCE))
     assert many is not None
     assert (log(many.low / 1.08) * 1e6, log(many.high / 1.08) * 1e6) == (pytest.approx(4_901, abs=1), pytest.approx(5_098, abs=1))

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from harness.core import units
-from harness.run.progress import ProgressListener
+from harness.run.progress_events import ProgressListener
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ class RunProgress(ProgressListener):
 
     def waiting(self, device: str) -> None:
         """Another measurement holds the device."""
-        self.say(f"Another measurement holds {device}: waiting until it ends (--no-wait fails instead).")
+        self.say(f"Another convscope run is using {device}; waiting. Use --no-wait to fail instead.")
 
     def started(self, run: Path) -> None:
         """The run's folder is there."""
@@ -54,7 +54,7 @@ class RunProgress(ProgressListener):
     def begin(self, cases: int, estimated_s: float, then: str) -> None:
         """Say how long it will take before it starts."""
         self._estimated_s = estimated_s
-        kept = " Ctrl-C keeps what is done." if self.run else ""
+        kept = " Ctrl-C stops and keeps finished measurements." if self.run else ""
         self.say(f"{cases} case{'s' * (cases > 1)}, about {units.duration(estimated_s)}; {then}.{kept}")
 
     def surveying(self, case: Case, number: int, of: int) -> None:
@@ -65,7 +65,9 @@ class RunProgress(ProgressListener):
 
     def unsurveyed(self, cases: int, of: int) -> None:
         """The survey's share of a time limit is over."""
-        self.say(f"{cases} of {of} cases are measured without a survey: its share of the time limit is over, and they have no facts.")
+        self.say(
+            f"{cases} of {of} cases are measured without a survey, because its share of the time limit is used up; their memory and primitives stay unknown."
+        )
 
     def visiting(self, case: Case, stage: str, left_s: float) -> None:
         """A visit begins."""
@@ -94,7 +96,7 @@ class RunProgress(ProgressListener):
         """One line on whether this machine is fit to measure on."""
         from harness.run.doctor import examine, in_short
 
-        self.say(f"This machine: {in_short(examine())}. `convscope doctor` tells more.")
+        self.say(f"Machine check: {in_short(examine())}. Run `convscope doctor` for details.")
 
     def say(self, text: str) -> None:
         """A line of talk, above the bar."""
