@@ -50,7 +50,7 @@ from harness.core.errors import CasesFailed
 from harness.core.policy import Policy
 from harness.plan.points import distinct_cases, expand, prepare
 from harness.plan.suite import Suite
-from harness.run.ad_hoc import bench
+from harness.run.ad_hoc import ad_hoc_session
 from harness.run.progress_events import ProgressListener
 from harness.store.results import as_json_values, load_results
 from harness.tasks.compare import compare
@@ -115,7 +115,7 @@ class Place:
 
     def measured(self, cases: list[Case]) -> list[Row]:
         """The summary's row of each, all measured in one go: a worker takes seconds to start."""
-        with bench(self.device, None, sys.executable, wait=True, listener=ProgressListener()) as ready:
+        with ad_hoc_session(self.device, None, sys.executable, wait=True, listener=ProgressListener()) as ready:
             found = ready.measure(list(dict.fromkeys(cases)), SHORT if self.on_gpu else ONCE, roofs=False).set_index("case_id")
         return [as_json_values(found.loc[case.case_id].to_dict()) for case in cases]
 
@@ -355,7 +355,7 @@ def repeat(place: Place) -> Iterator[Row]:
     """Five runs, each case against the median of the five."""
     suite = merged("repeat", [("quickstart", LARGE)] if place.on_gpu else DRY, place.device)
     cases, runs = distinct_cases(expand(suite)), list[pd.DataFrame]()
-    with bench(place.device, None, sys.executable, wait=True, listener=ProgressListener()) as ready:
+    with ad_hoc_session(place.device, None, sys.executable, wait=True, listener=ProgressListener()) as ready:
         for number in range(5 if place.on_gpu else 2):
             found = ready.measure(cases, suite.policy, roofs=False)
             found.astype(str).to_json(place.out / f"repeat_{number}.json", orient="records", indent=1)

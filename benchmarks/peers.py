@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.case import Case
 from harness.core.stats import student_t
-from harness.run.rounds import guess_s
+from harness.plan.duration import call_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -147,7 +147,7 @@ def pyperf(seconds: float, arguments: Sequence[str] | None = None) -> dict[str, 
     figures = {}
     for case in cases():
         if not arguments:  # the process that starts the others
-            runner.args.loops = max(1, round(seconds / PYPERF_VALUES / guess_s(case)))
+            runner.args.loops = max(1, round(seconds / PYPERF_VALUES / call_s(case)))
         found = runner.bench_func(case.case_id, lambda case=case: _lazy(case))
         if not arguments:
             figures[case.case_id] = of_mean(found.get_values())

@@ -8,7 +8,7 @@ import pytest
 
 from harness.core.case import Setting
 from harness.core.errors import ProblemError
-from harness.run.ad_hoc import Ratio
+from harness.core.interval import Interval
 from harness.tasks.advise import candidates, choose, reordered, sentences, ties
 from tests.conftest import Convscope, Stub
 
@@ -71,18 +71,18 @@ def test_within_a_latency_the_one_with_most_parameters_is_chosen() -> None:
 
 
 def test_a_rival_that_won_its_turns_is_first_and_one_that_drew_ties() -> None:
-    won = {"b": Ratio(0.98, 0.97, 0.99, 5), "c": Ratio(1.01, 0.99, 1.03, 5)}
+    won = {"b": Interval(0.98, 0.97, 0.99), "c": Interval(1.01, 0.99, 1.03)}
     rows, ratios = reordered(ROWS, won)
     assert [one["case_id"] for one in rows] == ["b", "a", "c"]
     assert ratios["a"].value == pytest.approx(1 / 0.98)
     assert ratios["a"].low == pytest.approx(1 / 0.99, rel=1e-3)
     assert ties(won) == {"c"}
     assert ratios["c"].low > 1
-    assert reordered(ROWS, {"b": Ratio(0.99, 0.97, 1.01, 5)})[0] == ROWS
+    assert reordered(ROWS, {"b": Interval(0.99, 0.97, 1.01)})[0] == ROWS
 
 
 def test_a_proven_winner_is_first_though_another_looks_faster() -> None:
-    rows, ratios = reordered(ROWS, {"b": Ratio(0.95, 0.85, 1.06, 5), "c": Ratio(0.97, 0.95, 0.99, 5)})
+    rows, ratios = reordered(ROWS, {"b": Interval(0.95, 0.85, 1.06), "c": Interval(0.97, 0.95, 0.99)})
     assert rows[0]["case_id"] == "c"
     assert ties(ratios) == {"b"}
 

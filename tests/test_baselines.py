@@ -129,7 +129,7 @@ def test_the_baseline_of_the_same_device_is_taken(measured: Measured) -> None:
     first = measured({"values": {"device_name": "one GPU"}} | STEADY)
     save("main", first)
     save("main", measured({"values": {"device_name": "another GPU"}} | STEADY))
-    with pytest.raises(NotComparable, match="device (one|another) GPU -> a third one"):
+    with pytest.raises(NotComparable, match=r"device (one|another) GPU -> a third one"):
         compared("main", measured({"values": {"device_name": "a third one"}} | STEADY))
     assert compared("main", measured({"values": {"device_name": "one GPU"}} | STEADY))["base"] == first
 

@@ -182,6 +182,16 @@ def test_a_survey_that_hangs_leaves_the_rounds_their_time(convscope: Convscope, 
     assert visits["survey_message"].dropna().str.startswith("timeout").all()
 
 
+def test_a_value_that_cannot_be_stored_is_an_error_of_its_case(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+    python = stub({"match": {"kind": "depthwise"}, "values": {"latency_s": "fast"}}, {"spread": 0.001})
+    ended = convscope("run", suite, "--python", python, "--quick", "--json")
+    assert ended.code == 4
+    assert ended.json["cases"] == {"ok": 4, "error": 2}
+    summary = load_results("last", results=tmp_path / "results").summary
+    failed = summary[summary["kind"] == "depthwise"]
+    assert set(failed["message"]) == {"the worker sent latency_s = 'fast', which is no double?"}
+
+
 def test_where_every_visit_was_disturbed_the_answer_says_so(convscope: Convscope, suite: Path, stub: Stub) -> None:
     python = stub({"fault": "invalid"})
     ended = convscope("run", suite, "--python", python, "--quick")

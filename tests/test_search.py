@@ -68,7 +68,7 @@ def test_a_jump_is_found_between_the_two_values_where_it_is(place: int, times: f
     ((kind, cliff),) = look(machine).cliffs
     assert (kind, cliff.left["x"], cliff.right["x"]) == ("standard", place - 1, place)
     grown = smooth(_standard(place)) / smooth(_standard(place - 1))
-    assert cliff.times[1] < times * grown < cliff.times[2]
+    assert cliff.growth.low < times * grown < cliff.growth.high
     assert len(machine.measured) < 40  # of 497
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, hypot, log
+from math import exp, log
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.differences import NOTABLE, is_clear
+from harness.analysis.differences import NOTABLE, clearly_slower
+from harness.core.interval import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,24 +27,20 @@ HINT = log(NOTABLE) / 2  # a step that is so far out of line is looked into
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From one place of a curve to the next. `grew` and `beyond` are logarithms of latency: all of it, and what work does not explain."""
+    """From one place of a curve to the next. `growth`: latency on the right over the left; `beyond`: the part of its logarithm that work does not
+    explain."""
 
     left: Place
     right: Place
-    grew: float
+    growth: Interval
     beyond: float
-    half: float  # half of the 95 % interval of `grew`
 
     @property
     def is_cliff(self) -> bool:
         """Whether work does not explain it, past the interval and by more than a tenth."""
         between = self.left["interval"] == self.right["interval"] == "between"
-        return between and abs(self.beyond) > max(self.half, log(NOTABLE))
-
-    @property
-    def times(self) -> tuple[float, float, float]:
-        """By how many times latency grew, and the ends of its interval."""
-        return exp(self.grew), exp(self.grew - self.half), exp(self.grew + self.half)
+        half = log(self.growth.high / self.growth.low) / 2
+        return between and abs(self.beyond) > max(half, log(NOTABLE))
 
     @property
     def change(self) -> str | None:
@@ -79,11 +76,11 @@ def steps(curve: Sequence[Place]) -> list[Step]:
 
 
 def _step(left: Place, right: Place) -> Step:
-    grew = log(right["latency_s"] / left["latency_s"])
+    growth = Interval.of_latency(right).over(Interval.of_latency(left))
+    grew = log(growth.value)
     work = [0.0, *(log(right[name] / left[name]) for name in ("flops", "minimum_bytes"))]
     beyond = grew - min(max(grew, min(work)), max(work))
-    half = hypot(*(log(place["latency_high_s"] / place["latency_low_s"]) / 2 for place in (left, right)))
-    return Step(left, right, grew, beyond, half)
+    return Step(left, right, growth, beyond)
 
 
 def crossings(name: str, curve: Sequence[Place], other: str, against: Sequence[Place]) -> list[Crossing]:
@@ -92,9 +89,9 @@ def crossings(name: str, curve: Sequence[Place], other: str, against: Sequence[P
     faster: list[tuple[int, str]] = []
     for place in sorted(curve, key=lambda place: place["x"]):
         if place["x"] in beside:
-            if is_clear(place, beside[place["x"]]):
+            if clearly_slower(beside[place["x"]], place):
                 faster.append((place["x"], name))
-            elif is_clear(beside[place["x"]], place):
+            elif clearly_slower(place, beside[place["x"]]):
                 faster.append((place["x"], other))
     return [Crossing(before, after, left, right) for (left, before), (right, after) in pairwise(faster) if before != after]
 
@@ -124,7 +121,7 @@ def to_look_into(curve: Sequence[Place], values: Sequence[int]) -> set[int]:
 def _bend(before: Step, after: Step) -> float:
     """By how much, on logarithms, a step is off what the slope of the one before it foretells, taken over the shorter of the two."""
     spans = [log(step.right["x"] / step.left["x"]) for step in (before, after)]
-    return (after.grew / spans[1] - before.grew / spans[0]) * min(spans)
+    return (log(after.growth.value) / spans[1] - log(before.growth.value) / spans[0]) * min(spans)
 
 
 def middle(values: Sequence[int], left: int, right: int) -> set[int]:

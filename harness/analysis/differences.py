@@ -6,15 +6,18 @@ Not here: verdicts. A ratio beyond the intervals is worth a look; whether a chan
 
 from __future__ import annotations
 
-from math import exp, log
+from math import log
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from harness.core.case import DEFAULTS
+from harness.core.interval import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
+
+    Row = Mapping[Any, Any] | pd.Series[Any]
 
 PAST = "beyond their intervals and by more than 10 %"
 NOTABLE = 1.10  # a ratio below this is not spoken of, however narrow its interval
@@ -34,10 +37,14 @@ PAIR_COLUMNS = (
 )
 
 
-def is_clear(fast: Mapping[Any, Any] | pd.Series[Any], slow: Mapping[Any, Any] | pd.Series[Any]) -> bool:
-    """Whether one case is slower than another past both intervals, and by more than a tenth; never where an interval is that within a visit."""
-    between = fast["interval"] == slow["interval"] == "between"
-    return bool(between and slow["latency_low_s"] > fast["latency_high_s"] and slow["latency_s"] > NOTABLE * fast["latency_s"])
+def clearly_slower(slow: Row, fast: Row) -> bool:
+    """Whether a case is slower than another beyond both intervals and by more than 10 %; never with an interval from within one process."""
+    return bool(fast["interval"] == slow["interval"] == "between" and beyond_intervals(slow, fast))
+
+
+def beyond_intervals(slow: Row, fast: Row) -> bool:
+    """The same, whatever the intervals are of."""
+    return bool(slow["latency_low_s"] > fast["latency_high_s"] and slow["latency_s"] > NOTABLE * fast["latency_s"])
 
 
 def allocator_pairs(summary: pd.DataFrame) -> pd.DataFrame:
@@ -84,11 +91,10 @@ def side_pairs(summary: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
 def _ratio(base: Any, other: Any) -> dict[str, Any]:
     """Other over base with the interval of the quotient: half-widths of the logarithms added as squares."""
     values = {f"{side}{name.removeprefix('latency')}": row[name] for side, row in (("base", base), ("other", other)) for name in _FIGURE}
-    ratio = other["latency_s"] / base["latency_s"]
-    half = sum(log(row["latency_high_s"] / row["latency_low_s"]) ** 2 for row in (base, other)) ** 0.5 / 2
+    ratio = Interval.of_latency(other).over(Interval.of_latency(base))
     within = not base["interval"] == other["interval"] == "between"
-    clear = is_clear(base, other) or is_clear(other, base)
-    return values | {"ratio": ratio, "ratio_low": ratio * exp(-half), "ratio_high": ratio * exp(half), "clear": clear, "within": within}
+    clear = clearly_slower(other, base) or clearly_slower(base, other)
+    return values | {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high, "clear": clear, "within": within}
 
 
 def _frame(rows: list[dict[Hashable, Any]], summary: pd.DataFrame) -> pd.DataFrame:

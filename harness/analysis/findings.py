@@ -18,7 +18,7 @@ import pandas as pd
 
 from harness.analysis import interleaved_ratio
 from harness.analysis.cliffs import steps
-from harness.analysis.differences import NOTABLE, is_clear
+from harness.analysis.differences import NOTABLE, clearly_slower
 from harness.analysis.interleaved_ratio import WITHIN_RUN, Ratio
 from harness.analysis.labels import kind_name, labels, sentence, words
 from harness.analysis.summary import KEYS
@@ -96,7 +96,7 @@ def _ratio(base: Row, other: Row) -> Ratio:
 def _clear(fast: Row, slow: Row) -> bool:
     """Whether one case is slower than another, past a tenth and what luck can do, and past both intervals where they met no moments together."""
     ratio = _ratio(fast, slow)
-    return ratio.value > NOTABLE and log(ratio.value) > SURE * ratio.error and (ratio.paired or is_clear(fast, slow))
+    return ratio.value > NOTABLE and log(ratio.value) > SURE * ratio.error and (ratio.paired or clearly_slower(slow, fast))
 
 
 def _times(base: Row, other: Row) -> str:

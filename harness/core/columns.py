@@ -191,6 +191,26 @@ STRUCTS = {
     "primitive": {"name": "string", "role": "string", "calls": "int32", "time_s": "double"},
 }
 
+_PYTHON: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("int16", "int32", "int64"), (int,)),
+    **dict.fromkeys(("string", "dictionary"), (str,)),
+    "double": (float, int),
+    "bool": (bool,),
+}
+
+
+def fits(kind: str, value: object) -> bool:
+    """Whether a value from JSON may be stored under a column's type, as `double?` or `list<string>`."""
+    base = kind.removesuffix("?")
+    if value is None:
+        return kind.endswith("?")
+    if base.startswith("list<"):
+        return isinstance(value, list) and all(fits(base[5:-1], one) for one in value)
+    if base in STRUCTS:
+        return isinstance(value, dict) and all(fits(f"{of}?", value.get(name)) for name, of in STRUCTS[base].items())
+    return isinstance(value, _PYTHON[base]) and (base == "bool" or not isinstance(value, bool))
+
+
 BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}
 SURVEYED = frozenset(column.name for column in COLUMNS if column.part == "survey") | {"threads_used", "device_index", "device_name"}
 MEASURED = frozenset(column.name for column in COLUMNS if column.part in ("visit", "survey"))

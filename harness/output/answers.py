@@ -9,6 +9,7 @@ from dataclasses import asdict
 from math import exp
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.differences import beyond_intervals
 from harness.analysis.labels import kind_name
 from harness.core import units
 from harness.core.case import Case
@@ -105,7 +106,7 @@ def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, An
         return figure + "."
     kept, plain = (row, other) if case.setting.allocator == "retained" else (other, row)
     gain = plain["latency_s"] / kept["latency_s"]
-    if kept["latency_high_s"] >= plain["latency_low_s"] or gain < 1.1:
+    if not beyond_intervals(plain, kept):
         return f"{figure}; no measurable difference between the allocators."
     return (
         f"{figure}; default glibc malloc takes {units.significant(gain)} times as long as a heap that is kept. To keep it in your own program:\n"
@@ -202,7 +203,7 @@ def search(found: Found) -> None:
 
 
 def _jump(kind: str, axis: str, step: Step) -> str:
-    ratio, low, high = (units.significant(value) for value in step.times)
+    ratio, low, high = (units.significant(value) for value in (step.growth.value, step.growth.low, step.growth.high))
     work = units.significant(step.right["flops"] / step.left["flops"])
     figures = f"{units.seconds(step.left['latency_s'])} to {units.seconds(step.right['latency_s'])}, {ratio} times ({low} to {high})"
     change = step.change or "no change seen below torch"
@@ -213,7 +214,7 @@ def search_as_json(found: Found) -> dict[str, Any]:
     """The same as an object."""
 
     def jump(kind: str, step: Step) -> dict[str, Any]:
-        ratio, low, high = step.times
+        ratio, low, high = step.growth.value, step.growth.low, step.growth.high
         ends = {"left": step.left["x"], "right": step.right["x"]}
         return {"kind": kind, **ends, "ratio": ratio, "ratio_low": low, "ratio_high": high, "beyond_work": exp(step.beyond), "change": step.change}
 

@@ -69,6 +69,11 @@ class RunProgress(ProgressListener):
             f"{cases} of {of} cases are measured without a survey, because its share of the time limit is used up; their memory and primitives stay unknown."
         )
 
+    def confirming(self, cases: int, undecided: int, lacking_s: float) -> None:
+        """The screening of an A/B is over."""
+        lacking = f"; measuring all of them well enough would take {units.duration(lacking_s)} more" if lacking_s else ""
+        self.say(f"{undecided} cases are undecided; {cases} of them are measured again in fresh pairs{lacking}.")
+
     def visiting(self, case: Case, stage: str, left_s: float) -> None:
         """A visit begins."""
         done = max(self._estimated_s - left_s, 0)

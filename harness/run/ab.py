@@ -129,6 +129,9 @@ class AbRun:
         self.stage = "confirm"
         self.confirming = self._plan()
         self.tell(self.confirming)
+        plan = self.confirming
+        if undecided := len(plan.pairs) + len(plan.left):
+            self.listener.confirming(len(plan.pairs), undecided, plan.lacking_s)
         complete = self._rounds(self.confirming.pairs)
         return "complete" if screened and complete and not self.confirming.left else "time_limit"
 

@@ -11,7 +11,6 @@ import random
 import time
 from dataclasses import dataclass
 from itertools import product
-from math import exp
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -20,6 +19,7 @@ from harness.analysis.pair_effects import SIDES, pair_ratios, paired_effects
 from harness.analysis.roofline import with_roofline
 from harness.analysis.summary import summarize
 from harness.core.errors import DeviceError
+from harness.core.interval import Interval
 from harness.core.policy import Policy
 from harness.core.stats import CONFIDENCE, student_t
 from harness.plan.duration import pair_s
@@ -41,16 +41,6 @@ if TYPE_CHECKING:
 
 TENANTS_LIMIT_S = 30.0  # beyond the probe itself: a context, tensors, a clock that rises
 NAME = "bench"  # in place of a run_id
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """How many times as long one case takes as another, with its 95 % interval over pairs."""
-
-    value: float
-    low: float
-    high: float
-    pairs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +98,7 @@ class AdHocSession:
         values = answer["values"]
         return Tenants(values["batches"], values["slowed_share"], values["lost_share"])
 
-    def compare_in_turns(self, first: Case, others: Sequence[Case], policy: Policy, pairs: int) -> dict[str, Ratio]:
+    def compare_in_turns(self, first: Case, others: Sequence[Case], policy: Policy, pairs: int) -> dict[str, Interval]:
         """By how many times each other case takes as long as the first, with its interval over pairs that took turns, by case_id.
 
         All pairs are of fresh processes under two fresh workers. A case with fewer than two valid pairs is left out.
@@ -136,12 +126,12 @@ def _tossed() -> list[str]:
     return random.sample(SIDES, 2)
 
 
-def _ratios(visits: pd.DataFrame) -> dict[str, Ratio]:
+def _ratios(visits: pd.DataFrame) -> dict[str, Interval]:
     """By case_id of the head."""
     other = visits[visits["arm"] == "head"].set_index("pair")["case_id"]
     effects = paired_effects(pair_ratios(visits.assign(match_id=visits["pair"].map(other))))
     found = {}
     for identity, effect in effects[effects["count"] > 1].iterrows():
         half = student_t((1 + CONFIDENCE) / 2, int(effect["degrees"])) * effect["error"]
-        found[str(identity)] = Ratio(exp(effect["mean"]), exp(effect["mean"] - half), exp(effect["mean"] + half), int(effect["count"]))
+        found[str(identity)] = Interval.around(effect["mean"], half)
     return found

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from harness.core.columns import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns
+from harness.core.columns import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns, fits
 from harness.run.device_worker import Connection, DeviceWorker, device_name
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class Arm:
 
     def _look(self, case: Case, answer: Message) -> None:
         """Keep what a survey found of a case."""
+        answer = _checked(answer)
         self._facts[case.case_id] = facts = _filled(answer, SURVEYED)
         if answer["status"] not in ("ok", "skipped"):
             facts["survey_message"] = f"{answer['status']}: {answer.get('message')}"
@@ -126,6 +127,7 @@ class Arm:
 
     def keep_row(self, case: Case, answer: Message, *, position: int, started: datetime | None = None, **more: Any) -> Row:
         """Make the row of an answer, keep it, and remember a case that is over. `more`: its round; pair and stage in an A/B."""
+        answer = _checked(answer)
         row = EMPTY_ROW | {
             "schema": SCHEMA,
             "run_id": self.context.run_id,
@@ -169,6 +171,17 @@ def by_worker(cases: Iterable[Case], placement: dict[str, int]) -> list[tuple[st
         apart = "" if setting.device == "cpu" else " ".join(filter(None, kept))
         grouped[device_name(setting.device, placement), apart].append(case)
     return [(device, apart, mine) for (device, apart), mine in grouped.items()]
+
+
+def _checked(answer: Message) -> Message:
+    """An answer whose values have their columns' types; one that has others is an error, and its values are dropped: what cannot be stored would
+    cost the whole run."""
+    wrong = [name for name, value in answer.get("values", {}).items() if name in MEASURED and not fits(BY_NAME[name].type, value)]
+    if not wrong:
+        return answer
+    name = wrong[0]
+    message = f"the worker sent {name} = {str(answer['values'][name])[:40]!r}, which is no {BY_NAME[name].type}"
+    return {**answer, "values": {}, "status": "error", "error_type": "TypeError", "message": message}
 
 
 def _filled(answer: Message, allowed: frozenset[str]) -> Row:

@@ -1,15 +1,10 @@
-"""Files written whole or not at all, and on disk when the call returns."""
+"""Files that are there whole or not at all, and on disk when the call returns."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from harness.core.errors import StorageError
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,29 +12,23 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def storing(path: Path) -> Iterator[None]:
-    """What the system says while a run is written, as our error."""
+def whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file to write that takes its name when all of it is on disk; until then what had the name before keeps it. Raises OSError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # of two processes that write at once the later one wins
     try:
-        yield
-    except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror}", where=str(path), hint="What was measured before this is kept.") from None
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        os.fsync(file.fileno())
-    partial.replace(path)
+        with partial.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    """Write text, whole. Raises OSError."""
+    with whole(path) as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def sync_folder(path: Path) -> None:

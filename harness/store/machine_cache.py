@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_cache_path
 
 from harness.core.columns import METHOD
+from harness.store.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,9 +111,7 @@ def remember(name: str, what: dict[str, Any]) -> None:
     path = _path(name)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(what, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_text(path, json.dumps(what, indent=1) + "\n")
 
 
 def _path(name: str) -> Path:

@@ -10,6 +10,7 @@ In: rows as dicts by the names of the columns. Out: files, and their tables.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -25,10 +26,10 @@ from harness.core.case import DEFAULTS
 from harness.core.columns import COLUMNS, SCHEMA, STRUCTS
 from harness.core.errors import StorageError, UsageError, nearest
 from harness.core.problem import FIELDS
-from harness.store.files import storing, sync_folder, write_table, write_text
+from harness.store.files import sync_folder, whole, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from harness.core.columns import Row
     from harness.plan.points import Point
@@ -109,7 +110,7 @@ class RunFolder:
 
     def add(self, row: Row) -> None:
         """Keep one visit: on disk when this returns. Raises StorageError where it cannot be."""
-        with storing(self.path):
+        with _storing(self.path):
             self._journal.write(json.dumps(row, allow_nan=False, default=_as_text) + "\n")
             self._journal.flush()
             os.fsync(self._journal.fileno())
@@ -119,7 +120,7 @@ class RunFolder:
 
     def fold(self) -> None:
         """Move the journal's rows into measurements.parquet. Raises StorageError where it cannot be written; the journal stays then."""
-        with storing(self.path):
+        with _storing(self.path):
             write_table(read_visits(self.path), self.path / MEASUREMENTS_FILE)
             sync_folder(self.path)  # the new name is on disk before the journal is not
             self._journal.truncate(0)
@@ -128,7 +129,7 @@ class RunFolder:
     def close(self, **changes: Any) -> None:
         """Fold, and write how it ended."""
         self.fold()
-        with storing(self.path):
+        with _storing(self.path):
             self._journal.close()
             self.write_header(**changes)
 
@@ -224,3 +225,18 @@ def _as_text(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"a row may not hold {type(value).__name__}")
+
+
+@contextlib.contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    """What the system says while a run is written, as our error."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(path), hint="Finished measurements are kept.") from None
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as parquet, whole. Raises OSError."""
+    with whole(path, "wb") as file:
+        pq.write_table(table, file, compression="zstd")

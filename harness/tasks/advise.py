@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from math import exp, hypot, log
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.differences import NOTABLE
+from harness.analysis.differences import beyond_intervals
 from harness.analysis.labels import kind_name
 from harness.core import units
 from harness.core.case import ALLOWED, Case
 from harness.core.errors import ProblemError, UsageError
+from harness.core.interval import Interval
 from harness.core.policy import Policy
 from harness.core.problem import KINDS, Problem
-from harness.run.ad_hoc import Ratio
 from harness.store.results import as_json_values
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Advice:
     """
 
     rows: list[Row]
-    ratios: dict[str, Ratio]
+    ratios: dict[str, Interval]
     close: set[str]
     left: list[tuple[str, str]]
     failed: list[tuple[str, str]]
@@ -91,7 +90,7 @@ def advise(
     if not rows:
         raise UsageError("no candidate could be measured", where="advise", hint="convscope measure says why, kind by kind.")
     by_id = {case.case_id: case for case in cases}
-    near = [row for row in rows[1:] if _near(rows[0], row)]
+    near = [row for row in rows[1:] if not beyond_intervals(row, rows[0])]
     rivals = [by_id[row["case_id"]] for row in near[:MOST_RIVALS]]
     ratios = bench.compare_in_turns(by_id[rows[0]["case_id"]], rivals, POLICY, PAIRS) if rivals else {}
     rows, ratios = reordered(rows, ratios)
@@ -113,7 +112,7 @@ def unmeasured(summary: pd.DataFrame) -> list[tuple[str, str]]:
     return [(candidate_name(row), f"{str(row['status']).replace('_', ' ')}: {row['message'] or 'no message'}") for row in without]
 
 
-def reordered(rows: list[Row], ratios: dict[str, Ratio]) -> tuple[list[Row], dict[str, Ratio]]:
+def reordered(rows: list[Row], ratios: dict[str, Interval]) -> tuple[list[Row], dict[str, Interval]]:
     """By what turns said of those that took them: a rival that beat the first past its interval takes its place, and ratios are then to it.
 
     Two ratios to the former first give one between rivals, whose errors add in square.
@@ -123,24 +122,12 @@ def reordered(rows: list[Row], ratios: dict[str, Ratio]) -> tuple[list[Row], dic
         return rows, ratios
     first = min(won, key=lambda identity: won[identity].value)
     was = rows[0]["case_id"]
-    others = {was: Ratio(1.0, 1.0, 1.0, won[first].pairs)} | {identity: ratio for identity, ratio in ratios.items() if identity != first}
-    again = {identity: _over(ratio, won[first]) for identity, ratio in others.items()}
+    others = {was: Interval(1.0, 1.0, 1.0)} | {identity: ratio for identity, ratio in ratios.items() if identity != first}
+    again = {identity: ratio.over(won[first]) for identity, ratio in others.items()}
     return sorted(rows, key=lambda row: row["case_id"] != first), again
 
 
-def _over(one: Ratio, other: Ratio) -> Ratio:
-    """One over the other, by logarithms."""
-    middle = log(one.value / other.value)
-    half = hypot(*(log(ratio.high / ratio.low) / 2 for ratio in (one, other)))
-    return Ratio(exp(middle), exp(middle - half), exp(middle + half), min(one.pairs, other.pairs))
-
-
-def _near(first: Row, row: Row) -> bool:
-    """Whether a candidate is not slower than the first past both intervals and by a tenth, whatever its interval stands on."""
-    return bool(row["latency_low_s"] <= first["latency_high_s"] or row["latency_s"] <= NOTABLE * first["latency_s"])
-
-
-def ties(ratios: Mapping[str, Ratio]) -> set[str]:
+def ties(ratios: Mapping[str, Interval]) -> set[str]:
     """The case_ids that turns could not tell from the first."""
     return {identity for identity, ratio in ratios.items() if ratio.low <= 1 <= ratio.high}
 
@@ -154,7 +141,7 @@ def choose(rows: Sequence[Row], most_parameters: int | None, most_s: float | Non
     return fit[0] if most_s is None else max(fit, key=lambda row: (row["parameters"], -row["latency_s"]))
 
 
-def sentences(rows: Sequence[Row], ratios: Mapping[str, Ratio], chosen: Row | None, *, budget: bool) -> list[str]:
+def sentences(rows: Sequence[Row], ratios: Mapping[str, Interval], chosen: Row | None, *, budget: bool) -> list[str]:
     """What to do, and why, each with its figures."""
     first, tied = rows[0], ties(ratios)
     said = [f"{candidate_name(first).capitalize()} is fastest, {units.seconds(first['latency_s'])}{_bound(first)}."]

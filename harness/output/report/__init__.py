@@ -2,12 +2,12 @@
 
 In: `Results`. Out: a file that needs nothing else: no network, no JavaScript to be read, no folder beside it.
 
-    page.py      assembles the sections             templates/   the page, its style, its script
-    charts.py    each chart a function              vendor/      DataTables (MIT), inlined
-    sweeps.py    which points make a chart          figures.py   how charts are drawn
-    tables.py    points joined with the summary     facts.py     runs, trust, environments
-    leads.py     the first sentences                shapes.py    the five kinds
-    judged.py    verdicts of an A/B
+    page.py        assembles the sections            templates/           the page, its style, its script
+    charts.py      each chart a function             vendor/              DataTables (MIT), inlined
+    sweeps.py      which points make a chart         drawing.py           how charts are drawn
+    tables.py      points joined with the summary    run_header.py        runs, trust, environments
+    headlines.py   the first sentences               kinds_section.py     the five kinds
+                                                     verdict_section.py   verdicts of an A/B
 
 The modules that draw are imported when a report is written: seaborn takes a second.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.core.errors import StorageError, UsageError
+from harness.store.files import write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,13 +40,9 @@ def write_report(results: Results, path: Path) -> Path:
     from harness.output.report.page import render
 
     text = render(results)
-    partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_text(path, text)
     except OSError as error:
-        if path.parent.is_dir():
-            partial.unlink(missing_ok=True)
         raise StorageError(f"cannot be written: {error.strerror}", where=str(path), hint="Name another file with --out.") from None
     return path

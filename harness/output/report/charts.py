@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import seaborn as sns
 
-from harness.analysis.differences import PAST, is_clear
+from harness.analysis.differences import PAST, clearly_slower
 from harness.analysis.labels import highest, kind_name, lowest
 from harness.core import units
 from harness.output.report.chart import ALONE, BESIDE, INTERVALS, Chart, Panel, axis_title, described, listed, ordered, slug, whiskers
@@ -73,7 +73,7 @@ def _finding(sweep: Sweep) -> str:
     said = f"{kind_name(fast['series'])} takes {units.seconds(fast['latency_s'])}, {kind_name(slow['series'])} {units.seconds(slow['latency_s'])}"
     if rough:
         return f"{where} {said}: about {ratio} times as long, from fewer than three processes."
-    if not is_clear(fast, slow):
+    if not clearly_slower(slow, fast):
         return f"{where} no two kinds differ {PAST}: {said}."
     return f"{where} {said}: {ratio} times as long."
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.analysis.differences import NOTABLE, is_clear
+from harness.analysis.differences import NOTABLE, clearly_slower
 from harness.analysis.findings import FASTEST, SAVED_WORK, findings
 from harness.analysis.labels import highest, kind_name, lowest
 from harness.core import units
@@ -58,7 +58,7 @@ def fastest(sweep: Sweep) -> Lead | None:
     at, rows = fullest(frame)
     rows = rows.sort_values("latency_s", kind="stable")
     first = rows.iloc[0]
-    behind = [row for _, row in rows.iterrows() if is_clear(first, row)]
+    behind = [row for _, row in rows.iterrows() if clearly_slower(row, first)]
     ahead = rows[: len(rows) - len(behind)]
     if not behind or set(ahead["case_id"]) & {row["case_id"] for row in behind}:
         return None
@@ -77,7 +77,7 @@ def work(sweep: Sweep) -> Lead | None:
     _, rows = fullest(frame)
     most, least = highest(rows, "flops"), lowest(rows, "flops")
     fewer, faster = most["flops"] / least["flops"], most["latency_s"] / least["latency_s"]
-    if not is_clear(least, most) or max(fewer / faster, faster / fewer) < NOTABLE:
+    if not clearly_slower(most, least) or max(fewer / faster, faster / fewer) < NOTABLE:
         return None
     names = f"{kind_name(least['series']).capitalize()} does {units.significant(fewer)} times fewer FLOPs than {kind_name(most['series'])}"
     text = f"{names} and is {units.significant(faster, 2)} times as fast."
