@@ -1,7 +1,8 @@
 """Everything that is done with the project, a session each: `nox -l` lists them, `nox -s NAME` does one.
 
-Versions come from constraints.txt, so that a session installs what was tested; torch is pinned there too, since a plain `torch`
-may bring gigabytes of CUDA packages. Measuring sessions must not run beside anything else.
+Versions come from constraints.txt, so that a session installs what was tested; torch is pinned there too,
+since a plain `torch` may bring gigabytes of CUDA packages. Measuring sessions must not run beside anything
+else.
 """
 
 from __future__ import annotations
@@ -24,13 +25,18 @@ CONSTRAINTS = Path("constraints.txt").resolve()
 
 def install(session: nox.Session, *what: str, groups: tuple[str, ...] = ()) -> None:
     """Install under the project's constraints."""
-    needed = [requirement for group in groups for requirement in nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), group)]
+    needed = [
+        requirement
+        for group in groups
+        for requirement in nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), group)
+    ]
     session.install("-c", str(CONSTRAINTS), *what, *needed)
 
 
 @nox.session
 def sweep(session: nox.Session) -> None:
-    """Measure suites (default: quickstart) and make their report: `nox -s sweep -- channels groups --python PATH`."""
+    """Measure suites (default: quickstart) and make their report: `nox -s sweep -- channels groups --python
+    PATH`."""
     install(session, ".")
     names, flags = split(session.posargs)
     for suite in names or ["quickstart"]:
@@ -89,11 +95,17 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def ab(session: nox.Session) -> None:
-    """Two environments side by side, from two requirement strings: `nox -s ab -- torch==2.12.0 torch==2.13.0 regression`."""
+    """Two environments side by side, from two requirement strings: `nox -s ab -- torch==2.12.0 torch==2.13.0
+    regression`."""
     if len(session.posargs) < 2:
-        session.error("give two requirements, of the base and of the head: nox -s ab -- torch==2.12.0 torch==2.13.0 [SUITE] [FLAGS]")
+        session.error(
+            "give two requirements, of the base and of the head: nox -s ab -- torch==2.12.0 torch==2.13.0 [SUITE] [FLAGS]"
+        )
     install(session, ".")
-    pythons = [environment_of(session, side, requirement) for side, requirement in zip(("base", "head"), session.posargs, strict=False)]
+    pythons = [
+        environment_of(session, side, requirement)
+        for side, requirement in zip(("base", "head"), session.posargs, strict=False)
+    ]
     names, flags = split(session.posargs[2:])
     sides = ["--base-python", pythons[0], "--head-python", pythons[1]]
     session.run("convscope", "ab", *(names or ["regression"]), *sides, *flags, success_codes=[0, 1, 3, 4])
@@ -103,7 +115,8 @@ def ab(session: nox.Session) -> None:
 
 @nox.session
 def regression(session: nox.Session) -> None:
-    """The gate: suite regression against the baseline NAME (default: main), made where none fits; every output into reports/."""
+    """The gate: suite regression against the baseline NAME (default: main), made where none fits; every
+    output into reports/."""
     install(session, ".")
     names, flags = split(session.posargs)
     name = (names or ["main"])[0]
@@ -111,17 +124,24 @@ def regression(session: nox.Session) -> None:
     session.run("convscope", "report", "last", *results_of(flags))
     Path("reports").mkdir(exist_ok=True)
     compared = ["convscope", "compare", name, "last", *results_of(flags)]
-    for form, file in (("--md", "regression.md"), ("--junit", "regression.xml"), ("--json", "regression.json")):
+    for form, file in (
+        ("--md", "regression.md"),
+        ("--junit", "regression.xml"),
+        ("--json", "regression.json"),
+    ):
         with (Path("reports") / file).open("w", encoding="utf-8") as out:
             session.run(*compared, "--create", form, stdout=out, success_codes=[0, 1, 3, 4])
     for form in ("pytest-benchmark", "smaller-is-better"):
-        session.run("convscope", "export", "last", "--to", form, "--out", f"reports/{form}.json", *results_of(flags))
+        session.run(
+            "convscope", "export", "last", "--to", form, "--out", f"reports/{form}.json", *results_of(flags)
+        )
     session.run(*compared)
 
 
 @nox.session
 def gate(session: nox.Session) -> None:
-    """What the gate promises, on this machine: real A/Bs with and without a planted slowdown, quiet and beside a busy loop (an hour)."""
+    """What the gate promises, on this machine: real A/Bs with and without a planted slowdown, quiet and
+    beside a busy loop (an hour)."""
     install(session, ".")
     session.run("python", "benchmarks/planted.py", "--runs", "3")
     session.run("python", "benchmarks/planted.py", "--runs", "5", "--busy")
@@ -129,7 +149,8 @@ def gate(session: nox.Session) -> None:
 
 @nox.session
 def causes(session: nox.Session) -> None:
-    """Whether the causes hold that are named here, on this machine: splits, torch's rules of dispatch, scripts, advice (20 minutes)."""
+    """Whether the causes hold that are named here, on this machine: splits, torch's rules of dispatch,
+    scripts, advice (20 minutes)."""
     install(session, ".")
     for what in session.posargs or ["splits", "dispatch", "repro", "advice"]:
         session.run("python", "benchmarks/causes.py", what)
@@ -139,7 +160,15 @@ def causes(session: nox.Session) -> None:
 def bare(session: nox.Session) -> None:
     """The worker in an environment that holds torch and nothing else."""
     install(session, ".")
-    session.run("convscope", "measure", "depthwise", "--in", "128", "--python", environment_of(session, "bare", "torch"))
+    session.run(
+        "convscope",
+        "measure",
+        "depthwise",
+        "--in",
+        "128",
+        "--python",
+        environment_of(session, "bare", "torch"),
+    )
 
 
 @nox.session
@@ -151,7 +180,8 @@ def load(session: nox.Session) -> None:
 
 @nox.session
 def agreement(session: nox.Session) -> None:
-    """Compare our blocks with torch.utils.benchmark's on the same tensors; samples of many calls with one; and what a visit costs with its bound."""
+    """Compare our blocks with torch.utils.benchmark's on the same tensors; samples of many calls with one;
+    and what a visit costs with its bound."""
     install(session, ".")
     session.run("python", "benchmarks/agreement.py", *session.posargs)
     session.run("python", "benchmarks/linearity.py")
@@ -160,7 +190,8 @@ def agreement(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """The CUDA path against its bounds: `nox -s gpu -- --out FOLDER`; without words, on the CPU, that the program itself runs (a minute)."""
+    """The CUDA path against its bounds: `nox -s gpu -- --out FOLDER`; without words, on the CPU, that the
+    program itself runs (a minute)."""
     install(session, ".")
     parts = ("checks", "ceilings", "reference_a", "roofline", "turns", "anchors")
     asked = session.posargs or ["--device", "cpu", "--out", session.create_tmp(), "--only", *parts]
@@ -169,7 +200,8 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session
 def calibrate(session: nox.Session) -> None:
-    """How far a figure may be believed on this machine, ours and others': `nox -s calibrate -- --processes 5` (20 take 80 minutes)."""
+    """How far a figure may be believed on this machine, ours and others': `nox -s calibrate -- --processes 5`
+    (20 take 80 minutes)."""
     install(session, ".", groups=("calibrate",))
     session.run("python", "benchmarks/calibrate.py", *session.posargs)
 
@@ -180,7 +212,8 @@ def environment_of(session: nox.Session, name: str, requirement: str) -> str:
     made = folder / "made"
     if not made.exists():
         session.run("python", "-m", "venv", "--clear", str(folder))
-        constraints = () if "==" in requirement else ("-c", str(CONSTRAINTS))  # a version that is asked for may be another than ours
+        # a version that is asked for may be another than ours
+        constraints = () if "==" in requirement else ("-c", str(CONSTRAINTS))
         session.run(str(folder / "bin" / "pip"), "install", "-q", *constraints, requirement, external=True)
         made.touch()
     return str(folder / "bin" / "python")
@@ -216,4 +249,6 @@ def require_chromium(session: nox.Session) -> None:
         session.run("apt-get", "update", "-qq", external=True)
         session.run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", external=True)
     else:
-        session.error("no chromium on the PATH. Install it (Debian: apt-get install chromium) and run this session again.")
+        session.error(
+            "no chromium on the PATH. Install it (Debian: apt-get install chromium) and run this session again."
+        )

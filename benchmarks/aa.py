@@ -5,8 +5,9 @@
     python benchmarks/aa.py record NAME --rounds 14    campaign.toml's fifteen cases in turns, blocks and all, into benchmarks/pairs: five minutes
     python benchmarks/aa.py figures                    by what a pair is best told, over what was recorded there
 
-Both arms are this interpreter with torch's own layers. `pairs` writes what tests/data/aa_pairs.parquet holds: a row a pair, with its round,
-its log ratio (head over base) and the median of either arm's samples, which is what other gates look at.
+Both arms are this interpreter with torch's own layers. `pairs` writes what tests/data/aa_pairs.parquet holds:
+a row a pair, with its round, its log ratio (head over base) and the median of either arm's samples, which is
+what other gates look at.
 """
 
 from __future__ import annotations
@@ -31,13 +32,26 @@ from harness.store.results import load_results
 
 HERE = Path(__file__).parent
 PAIRS = HERE / "pairs"
-KEPT = ["arm", "pair", "round", "case_id", "threads_used", "trust", "trust_reasons", "latency_s", "block_figures_s", "run_queue_share"]
+KEPT = [
+    "arm",
+    "pair",
+    "round",
+    "case_id",
+    "threads_used",
+    "trust",
+    "trust_reasons",
+    "latency_s",
+    "block_figures_s",
+    "run_queue_share",
+]
 SURE = Gate(tolerance={"latency_s": 0.99})  # nothing is confirmed: every pair is of the screening
 
 
 def campaign(suite: Suite, rounds: int, how: str, results: Path) -> pd.DataFrame:
     """A row a pair: case_id, round, ratio, base_median_s, head_median_s."""
-    many = replace(suite, policy=replace(suite.policy, rounds=rounds, max_rounds=rounds, time_limit_s=None), gate=SURE)
+    many = replace(
+        suite, policy=replace(suite.policy, rounds=rounds, max_rounds=rounds, time_limit_s=None), gate=SURE
+    )
     with RunProgress() as progress:
         try:
             visits = harness.ab(many, how=how, results=results, listener=progress).visits
@@ -65,15 +79,27 @@ def record(name: str, rounds: int, results: Path) -> Path:
 
 
 def figures(visits: pd.DataFrame) -> pd.DataFrame:
-    """Of valid pairs, a row a figure: the spread of the log ratio in the median case and in the worst, and its rms over all, fractions."""
+    """Of valid pairs, a row a figure: the spread of the log ratio in the median case and in the worst, and
+    its rms over all, fractions."""
     valid = visits[(visits["trust"] != "invalid") & visits["block_figures_s"].notna()]
-    arms = valid.pivot(index="pair", columns="arm", values=["block_figures_s", "latency_s", "case_id"]).dropna()
+    arms = valid.pivot(
+        index="pair", columns="arm", values=["block_figures_s", "latency_s", "case_id"]
+    ).dropna()
     found = []
     for _, row in arms.iterrows():
-        ratios = np.sort(np.log(np.array(row["block_figures_s", "head"]) / np.array(row["block_figures_s", "base"])))
+        ratios = np.sort(
+            np.log(np.array(row["block_figures_s", "head"]) / np.array(row["block_figures_s", "base"]))
+        )
         latencies = float(np.log(row["latency_s", "head"] / row["latency_s", "base"]))
-        figure = {"mean of block ratios": ratios.mean(), "without the lowest and the highest": ratios[1:-1].mean()}
-        figure |= {"mean of the middle half": middle_mean(ratios.tolist()), "median": float(np.median(ratios)), "ratio of latencies": latencies}
+        figure = {
+            "mean of block ratios": ratios.mean(),
+            "without the lowest and the highest": ratios[1:-1].mean(),
+        }
+        figure |= {
+            "mean of the middle half": middle_mean(ratios.tolist()),
+            "median": float(np.median(ratios)),
+            "ratio of latencies": latencies,
+        }
         found.append(figure | {"case_id": row["case_id", "base"]})
     table = pd.DataFrame(found)
     by_case = table.groupby("case_id").std()
@@ -89,7 +115,9 @@ def spread(pairs: pd.DataFrame) -> str:
 
 def main() -> int:
     """Measure, print, and keep the pairs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["pairs", "orders", "record", "figures"])
     parser.add_argument("name", nargs="?", default="pairs")
     parser.add_argument("--rounds", type=int, default=80)
@@ -109,12 +137,15 @@ def main() -> int:
     if asked.what == "pairs":
         began = time.monotonic()
         pairs = campaign(read_suite(find_suite("regression")), asked.rounds, "turns", asked.results)
-        pairs.astype({"kind": "category", "case_id": "category", "round": "int16"}).to_parquet(asked.out, compression="zstd", index=False)
+        pairs.astype({"kind": "category", "case_id": "category", "round": "int16"}).to_parquet(
+            asked.out, compression="zstd", index=False
+        )
         print(f"{spread(pairs)}, {(time.monotonic() - began) / len(pairs):.2f} s a pair; kept in {asked.out}")
         return 0
     found: dict[str, list[pd.DataFrame]] = {"turns": [], "back-to-back": [], "rounds": []}
     calibration = read_suite(HERE / "calibration.toml")
-    quarters = np.array_split(range(asked.rounds), max(1, asked.rounds // 5))  # the three in turn, so that each meets quiet and noisy minutes
+    # the three in turn, so that each meets quiet and noisy minutes
+    quarters = np.array_split(range(asked.rounds), max(1, asked.rounds // 5))
     for part in quarters:
         for how, pairs in found.items():
             pairs.append(campaign(calibration, len(part), how, asked.results))

@@ -1,8 +1,8 @@
 """Do our blocks say what torch.utils.benchmark says of the same call on the same tensors?
 
-Every case of quickstart (with the heap kept), each in a process of its own: ten pairs of blocks, ours and theirs in random order,
-equal time each. Ours is `worker.sampling.take_block`, theirs `Timer.timeit`. Shown: the median of the ten ratios of means; asserted:
-within 2 % for every case. Run it when the machine is quiet.
+Every case of quickstart (with the heap kept), each in a process of its own: ten pairs of blocks, ours and
+theirs in random order, equal time each. Ours is `worker.sampling.take_block`, theirs `Timer.timeit`. Shown:
+the median of the ten ratios of means; asserted: within 2 % for every case. Run it when the machine is quiet.
 """
 
 from __future__ import annotations
@@ -71,16 +71,26 @@ def in_child(work: Callable[..., list[Any]], *arguments: object) -> list[Any]:
 
 def main() -> int:
     """Print a line a case; 1 where a case is out of bounds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--block", type=float, default=0.1, metavar="SECONDS", help="of each block (default: 0.1)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--block", type=float, default=0.1, metavar="SECONDS", help="of each block (default: 0.1)"
+    )
     block_s = parser.parse_args().block
-    cases = [case for case in distinct_cases(expand(read_suite(find_suite("quickstart")))) if case.setting.allocator == "retained"]
+    cases = [
+        case
+        for case in distinct_cases(expand(read_suite(find_suite("quickstart"))))
+        if case.setting.allocator == "retained"
+    ]
     worst = 0.0
     for case in cases:
         time.sleep(0.1)  # the last child's threads are gone by then
         middle = statistics.median(in_child(ratios, case, block_s))
         worst = max(worst, abs(middle - 1))
-        print(f"{case.label:75} {middle:.4f}{'' if abs(middle - 1) <= BOUND else '  out of bounds'}", flush=True)
+        print(
+            f"{case.label:75} {middle:.4f}{'' if abs(middle - 1) <= BOUND else '  out of bounds'}", flush=True
+        )
     print(f"{len(cases)} cases, the farthest from 1: {100 * worst:.2f} % (bound {100 * BOUND:.0f} %)")
     return int(worst > BOUND)
 

@@ -1,12 +1,14 @@
-"""Records runs of the same cases on this machine, one after the other: the data that the definition of a figure is judged by.
+"""Records runs of the same cases on this machine, one after the other: the data that the definition of a
+figure is judged by.
 
     python benchmarks/campaign.py NAME                 eight runs of fifteen cases, six rounds each, some ten minutes
     python benchmarks/campaign.py NAME --busy          beside a loop that keeps one processor busy
     python benchmarks/campaign.py NAME --alone         visits in one go, as an accelerator's are
     python benchmarks/campaign.py NAME --runs 2 --rounds 4
 
-Keeps `benchmarks/campaigns/NAME.parquet`: a row a visit, with its counters, and of each block of samples some quantiles and their number, which
-is enough to try another figure. Nothing else should be at work meanwhile: a campaign says what the machine does by itself.
+Keeps `benchmarks/campaigns/NAME.parquet`: a row a visit, with its counters, and of each block of samples some
+quantiles and their number, which is enough to try another figure. Nothing else should be at work meanwhile: a
+campaign says what the machine does by itself.
 """
 
 from __future__ import annotations
@@ -36,9 +38,28 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 0.9)  # of each block
-FACTS = ["case_id", "descriptor", "kind", "memory_format", "threads_used", "allocator", "device_name", "environment_id"]
+FACTS = [
+    "case_id",
+    "descriptor",
+    "kind",
+    "memory_format",
+    "threads_used",
+    "allocator",
+    "device_name",
+    "environment_id",
+]
 COUNTERS = ["run_queue_share", "steal_share", "system_share", "drift", "minor_faults_per_call", "wall_s"]
-VISIT = ["round", "position", "started_at", "process", "status", "trust", "trust_reasons", "calls_per_sample", "turns"]
+VISIT = [
+    "round",
+    "position",
+    "started_at",
+    "process",
+    "status",
+    "trust",
+    "trust_reasons",
+    "calls_per_sample",
+    "turns",
+]
 FIGURES = ["latency_s", "latency_median_s", "latency_min_s"]
 
 
@@ -47,7 +68,9 @@ def recorded(visits: pd.DataFrame) -> pd.DataFrame:
     blocks = [_blocks(row.samples_s, row.block_ends) for row in visits.itertuples()]
     kept = visits[[*FACTS, *VISIT, *FIGURES, *COUNTERS]].copy()
     kept["block_counts"] = [[len(block) for block in one] for one in blocks]
-    kept["block_quantiles_s"] = [np.concatenate([np.quantile(block, SHARES) for block in one]).astype(np.float32) for one in blocks]
+    kept["block_quantiles_s"] = [
+        np.concatenate([np.quantile(block, SHARES) for block in one]).astype(np.float32) for one in blocks
+    ]
     return kept
 
 
@@ -71,7 +94,9 @@ def busy(wanted: bool) -> Iterator[None]:
 
 def main() -> int:
     """Run, thin, keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name")
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=6)
@@ -94,7 +119,8 @@ def main() -> int:
                 found = load_results(failed.where)
             visits = found.visits
         frames.append(recorded(visits[visits["status"] == "ok"]).assign(run=number))
-        pd.concat(frames).reset_index(drop=True).to_parquet(out, compression="zstd")  # what is there is kept, whatever comes
+        # what is there is kept, whatever comes
+        pd.concat(frames).reset_index(drop=True).to_parquet(out, compression="zstd")
     print(f"{sum(map(len, frames))} visits of {asked.runs} runs in {out}")
     return 0
 

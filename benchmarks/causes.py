@@ -30,7 +30,8 @@ from harness.tasks.advise import candidates
 from harness.tasks.repro import script
 
 LAYERS: list[dict[str, Any]] = [
-    {"in_channels": 128, "out_channels": 256, "size": 28, "kernel_size": "3"},  # MobileNetV1, block 4 as one layer
+    # MobileNetV1, block 4 as one layer
+    {"in_channels": 128, "out_channels": 256, "size": 28, "kernel_size": "3"},
     {"in_channels": 64, "out_channels": 64, "size": 56, "kernel_size": "3"},  # ResNet-50, stage 1
     {"in_channels": 128, "out_channels": 128, "size": 56, "kernel_size": "3"},  # ResNeXt-50, stage 1
     {"in_channels": 240, "out_channels": 240, "size": 28, "kernel_size": "5"},  # EfficientNet-B0, block 5
@@ -43,12 +44,15 @@ LONG = Policy(rounds=8, max_rounds=8)
 
 def convscope(*arguments: str) -> Any:
     """A command's answer."""
-    done = subprocess.run([sys.executable, "-m", "harness", *arguments, "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *arguments, "--json"], stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 
 def splits() -> int:
-    """A line a case: its split, what oneDNN's times explain of a call, and its page faults beside what keeping the heap gives."""
+    """A line a case: its split, what oneDNN's times explain of a call, and its page faults beside what
+    keeping the heap gives."""
     failures = 0
     for kind in KINDS:
         for layout in ("contiguous", "channels_last"):
@@ -62,7 +66,11 @@ def splits() -> int:
             faults_s = (other["split"] or {}).get("page_faults", float("nan"))
             agrees = difference_s < 0.1 * row["latency_s"] or abs(faults_s / difference_s - 1) <= FAULTS
             failures += not explained or not agrees
-            parts = ", ".join(f"{part} {100 * time_s / row['latency_s']:.0f} %" for part, time_s in (row["split"] or {}).items() if time_s)
+            parts = ", ".join(
+                f"{part} {100 * time_s / row['latency_s']:.0f} %"
+                for part, time_s in (row["split"] or {}).items()
+                if time_s
+            )
             print(
                 f"{kind:20} {layout:14} {1e6 * row['latency_s']:7.0f} us ({row['trust']}), {parts or 'no split'}; explained "
                 f"{share or float('nan'):.2f}{'' if explained else ' OUT'}; default {1e6 * other['latency_s']:7.0f} us: page faults "
@@ -76,15 +84,23 @@ def dispatch() -> int:
     """Both rules of torch 2.13 on one thread: pointwise below a batch of 16; one image of few elements."""
     shape = ["--in", "64", "--out", "64", "--size", "28", "--threads", "1"]
     over_batch = convscope("cliffs", "--axis", "batch", "--range", "1:32", "--kind", "pointwise", *shape)
-    over_size = convscope("cliffs", "--axis", "size", "--range", "7:56", "--kind", "standard", *shape[:4], "--threads", "1")
+    over_size = convscope(
+        "cliffs", "--axis", "size", "--range", "7:56", "--kind", "standard", *shape[:4], "--threads", "1"
+    )
     for found in (over_batch, over_size):
         for word in ("cliffs", "changes"):
             for one in found[word]:
                 figures = f"{one['ratio']:.3f} times, beyond work {one['beyond_work']:.3f}"
                 print(f"{found['axis']} {word}: {one['left']} to {one['right']}, {figures}; {one['change']}")
         print(f"{found['axis']}: {len(next(iter(found['places'].values())))} places", flush=True)
-    at_batch = [(one["left"], one["right"]) for one in over_batch["cliffs"] if "back end" in str(one["change"])]
-    at_size = [(one["left"], one["right"]) for one in [*over_size["cliffs"], *over_size["changes"]] if "back end" in str(one["change"])]
+    at_batch = [
+        (one["left"], one["right"]) for one in over_batch["cliffs"] if "back end" in str(one["change"])
+    ]
+    at_size = [
+        (one["left"], one["right"])
+        for one in [*over_size["cliffs"], *over_size["changes"]]
+        if "back end" in str(one["change"])
+    ]
     # 64 channels: the last square of at most 20,480 elements is 17 x 17
     return int(at_batch != [(15, 16)]) + int(at_size != [(17, 18)])
 
@@ -94,19 +110,30 @@ def advice() -> int:
     best: list[dict[str, float]] = []
     for layer in LAYERS:
         cases, _ = candidates(layer, Setting())
-        with RunProgress() as progress, ad_hoc_session("cpu", None, sys.executable, wait=True, listener=progress) as ready:
+        with (
+            RunProgress() as progress,
+            ad_hoc_session("cpu", None, sys.executable, wait=True, listener=progress) as ready,
+        ):
             found = ready.measure(cases, LONG, roofs=False)
         best.append(dict(zip(found["case_id"], found["latency_s"], strict=True)))
-    tries = random.sample([number for number in range(len(LAYERS)) for _ in range(TRIES)], TRIES * len(LAYERS))
+    tries = random.sample(
+        [number for number in range(len(LAYERS)) for _ in range(TRIES)], TRIES * len(LAYERS)
+    )
     close = slow = 0
     for number in tries:
-        flags = [f"--{name.removesuffix('_channels').removesuffix('_size')}={value}" for name, value in LAYERS[number].items()]
+        flags = [
+            f"--{name.removesuffix('_channels').removesuffix('_size')}={value}"
+            for name, value in LAYERS[number].items()
+        ]
         began = time.monotonic()
         first = convscope("advise", *flags)["ranking"][0]
         took_s, off = time.monotonic() - began, best[number][first["case_id"]] / min(best[number].values())
         close += off <= CLOSE
         slow += took_s > SECONDS
-        print(f"layer {number}: {first['kind']} {first['memory_format']}, {off:.3f} times the best of the long run, {took_s:.1f} s", flush=True)
+        print(
+            f"layer {number}: {first['kind']} {first['memory_format']}, {off:.3f} times the best of the long run, {took_s:.1f} s",
+            flush=True,
+        )
     print(f"{close} of {len(tries)} within {CLOSE - 1:.0%}, {slow} took longer than {SECONDS:.0f} s")
     return int(close < 0.95 * len(tries)) + slow
 
@@ -128,11 +155,19 @@ def repro() -> int:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "repro.py")
             path.write_text(script(Case(problem, setting), row, None), encoding="utf-8")
-            printed = [subprocess.run([sys.executable, "-I", str(path)], stdout=subprocess.PIPE, text=True, check=True).stdout for _ in range(3)]
+            printed = [
+                subprocess.run(
+                    [sys.executable, "-I", str(path)], stdout=subprocess.PIPE, text=True, check=True
+                ).stdout
+                for _ in range(3)
+            ]
         said = sorted(float(re.match(r"[0-9.]+", text)[0]) for text in printed)  # type: ignore[index]
         ratio = said[1] / (1e6 * row["latency_s"])
         failures += abs(ratio - 1) > CLOSE - 1
-        print(f"{kind:20} {layout:14} {allocator:9} case {1e6 * row['latency_s']:8.1f} us, scripts {said}: {ratio:.3f}", flush=True)
+        print(
+            f"{kind:20} {layout:14} {allocator:9} case {1e6 * row['latency_s']:8.1f} us, scripts {said}: {ratio:.3f}",
+            flush=True,
+        )
     return failures
 
 

@@ -1,6 +1,8 @@
-"""What a visit costs beside its warm-up and its samples, and what a survey costs: medians of a quick quickstart.
+"""What a visit costs beside its warm-up and its samples, and what a survey costs: medians of a quick
+quickstart.
 
-Asserted: at most 40 ms a visit and 0.5 s a survey. Samples are those counted and those discarded, each at the visit's own latency.
+Asserted: at most 40 ms a visit and 0.5 s a survey. Samples are those counted and those discarded, each at the
+visit's own latency.
 """
 
 from __future__ import annotations

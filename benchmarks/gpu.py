@@ -1,12 +1,13 @@
-"""The CUDA path against the bounds that it must keep, in one program for a machine that is to be had by the minute.
+"""The CUDA path against the bounds that it must keep, in one program for a machine that is to be had by the
+minute.
 
     python benchmarks/gpu.py --out FOLDER                       all of it, in the order of what matters most
     python benchmarks/gpu.py --out FOLDER --only checks turns   some of it
     python benchmarks/gpu.py --out FOLDER --device cpu          what needs no GPU: that the program itself runs, in a minute
 
-Each part prints its figures, one line a case, and writes them to FOLDER/PART.json; runs are kept in FOLDER/results. With --archive FILE all of
-FOLDER is packed there every 30 s, since the machine may be gone before the end. A part that fails does not end the others. Exit code 1 where a
-bound does not hold.
+Each part prints its figures, one line a case, and writes them to FOLDER/PART.json; runs are kept in
+FOLDER/results. With --archive FILE all of FOLDER is packed there every 30 s, since the machine may be gone
+before the end. A part that fails does not end the others. Exit code 1 where a bound does not hold.
 
     checks        cases small and large, measured in one go:
                     clocks     device time by events, by a graph of 20 calls and by the profiler's span: within 2 % over 25 us
@@ -93,7 +94,8 @@ REFERENCE_B: Wanted = [
     ("channels", LARGE | CHANNELS_LAST),
 ]
 PAPERS: Wanted = [("shufflenet_g2", {"batch": (1, 2, 4)} | CHANNELS_LAST), ("replknet_depthwise", {})]
-DRY: Wanted = [("quickstart", {"in_channels": (64,), "allocator": ("retained",)} | CHANNELS_LAST)]  # what a CPU does instead
+# what a CPU does instead
+DRY: Wanted = [("quickstart", {"in_channels": (64,), "allocator": ("retained",)} | CHANNELS_LAST)]
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,17 @@ class Place:
 
     def measured(self, cases: list[Case]) -> list[Row]:
         """The summary's row of each, all measured in one go: a worker takes seconds to start."""
-        with ad_hoc_session(self.device, None, sys.executable, wait=True, listener=ProgressListener()) as ready:
-            found = ready.measure(list(dict.fromkeys(cases)), SHORT if self.on_gpu else ONCE, roofs=False).set_index("case_id")
+        with ad_hoc_session(
+            self.device, None, sys.executable, wait=True, listener=ProgressListener()
+        ) as ready:
+            found = ready.measure(
+                list(dict.fromkeys(cases)), SHORT if self.on_gpu else ONCE, roofs=False
+            ).set_index("case_id")
         return [as_json_values(found.loc[case.case_id].to_dict()) for case in cases]
 
     def swept(self, name: str, wanted: Wanted) -> pd.DataFrame:
-        """The summary of suites merged into one run: cases that they share are measured once, and a round starts one worker."""
+        """The summary of suites merged into one run: cases that they share are measured once, and a round
+        starts one worker."""
         try:
             found = sweep(merged(name, wanted if self.on_gpu else DRY, self.device), results=self.results)
         except CasesFailed as failed:
@@ -131,7 +138,11 @@ class Place:
 def merged(name: str, wanted: Wanted, device: str) -> Suite:
     """One suite of several, each narrowed to the device and its axes."""
     asked = [prepare(suite, {"device": (device,), **axes}) for suite, axes in wanted]
-    sweeps = tuple(replace(one, name=f"{suite.name}-{number}-{one.name}") for number, suite in enumerate(asked, 1) for one in suite.sweeps)
+    sweeps = tuple(
+        replace(one, name=f"{suite.name}-{number}-{one.name}")
+        for number, suite in enumerate(asked, 1)
+        for one in suite.sweeps
+    )
     title = "Reference: " + ", ".join(dict.fromkeys(suite.name for suite in asked))
     return Suite(name, title, SHORT if device == "cuda" else ONCE, sweeps)
 
@@ -140,14 +151,23 @@ def checks(place: Place) -> Iterator[Row]:
     """All cases in one go, then each bound."""
     problems = PROBLEMS if place.on_gpu else PROBLEMS[:2]
     eager = [Case(problem, Setting(device=place.device)) for problem in problems]
-    graphs = [Case(one.problem, replace(one.setting, mode="cuda_graph")) for one in eager] if place.on_gpu else eager
+    graphs = (
+        [Case(one.problem, replace(one.setting, mode="cuda_graph")) for one in eager]
+        if place.on_gpu
+        else eager
+    )
     launch = Case(LAUNCH_BOUND, Setting(device=place.device))
-    caches = [Case(FITS_THE_CACHE, Setting(device=place.device, cache=cache)) for cache in ("hot", "rotating", "flushed")]
+    caches = [
+        Case(FITS_THE_CACHE, Setting(device=place.device, cache=cache))
+        for cache in ("hot", "rotating", "flushed")
+    ]
     cases = list(dict.fromkeys([*eager, *graphs, launch, *(caches if place.on_gpu else caches[:1])]))
     rows = {case.case_id: row for case, row in zip(cases, place.measured(cases), strict=True)}
     for case in cases:
         (place.out / "checks").mkdir(exist_ok=True)
-        (place.out / "checks" / f"{case.case_id}.json").write_text(json.dumps(rows[case.case_id], indent=1, default=str) + "\n")
+        (place.out / "checks" / f"{case.case_id}.json").write_text(
+            json.dumps(rows[case.case_id], indent=1, default=str) + "\n"
+        )
     gap_s = (rows[eager[0].case_id]["device_s"] or 0.0) - (rows[graphs[0].case_id]["device_s"] or 0.0)
     for one, graph in zip(eager, graphs, strict=True):
         yield _clocks(place, one, rows[one.case_id], rows[graph.case_id], gap_s)
@@ -159,10 +179,15 @@ def checks(place: Place) -> Iterator[Row]:
 
 
 def _clocks(place: Place, case: Case, eager: Row, graph: Row, gap_s: float) -> Row:
-    """Three ways to say what the device takes; `gap_s` is what a launch from the host costs it beyond one from a graph, by the smallest case."""
+    """Three ways to say what the device takes; `gap_s` is what a launch from the host costs it beyond one
+    from a graph, by the smallest case."""
     events_s, graph_s = (row["device_s"] or row["latency_s"] or float("nan") for row in (eager, graph))
     launches, kernel_s, span_s = (eager[name] or float("nan") for name in ("launches", "kernel_s", "span_s"))
-    ratios = {"graph": graph_s / events_s, "graph_and_gaps": (graph_s + launches * gap_s) / events_s, "span": span_s / events_s}
+    ratios = {
+        "graph": graph_s / events_s,
+        "graph_and_gaps": (graph_s + launches * gap_s) / events_s,
+        "span": span_s / events_s,
+    }
     small = events_s < 25e-6
     return {
         "case": f"clocks: {case.label}",
@@ -172,7 +197,9 @@ def _clocks(place: Place, case: Case, eager: Row, graph: Row, gap_s: float) -> R
         "gap_by_profiler_s": (span_s - kernel_s) / launches,
         "launches": launches,
         "error_share": _error_share(eager),
-        "ok": not place.on_gpu or small or all(abs(ratios[name] - 1) <= 0.02 for name in ("graph_and_gaps", "span")),
+        "ok": not place.on_gpu
+        or small
+        or all(abs(ratios[name] - 1) <= 0.02 for name in ("graph_and_gaps", "span")),
     }
 
 
@@ -189,7 +216,8 @@ def _launches(place: Place, case: Case, row: Row) -> Row:
 
 
 def _caches(cases: list[Case], rows: list[Row]) -> Row:
-    """What fits the cache of a current GPU: hot, rotated over copies that do not, and with the cache overwritten before each call."""
+    """What fits the cache of a current GPU: hot, rotated over copies that do not, and with the cache
+    overwritten before each call."""
     hot_s, rotating_s, flushed_s = (row["device_s"] or float("nan") for row in rows)
     figures = {"hot_s": hot_s, "rotating_s": rotating_s, "flushed_s": flushed_s}
     return {"case": f"caches: {cases[0].label}", **figures, "ok": min(rotating_s, flushed_s) > 1.1 * hot_s}
@@ -201,7 +229,13 @@ def _memory(case: Case, row: Row) -> Row:
     peak = int(max(np.cumsum(sizes), default=0))
     tensors = sum(size > 0 for size in sizes)
     off = abs((row["peak_bytes"] or 0) - peak)
-    return {"case": f"memory: {case.label}", "ours": row["peak_bytes"], "events": peak, "tensors": tensors, "ok": off <= 512 * max(tensors, 1)}
+    return {
+        "case": f"memory: {case.label}",
+        "ours": row["peak_bytes"],
+        "events": peak,
+        "tensors": tensors,
+        "ok": off <= 512 * max(tensors, 1),
+    }
 
 
 def _allocations(case: Case) -> list[int]:
@@ -217,7 +251,10 @@ def _allocations(case: Case) -> list[int]:
     with guard("inference"):
         workload = Workload(case, 1, device=device)
         workload.call()
-        with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (device.kind == "cuda")], profile_memory=True) as profiler:
+        with profile(
+            activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (device.kind == "cuda")],
+            profile_memory=True,
+        ) as profiler:
             workload.call()
             device.synchronize()
     own = torch.autograd.DeviceType.CUDA if device.kind == "cuda" else torch.autograd.DeviceType.CPU
@@ -230,7 +267,13 @@ def ceilings(place: Place) -> Iterator[Row]:
     """Ours against a plain loop, on random numbers too."""
     import torch
 
-    axes = {"device": (place.device,), "kind": ("pointwise",), "in_channels": (64,), "size": (28,), "dtype": ("float32", "bfloat16")}
+    axes = {
+        "device": (place.device,),
+        "kind": ("pointwise",),
+        "in_channels": (64,),
+        "size": (28,),
+        "dtype": ("float32", "bfloat16"),
+    }
     suite = replace(prepare("", axes), policy=ONCE)
     try:
         measured = sweep(suite, results=place.results)
@@ -241,14 +284,21 @@ def ceilings(place: Place) -> Iterator[Row]:
     large = max(int(name.removeprefix("bytes_per_s_")) for name in roofs if name.startswith("bytes_per_s_"))
     source, target = (torch.ones(large // 2, dtype=torch.uint8, device=device) for _ in range(2))
     size = 8192 if place.on_gpu else 512
-    one, two, product = (torch.empty((size, size), dtype=torch.bfloat16, device=device).normal_() for _ in range(3))
+    one, two, product = (
+        torch.empty((size, size), dtype=torch.bfloat16, device=device).normal_() for _ in range(3)
+    )
     plain = {
         f"bytes_per_s_{large}": large / _least_s(lambda: target.copy_(source), device),
         "flops_per_s_bfloat16": 2 * size**3 / _least_s(lambda: torch.mm(one, two, out=product), device),
     }
     yield {"case": "roofs", **roofs, "ok": True}
     for name, reached in plain.items():
-        yield {"case": name, "ours": roofs[name], "plain": reached, "ok": not place.on_gpu or abs(roofs[name] / reached - 1) <= 0.1}
+        yield {
+            "case": name,
+            "ours": roofs[name],
+            "plain": reached,
+            "ok": not place.on_gpu or abs(roofs[name] / reached - 1) <= 0.1,
+        }
 
 
 def _least_s(call: Callable[[], object], device: Any) -> float:
@@ -285,7 +335,9 @@ def probe(place: Place) -> Iterator[Row]:
             for calls in (1, 2, 4, 8, 16, 32, 64):
                 for _ in range(5):
                     batch = clock.blocked(workload.call, calls, call_s)
-                    batches.append((calls, batch.device_s, batch.dispatch_s, batch.covered, clock.cycles_per_s()))
+                    batches.append(
+                        (calls, batch.device_s, batch.dispatch_s, batch.covered, clock.cycles_per_s())
+                    )
         yield {
             "case": case.label,
             "descriptor": case.descriptor,
@@ -333,7 +385,10 @@ def roofline(place: Place) -> Iterator[Row]:
     fractions = summary["roofline_fraction"].dropna()
     for row in summary[summary["roofline_fraction"] > 1.05].to_dict("records"):
         names = [one["name"] for one in row["primitives"]] if row["primitives"] is not None else []
-        causes = {"winograd": any("winograd" in name.lower() for name in names), "cache": "in the cache" in str(row["bound"])}
+        causes = {
+            "winograd": any("winograd" in name.lower() for name in names),
+            "cache": "in the cache" in str(row["bound"]),
+        }
         told = [cause for cause, found in causes.items() if found]
         yield {
             "case": Case.from_row(row).label,
@@ -388,7 +443,9 @@ def turns(place: Place) -> Iterator[Row]:
     latency = verdicts[verdicts["metric"] == "latency_s"]
     counts = latency["verdict"].value_counts().to_dict()
     visits = found.visits
-    frame = visits[visits["status"] == "ok"].pivot_table(index="pair", columns="arm", values="latency_s").dropna()
+    frame = (
+        visits[visits["status"] == "ok"].pivot_table(index="pair", columns="arm", values="latency_s").dropna()
+    )
     ratios = np.log(frame["head"] / frame["base"])
     invalid = float((visits["trust"] == "invalid").mean())
     named = counts.get("regressed", 0) + counts.get("improved", 0)
@@ -406,7 +463,9 @@ def anchors(place: Place) -> Iterator[Row]:
     """Other tools on the same layers, in a process of their own."""
     told = place.out / "anchors_told.json"
     program = Path(__file__).with_name("anchors.py")
-    subprocess.run([sys.executable, str(program), "--device", place.device, "--out", str(told)], check=True, timeout=150)
+    subprocess.run(
+        [sys.executable, str(program), "--device", place.device, "--out", str(told)], check=True, timeout=150
+    )
     for row in json.loads(told.read_text(encoding="utf-8")):
         yield row | {"ok": True}
 
@@ -463,9 +522,16 @@ PARTS: dict[str, Callable[[Place], Iterator[Row]]] = {
 
 def main() -> int:
     """Part by part; whatever one of them says, the others are done."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--archive", type=Path, metavar="FILE", help="pack FOLDER into this .tar.gz every 30 s, and at the end")
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="FILE",
+        help="pack FOLDER into this .tar.gz every 30 s, and at the end",
+    )
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="PART")
     asked = parser.parse_args()
@@ -497,16 +563,27 @@ def _pack_on(folder: Path, archive: Path, ended: threading.Event) -> None:
 
 
 def _done(name: str, place: Place) -> int:
-    """One part, told and written a row at a time, since the machine may be gone before its end; how many bounds do not hold."""
+    """One part, told and written a row at a time, since the machine may be gone before its end; how many
+    bounds do not hold."""
     began, rows = time.monotonic(), list[Row]()
 
     def keep(row: Row) -> None:
-        rows.append(as_json_values({key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}))
+        rows.append(
+            as_json_values(
+                {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
+            )
+        )
         (place.out / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
 
     try:
         for row in PARTS[name](place):
-            print(f"{name}: " + ", ".join(f"{key} {_told(value)}" for key, value in row.items() if key not in ("batches", "rows")), flush=True)
+            print(
+                f"{name}: "
+                + ", ".join(
+                    f"{key} {_told(value)}" for key, value in row.items() if key not in ("batches", "rows")
+                ),
+                flush=True,
+            )
             keep(row)
     except Exception:  # whatever it is, the next part may work
         traceback.print_exc()

@@ -1,10 +1,12 @@
-"""What a layer costs by where its process's heap happens to begin: the reason why a visit moves what a call allocates.
+"""What a layer costs by where its process's heap happens to begin: the reason why a visit moves what a call
+allocates.
 
     python benchmarks/heap.py
 
-One process, five kinds, contiguous: the 10th percentile of a call with the heap moved by 0, 16, 32 and 48 bytes beyond a multiple of 64,
-three times each in random order. glibc's blocks begin at multiples of 16 and torch asks for multiples of 64, so a step decides whether a buffer
-fits where another of the same call was freed. Nothing is asserted: which step is fast depends on what the process did before.
+One process, five kinds, contiguous: the 10th percentile of a call with the heap moved by 0, 16, 32 and 48
+bytes beyond a multiple of 64, three times each in random order. glibc's blocks begin at multiples of 16 and
+torch asks for multiples of 64, so a step decides whether a buffer fits where another of the same call was
+freed. Nothing is asserted: which step is fast depends on what the process did before.
 """
 
 from __future__ import annotations
@@ -38,7 +40,11 @@ def main() -> None:
                 clock.sample(workload.call, SETTLE)
                 found[step].append(quantile([clock.sample(workload.call, 1) for _ in range(SAMPLES)], 0.1))
             figures = [min(seen) for seen in found.values()]
-            print(f"{kind:22}" + "".join(f"{1e6 * figure:9.1f}" for figure in figures) + f"   {max(figures) / min(figures) - 1:+.1%}")
+            print(
+                f"{kind:22}"
+                + "".join(f"{1e6 * figure:9.1f}" for figure in figures)
+                + f"   {max(figures) / min(figures) - 1:+.1%}"
+            )
 
 
 if __name__ == "__main__":

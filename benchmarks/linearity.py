@@ -1,10 +1,11 @@
 """Is a sample of n calls n times a call? And what does the loop itself cost?
 
-Every case of calibration.toml with a call of over 100 us, in processes of its own: sweeps of one sample each of 1, 2, 4 ... 64 calls, in
-random order. The half of a process's sweeps that took least counts, since what disturbs adds. Of each
-process's counted sweeps the time is regressed on the calls with weights 1 / calls (means are linear, medians of skewed samples are not).
-Rounds go on until every case has 60 counted sweeps in three processes or more, ten minutes at most. Asserted: the intercept, the median
-of the processes, is under 1 % of a call, and a call that does nothing costs under 0.3 us, loop included.
+Every case of calibration.toml with a call of over 100 us, in processes of its own: sweeps of one sample each
+of 1, 2, 4 ... 64 calls, in random order. The half of a process's sweeps that took least counts, since what
+disturbs adds. Of each process's counted sweeps the time is regressed on the calls with weights 1 / calls
+(means are linear, medians of skewed samples are not). Rounds go on until every case has 60 counted sweeps in
+three processes or more, ten minutes at most. Asserted: the intercept, the median of the processes, is under 1
+% of a call, and a call that does nothing costs under 0.3 us, loop included.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def sweeps(case: Case) -> list[list[float]]:
         workload = Workload(case, 1, places=random.randrange(1 << 30))
         sampling.warm_up(workload.call, clock, 0.1)
         for _ in range(SWEEPS):
-            took_s = {calls: clock.sample(workload.call, calls) * calls for calls in random.sample(LEVELS, len(LEVELS))}
+            took_s = {
+                calls: clock.sample(workload.call, calls) * calls
+                for calls in random.sample(LEVELS, len(LEVELS))
+            }
             rows.append([took_s[calls] for calls in LEVELS])
     return rows
 
@@ -60,7 +64,10 @@ def line(counted: np.ndarray) -> tuple[float, float]:
 
 def counted(found: dict[Case, list[np.ndarray]]) -> dict[Case, list[np.ndarray]]:
     """Of each case's processes, the half of their sweeps that took least: what disturbs adds."""
-    return {case: [rows[np.argsort(rows.sum(axis=1))[: max(len(rows) // 2, 1)]] for rows in processes] for case, processes in found.items()}
+    return {
+        case: [rows[np.argsort(rows.sum(axis=1))[: max(len(rows) // 2, 1)]] for rows in processes]
+        for case, processes in found.items()
+    }
 
 
 def is_enough(processes: list[np.ndarray]) -> bool:
@@ -86,9 +93,14 @@ def main() -> int:
         few += not is_enough(processes)
         worst = max(worst, abs(intercept))
         what = f"{sum(map(len, processes))} sweeps in {len(processes)} of {len(found[case])} processes"
-        print(f"{case.label:75} a call {slope * 1e6:8.1f} us, intercept {100 * intercept:+.2f} % of it; {what}", flush=True)
+        print(
+            f"{case.label:75} a call {slope * 1e6:8.1f} us, intercept {100 * intercept:+.2f} % of it; {what}",
+            flush=True,
+        )
     empty_s = float(describe(HostClock())["call_s"])
-    print(f"the largest intercept: {100 * worst:.2f} % of a call (bound 1 %); an empty call: {empty_s * 1e6:.3f} us (bound 0.3)")
+    print(
+        f"the largest intercept: {100 * worst:.2f} % of a call (bound 1 %); an empty call: {empty_s * 1e6:.3f} us (bound 0.3)"
+    )
     return int(not worst <= BOUND or few > 0 or empty_s > EMPTY_CALL_BOUND_S)
 
 

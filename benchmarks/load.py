@@ -1,10 +1,10 @@
 """Is a busy neighbour seen, and does a sweep survive it?
 
-Every visit: one round of quickstart's cases with the heap kept, quiet, then beside one busy loop. Asserted: most quiet visits are ok,
-most loaded ones invalid.
-A sweep: the ten cases of calibration.toml, quiet, then beside a loop that is busy half of the time, five seconds on, five off. Asserted:
-no visit that is 10 % above its case's quiet figure passes as ok; and every case that kept three valid visits is within 5 % of its quiet
-figure. Run it when the machine is quiet.
+Every visit: one round of quickstart's cases with the heap kept, quiet, then beside one busy loop. Asserted:
+most quiet visits are ok, most loaded ones invalid.
+A sweep: the ten cases of calibration.toml, quiet, then beside a loop that is busy half of the time, five
+seconds on, five off. Asserted: no visit that is 10 % above its case's quiet figure passes as ok; and every
+case that kept three valid visits is within 5 % of its quiet figure. Run it when the machine is quiet.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def seen(folder: str) -> bool:
     for name, visits in (("quiet", quiet), ("beside a busy loop", loaded)):
         share = visits["run_queue_share"]
         counts = ", ".join(f"{number} {trust}" for trust, number in Counter(visits["trust"]).most_common())
-        print(f"{name:20} run_queue_share median {share.median():.4f}, {share.quantile(0.1):.4f} to {share.quantile(0.9):.4f}; visits: {counts}")
+        print(
+            f"{name:20} run_queue_share median {share.median():.4f}, {share.quantile(0.1):.4f} to {share.quantile(0.9):.4f}; visits: {counts}"
+        )
     return bool((loaded["trust"] == "invalid").mean() > 0.5 and (quiet["trust"] == "ok").mean() > 0.5)
 
 
@@ -71,9 +73,13 @@ def survived(folder: str) -> bool:
     kept = loaded.summary[loaded.summary["visits"] >= 3].set_index("case_id")["latency_s"]
     off = (kept / quiet).dropna() - 1
     trust = ", ".join(f"{number} {word}" for word, number in Counter(visits["trust"]).most_common())
-    print(f"loaded for half its time: visits: {trust}; {len(slow)} more than a tenth slower than quiet, {unseen} of them not marked")
+    print(
+        f"loaded for half its time: visits: {trust}; {len(slow)} more than a tenth slower than quiet, {unseen} of them not marked"
+    )
     farthest = off[off.abs().idxmax()] if len(off) else float("nan")
-    print(f"{len(off)} of {len(quiet)} cases kept three valid visits; against the quiet sweep: median {off.median():+.2%}, farthest {farthest:+.2%}")
+    print(
+        f"{len(off)} of {len(quiet)} cases kept three valid visits; against the quiet sweep: median {off.median():+.2%}, farthest {farthest:+.2%}"
+    )
     return unseen == 0 and bool((off.abs() <= BOUND).all())
 
 

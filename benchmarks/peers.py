@@ -1,10 +1,12 @@
-"""What today's tools say of the same cases: one process of one of them, as its documentation would have it used.
+"""What today's tools say of the same cases: one process of one of them, as its documentation would have it
+used.
 
     python benchmarks/peers.py METHOD CASES SECONDS
 
-METHOD is one of `PEERS` of the cases' device, CASES a file of cases as JSON messages, SECONDS what a case may be timed. Prints, as one line of
-JSON, the figure of every case with an interval: for the tools that show a median the interval of the median from their own samples
-(binomial, 95 %), for pyperf, which shows a mean, the t interval of its values. None states one itself, so this is the best each could state.
+METHOD is one of `PEERS` of the cases' device, CASES a file of cases as JSON messages, SECONDS what a case may
+be timed. Prints, as one line of JSON, the figure of every case with an interval: for the tools that show a
+median the interval of the median from their own samples (binomial, 95 %), for pyperf, which shows a mean, the
+t interval of its values. None states one itself, so this is the best each could state.
 """
 
 from __future__ import annotations
@@ -30,7 +32,11 @@ if TYPE_CHECKING:
     Peer = Callable[[float], dict[str, Figure]]
 
 CASES = "CONVSCOPE_PEERS_CASES"  # pytest and pyperf start this file again, and find the cases there
-KEPT = {"MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TOP_PAD_": "67108864"}
+KEPT = {
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TOP_PAD_": "67108864",
+}
 PYPERF_VALUES = 20
 
 
@@ -45,9 +51,12 @@ def call_of(case: Case) -> Callable[[], object]:
 
     from harness.worker.conv_modules import torch_layer
 
-    if case.setting.device == "cuda":  # cuDNN multiplies float32 in TF32 unless it is told, and so ours would be another case
+    # cuDNN multiplies float32 in TF32 unless it is told, and so ours would be another case
+    if case.setting.device == "cuda":
         torch.backends.cudnn.conv.fp32_precision = case.setting.fp32_precision
-    memory_format = getattr(torch, "contiguous_format" if case.setting.memory_format == "contiguous" else "channels_last")
+    memory_format = getattr(
+        torch, "contiguous_format" if case.setting.memory_format == "contiguous" else "channels_last"
+    )
     module = torch_layer(case.problem).eval().to(device=case.setting.device, memory_format=memory_format)
     x = torch.randn(case.problem.input_shape, device=case.setting.device).to(memory_format=memory_format)
 
@@ -62,7 +71,11 @@ def of_median(samples: Sequence[float]) -> Figure:
     """The median, with its interval from order statistics."""
     ordered, count = sorted(samples), len(samples)
     reach = 0.98 * sqrt(count)
-    return median(ordered), ordered[max(0, int(count / 2 - reach))], ordered[min(count - 1, ceil(count / 2 + reach))]
+    return (
+        median(ordered),
+        ordered[max(0, int(count / 2 - reach))],
+        ordered[min(count - 1, ceil(count / 2 + reach))],
+    )
 
 
 def of_mean(values: Sequence[float]) -> Figure:
@@ -76,7 +89,10 @@ def blocked_autorange(seconds: float) -> dict[str, Figure]:
     """torch.utils.benchmark, blocks of calls until the time is up."""
     from torch.utils.benchmark import Timer
 
-    return {case.case_id: of_median(_timer(Timer, case).blocked_autorange(min_run_time=seconds).times) for case in cases()}
+    return {
+        case.case_id: of_median(_timer(Timer, case).blocked_autorange(min_run_time=seconds).times)
+        for case in cases()
+    }
 
 
 def adaptive_autorange(_: float) -> dict[str, Figure]:
@@ -93,10 +109,14 @@ def _timer(timer: Any, case: Case) -> Any:
 
 
 def do_bench(seconds: float) -> dict[str, Figure]:
-    """triton.testing.do_bench: device time by events, the cache flushed before every call, as long as the time allows."""
+    """triton.testing.do_bench: device time by events, the cache flushed before every call, as long as the
+    time allows."""
     from triton import testing
 
-    return {case.case_id: _of_milliseconds(testing.do_bench(call_of(case), rep=1e3 * seconds, return_mode="all")) for case in cases()}
+    return {
+        case.case_id: _of_milliseconds(testing.do_bench(call_of(case), rep=1e3 * seconds, return_mode="all"))
+        for case in cases()
+    }
 
 
 def do_bench_cudagraph(seconds: float) -> dict[str, Figure]:
@@ -104,7 +124,12 @@ def do_bench_cudagraph(seconds: float) -> dict[str, Figure]:
     from triton import testing
 
     # it replays its graph ten times, of so many calls as fill `rep`
-    return {case.case_id: _of_milliseconds(testing.do_bench_cudagraph(call_of(case), rep=1e2 * seconds, return_mode="all")) for case in cases()}
+    return {
+        case.case_id: _of_milliseconds(
+            testing.do_bench_cudagraph(call_of(case), rep=1e2 * seconds, return_mode="all")
+        )
+        for case in cases()
+    }
 
 
 def _of_milliseconds(times: Sequence[float]) -> Figure:
@@ -115,7 +140,20 @@ def pytest_benchmark(seconds: float) -> dict[str, Figure]:
     """pytest-benchmark, its defaults but for the time."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.json")
-        command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", folder, "-p", "no:cacheprovider", "-p", "no:randomly"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-c",
+            os.devnull,
+            "--rootdir",
+            folder,
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:randomly",
+        ]
         flags = [f"--benchmark-max-time={seconds}", f"--benchmark-json={out}", str(Path(__file__).resolve())]
         subprocess.run([*command, *flags], check=True, cwd=folder, stdout=sys.stderr)
         entries = json.loads(out.read_text())["benchmarks"]
@@ -138,12 +176,15 @@ def test_case(benchmark: Any, number: int) -> None:
 
 
 def pyperf(seconds: float, arguments: Sequence[str] | None = None) -> dict[str, Figure]:
-    """pyperf with one process a case, since each imports torch anew; twenty values in the time, without the process that would tune them."""
+    """pyperf with one process a case, since each imports torch anew; twenty values in the time, without the
+    process that would tune them."""
     from pyperf import Runner
 
     runner = Runner(program_args=(__file__, "pyperf"))
     keep = ",".join([CASES, "PYTHONPATH", *KEPT])
-    runner.parse_args(arguments or ["--processes=1", f"--values={PYPERF_VALUES}", "--quiet", f"--inherit-environ={keep}"])
+    runner.parse_args(
+        arguments or ["--processes=1", f"--values={PYPERF_VALUES}", "--quiet", f"--inherit-environ={keep}"]
+    )
     figures = {}
     for case in cases():
         if not arguments:  # the process that starts the others

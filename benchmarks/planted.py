@@ -1,10 +1,11 @@
-"""The gate from end to end, on this machine: real runs of `convscope ab`, some of them with a slowdown planted by work.
+"""The gate from end to end, on this machine: real runs of `convscope ab`, some of them with a slowdown
+planted by work.
 
     python benchmarks/planted.py --runs 3              suite regression, three with +5 % on one case, three without: named, or quiet
     python benchmarks/planted.py --runs 5 --busy       eight cases beside a busy loop on one core: never a false name, and +50 % is found
 
-A planted implementation computes the convolution and then a share of its rows once more, so many that its time is what is asked; that
-share is fitted first, in pairs. Exit code 1 where a run did not do what it must.
+A planted implementation computes the convolution and then a share of its rows once more, so many that its
+time is what is asked; that share is fitted first, in pairs. Exit code 1 where a run did not do what it must.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Plan:
 
 
 QUIET = Plan("regression", {"kind": "standard", "in_channels": 256, "memory_format": "contiguous"}, 0.05)
-BUSY = Plan(str(HERE / "planted.toml"), {"kind": "standard", "memory_format": "channels_last", "threads": "1"}, 0.5)
+BUSY = Plan(
+    str(HERE / "planted.toml"), {"kind": "standard", "memory_format": "channels_last", "threads": "1"}, 0.5
+)
 
 
 class Slower(nn.Conv2d):
@@ -60,10 +63,19 @@ def implementation(problem: Any, setting: Any) -> nn.Module:
     from harness.worker.conv_modules import torch_layer
 
     planted = json.loads(os.environ["CONVSCOPE_PLANTED"])
-    if any(getattr(problem, name, getattr(setting, name, None)) != value for name, value in planted["case"].items()):
+    if any(
+        getattr(problem, name, getattr(setting, name, None)) != value
+        for name, value in planted["case"].items()
+    ):
         return torch_layer(problem)
     layer = Slower(
-        problem.in_channels, problem.out_channels, problem.kernel_size, problem.stride, problem.padding, problem.dilation, bias=problem.bias
+        problem.in_channels,
+        problem.out_channels,
+        problem.kernel_size,
+        problem.stride,
+        problem.padding,
+        problem.dilation,
+        bias=problem.bias,
     )
     layer.rows = planted["rows"]
     return layer
@@ -73,27 +85,51 @@ def ab(plan: Plan, rows: int, *more: str) -> tuple[int, dict[str, Any], float]:
     """One A/B run: exit code, answer, wall seconds."""
     with tempfile.TemporaryDirectory() as results:
         began = time.monotonic()
-        command = [sys.executable, "-m", "harness", "ab", plan.suite, "--head-implementation", "planted:implementation", "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "harness",
+            "ab",
+            plan.suite,
+            "--head-implementation",
+            "planted:implementation",
+            "--json",
+        ]
         path = f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
         variables = {"CONVSCOPE_PLANTED": json.dumps({"case": plan.case, "rows": rows}), "PYTHONPATH": path}
-        done = subprocess.run([*command, *more, "--results", results], env=os.environ | variables, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [*command, *more, "--results", results],
+            env=os.environ | variables,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         wall_s = time.monotonic() - began
         visits = load_results("last", results=results, samples=False).visits
-    return done.returncode, json.loads(done.stdout) | {"invalid": float((visits["trust"] == "invalid").mean())}, wall_s
+    return (
+        done.returncode,
+        json.loads(done.stdout) | {"invalid": float((visits["trust"] == "invalid").mean())},
+        wall_s,
+    )
 
 
 def fitted(plan: Plan) -> tuple[int, str]:
-    """So many rows that the planted case is slower by about so much, found in two short A/Bs of it alone; and its match_id."""
+    """So many rows that the planted case is slower by about so much, found in two short A/Bs of it alone; and
+    its match_id."""
     chosen = [f"-a{name}={value}" for name, value in plan.case.items()]
 
     def cost(rows: int) -> tuple[float, str]:
         _, answer, _ = ab(plan, rows, *chosen, "-asize=56")
-        return max((row["ratio"] - 1, row["match_id"]) for row in answer["cases"] if row["metric"] == "latency_s")
+        return max(
+            (row["ratio"] - 1, row["match_id"]) for row in answer["cases"] if row["metric"] == "latency_s"
+        )
 
     one, two = 4, 28
     (low, _), (high, planted) = cost(one), cost(two)
     rows = max(round(one + (plan.slowdown - low) * (two - one) / (high - low)), 1)
-    print(f"{one} rows cost {low:+.1%}, {two} rows {high:+.1%}: {rows} rows for {plan.slowdown:+.0%}, if it is linear", flush=True)
+    print(
+        f"{one} rows cost {low:+.1%}, {two} rows {high:+.1%}: {rows} rows for {plan.slowdown:+.0%}, if it is linear",
+        flush=True,
+    )
     return rows, planted
 
 
@@ -110,8 +146,12 @@ def busy(wanted: bool) -> Iterator[None]:
 
 def told(answer: dict[str, Any]) -> str:
     """What a run named, and why it was undecided where it was."""
-    slower = ", ".join(f"{row['label']} {row['ratio'] - 1:+.1%}" for row in answer["cases"] if row["verdict"] == "regressed")
-    reasons = Counter(row["reason"].partition(":")[0] for row in answer["cases"] if row["verdict"] == "inconclusive")
+    slower = ", ".join(
+        f"{row['label']} {row['ratio'] - 1:+.1%}" for row in answer["cases"] if row["verdict"] == "regressed"
+    )
+    reasons = Counter(
+        row["reason"].partition(":")[0] for row in answer["cases"] if row["verdict"] == "inconclusive"
+    )
     smallest = answer["smallest_effect"]
     found = "" if smallest is None else f"; finds {smallest:+.1%}"
     return f"named {slower or 'nothing'}; {answer['counts']}, undecided for {dict(reasons)}{found}; {answer['invalid']:.1%} of visits invalid"
@@ -119,7 +159,9 @@ def told(answer: dict[str, Any]) -> str:
 
 def main() -> int:
     """Print a line a run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--busy", action="store_true")
     asked = parser.parse_args()
@@ -132,7 +174,10 @@ def main() -> int:
                 code, answer, wall_s = ab(plan, rows if planted else 0)
             named = [row["match_id"] for row in answer["cases"] if row["verdict"] == "regressed"]
             failures += code != int(planted) or named != [case] * planted
-            print(f"run {number} {'planted' if planted else 'equal'}: exit {code}, {told(answer)}; {wall_s:.0f} s", flush=True)
+            print(
+                f"run {number} {'planted' if planted else 'equal'}: exit {code}, {told(answer)}; {wall_s:.0f} s",
+                flush=True,
+            )
     return int(failures > 0)
 
 

@@ -1,10 +1,12 @@
-"""What comparisons of two runs are worth: recorded runs of equal code, each against each, and one case of them made slower.
+"""What comparisons of two runs are worth: recorded runs of equal code, each against each, and one case of
+them made slower.
 
     python benchmarks/runs.py                          all of benchmarks/campaigns
     python benchmarks/runs.py FILE.parquet --rounds 5
 
-A row a campaign, of `harness.analysis.between_runs`: by how much runs differ as a whole and their cases beyond that, both over the errors that were stated
-(1 is right), in how many pairs something was called slower that was not, and how often one case that was slower by so much was named.
+A row a campaign, of `harness.analysis.between_runs`: by how much runs differ as a whole and their cases
+beyond that, both over the errors that were stated (1 is right), in how many pairs something was called slower
+that was not, and how often one case that was slower by so much was named.
 """
 
 from __future__ import annotations
@@ -31,13 +33,19 @@ def prepared(campaign: pd.DataFrame, rounds: int) -> list[pd.DataFrame]:
     """The visits of each run, as `between_runs` takes them."""
     kept = campaign[campaign["round"] <= rounds].rename(columns={"case_id": "match_id"})
     if "block_quantiles_s" in kept:
-        kept = kept.assign(block_figures_s=[np.reshape(row, (-1, len(SHARES)))[:, SHARES.index(0.1)] for row in kept["block_quantiles_s"]])
+        kept = kept.assign(
+            block_figures_s=[
+                np.reshape(row, (-1, len(SHARES)))[:, SHARES.index(0.1)] for row in kept["block_quantiles_s"]
+            ]
+        )
     return [run for _, run in kept.groupby("run")]
 
 
 def slower(effects: pd.DataFrame, limit: float) -> list[str]:
     """The cases that are called regressed."""
-    judged = verdict_tests.assign_verdicts(verdict_tests.tested(effects, pd.Series(limit, index=effects.index)))
+    judged = verdict_tests.assign_verdicts(
+        verdict_tests.tested(effects, pd.Series(limit, index=effects.index))
+    )
     return list(judged.index[judged["verdict"] == "regressed"])
 
 
@@ -51,27 +59,44 @@ def worth(campaign: pd.DataFrame, rounds: int) -> dict[str, float]:
             continue
         whole.append((shift.mean, shift.mean / shift.error))
         cases += list(zip(effects["mean"], effects["mean"] / effects["error"], strict=True))
-        false.append(bool(slower(effects, limit)) or verdict_tests.of_shift(shift, limit)["verdict"].iloc[0] == "regressed")
+        false.append(
+            bool(slower(effects, limit))
+            or verdict_tests.of_shift(shift, limit)["verdict"].iloc[0] == "regressed"
+        )
         for case in effects.index[::EVERY]:
             for share in PLANTED:
                 planted = effects.assign(mean=effects["mean"] + log1p(share) * (effects.index == case))
                 found[share].append(case in slower(planted, limit))
     if not whole:
         return {}
-    columns = {"pairs": len(whole), "runs differ": rms([m for m, _ in whole]), "over stated": rms([z for _, z in whole])}
-    columns |= {"cases beyond": rms([m for m, _ in cases]), "over stated ": rms([z for _, z in cases]), "false": float(np.mean(false))}
+    columns = {
+        "pairs": len(whole),
+        "runs differ": rms([m for m, _ in whole]),
+        "over stated": rms([z for _, z in whole]),
+    }
+    columns |= {
+        "cases beyond": rms([m for m, _ in cases]),
+        "over stated ": rms([z for _, z in cases]),
+        "false": float(np.mean(false)),
+    }
     return columns | {f"+{share:.0%}": float(np.mean(hits)) for share, hits in found.items()}
 
 
 def main() -> int:
     """The table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--rounds", type=int, default=4)
     asked = parser.parse_args()
     paths = asked.files or sorted((HERE / "campaigns").glob("*.parquet"))
     rows = {name: worth(campaign, asked.rounds) for path in paths for name, campaign in read(path).items()}
-    print(pd.DataFrame([row for row in rows.values() if row], index=[name for name, row in rows.items() if row]).round(3).to_string())
+    print(
+        pd.DataFrame([row for row in rows.values() if row], index=[name for name, row in rows.items() if row])
+        .round(3)
+        .to_string()
+    )
     return 0
 
 

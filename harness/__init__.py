@@ -6,7 +6,8 @@
     sweep("quickstart", axes={"in_channels": (64, 128)}).summary
     ab("regression", head=Side(implementation="mykernels:depthwise")); compare("last").verdicts
 
-The names are loaded when they are first used: the measured interpreter imports this package too, and has neither pandas nor pyarrow.
+The names are loaded when they are first used: the measured interpreter imports this package too, and has
+neither pandas nor pyarrow.
 """
 
 from __future__ import annotations

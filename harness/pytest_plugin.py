@@ -1,8 +1,9 @@
 """Suite files as tests: `pytest suites/regression.toml` collects one test a case.
 
-The cases that are selected are measured in one run of our own engine, kept in results/ like any other; each test then shows its case's
-samples to pytest-benchmark's `benchmark` fixture, so that its table and files are of the same calls. Without pytest-benchmark a test
-passes when its case was measured. Every pytest of an environment loads this module, so it imports nothing heavy until a suite is collected.
+The cases that are selected are measured in one run of our own engine, kept in results/ like any other; each
+test then shows its case's samples to pytest-benchmark's `benchmark` fixture, so that its table and files are
+of the same calls. Without pytest-benchmark a test passes when its case was measured. Every pytest of an
+environment loads this module, so it imports nothing heavy until a suite is collected.
 """
 
 from __future__ import annotations
@@ -36,9 +37,23 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where runs are kept, what is measured and for how long."""
     group = parser.getgroup("convscope")
-    group.addoption("--convscope-results", default="results", metavar="DIR", help="Folder of convscope's runs (default: results).")
-    group.addoption("--convscope-python", metavar="PATH", help="Interpreter to measure in (default: CONVSCOPE_PYTHON, else this one).")
-    group.addoption("--convscope-time-limit", type=float, metavar="SECONDS", help="Measure a suite no longer than this (default: as it says).")
+    group.addoption(
+        "--convscope-results",
+        default="results",
+        metavar="DIR",
+        help="Folder of convscope's runs (default: results).",
+    )
+    group.addoption(
+        "--convscope-python",
+        metavar="PATH",
+        help="Interpreter to measure in (default: CONVSCOPE_PYTHON, else this one).",
+    )
+    group.addoption(
+        "--convscope-time-limit",
+        type=float,
+        metavar="SECONDS",
+        help="Measure a suite no longer than this (default: as it says).",
+    )
     parser.addini("convscope_time_limit", "The default of --convscope-time-limit, in seconds.", default="")
 
 
@@ -69,7 +84,8 @@ class SuiteFile(pytest.File):
             yield CaseTest.of(self, case)
 
     def measured(self) -> Measured:
-        """The run of all tests of this file that were selected, made when the first of them needs it. Fails the test where there is none."""
+        """The run of all tests of this file that were selected, made when the first of them needs it. Fails
+        the test where there is none."""
         if self._measured is None:
             from harness.core.errors import ConvscopeError, Stopped
 
@@ -89,7 +105,11 @@ class SuiteFile(pytest.File):
         from harness.store.results import load_results
         from harness.tasks.sweep import sweep
 
-        selected = {item.case.case_id for item in self.session.items if isinstance(item, CaseTest) and item.parent is self}
+        selected = {
+            item.case.case_id
+            for item in self.session.items
+            if isinstance(item, CaseTest) and item.parent is self
+        }
         capture = self.config.pluginmanager.getplugin("capturemanager")
         shown = capture.global_and_fixture_disabled() if capture else nullcontext()
         with shown, RunProgress() as progress:
@@ -111,11 +131,16 @@ class SuiteFile(pytest.File):
         """By option, else by ini, else None. Raises UsageError for what is no number."""
         from harness.core.errors import UsageError
 
-        asked, stated = self.config.getoption("--convscope-time-limit"), str(self.config.getini("convscope_time_limit"))
+        asked, stated = (
+            self.config.getoption("--convscope-time-limit"),
+            str(self.config.getini("convscope_time_limit")),
+        )
         try:
             return asked if asked is not None or not stated else float(stated)
         except ValueError:
-            raise UsageError(f"{stated!r} is no number of seconds", where="convscope_time_limit", hint="Write 60.") from None
+            raise UsageError(
+                f"{stated!r} is no number of seconds", where="convscope_time_limit", hint="Write 60."
+            ) from None
 
 
 class Unmeasured(pytest.PytestWarning):
@@ -128,7 +153,9 @@ class Measured:
     def __init__(self, results: Results) -> None:
         from harness.analysis.summary import is_valid
 
-        self.rows: dict[str, dict[Any, Any]] = {row["case_id"]: row for row in results.summary.to_dict("records")}
+        self.rows: dict[str, dict[Any, Any]] = {
+            row["case_id"]: row for row in results.summary.to_dict("records")
+        }
         self.planned = set(results.points["case_id"].dropna())
         self.visits = results.visits[is_valid(results.visits)]
 
@@ -139,7 +166,8 @@ class Measured:
 
 
 class Replay:
-    """A timer whose readings make pytest-benchmark see given durations, in seconds: it is read before and after each call."""
+    """A timer whose readings make pytest-benchmark see given durations, in seconds: it is read before and
+    after each call."""
 
     def __init__(self) -> None:
         self._readings: Iterator[float] = iter(())
@@ -163,13 +191,17 @@ class CaseTest(pytest.Function):
     def of(cls, parent: SuiteFile, case: Case) -> CaseTest:
         """The test of a case, named by its label, marked by its kind, found by -k with its settings."""
         benchmarks = parent.config.pluginmanager.hasplugin("benchmark")
-        made: CaseTest = cls.from_parent(parent, name=case.label, callobj=_with_benchmark if benchmarks else _alone)
+        made: CaseTest = cls.from_parent(
+            parent, name=case.label, callobj=_with_benchmark if benchmarks else _alone
+        )
         made.case, made.timer = case, Replay()
         made.add_marker("convscope")
         made.add_marker(case.problem.kind)
         if benchmarks:
             made.add_marker(pytest.mark.benchmark(group=case.problem.kind, timer=made.timer, warmup=False))
-        made.extra_keyword_matches.update({case.problem.kind, *(str(getattr(case.setting, name)) for name in NAMED_BY)})
+        made.extra_keyword_matches.update(
+            {case.problem.kind, *(str(getattr(case.setting, name)) for name in NAMED_BY)}
+        )
         return made
 
     def setup(self) -> None:
@@ -196,7 +228,8 @@ class CaseTest(pytest.Function):
         return row, found.samples(self.case)
 
     def _leave(self, why: str) -> NoReturn:
-        """Skip the test, with a warning that no option hides: a test that always skips must not look like one that passes."""
+        """Skip the test, with a warning that no option hides: a test that always skips must not look like one
+        that passes."""
         warnings.warn(Unmeasured(f"{self.name}: {why}"), stacklevel=2)
         pytest.skip(why)
 

@@ -1,14 +1,15 @@
-"""A stub worker and a fake clock, so that everything on the planner's side runs for real and fast, without torch.
+"""A stub worker and a fake clock, so that everything on the planner's side runs for real and fast, without
+torch.
 
 The stub is a real process on a real pipe that starts in some 50 ms. What it answers is a script, a JSON file:
 
     {"environment": {...}, "devices": [...], "no_torch": "why", "log": "file",
      "cases": [{"match": {"kind": "depthwise"}, "latency_s": 1e-3, "spread": 0.01, "fault": "crash", "survey_fault": "die", "values": {...}}]}
 
-The first entry whose `match` agrees with the case's problem and setting counts; `spread` is the relative standard deviation
-between visits; `fault` is one of `FAULTS`, and holds once a worker has done `after` visits; `turns_fault` holds in turns alone; `values` are
-columns to answer with. Of visits together one that hangs is over, as a worker sees to that.
-`log` gets a line for every request, with its span.
+The first entry whose `match` agrees with the case's problem and setting counts; `spread` is the relative
+standard deviation between visits; `fault` is one of `FAULTS`, and holds once a worker has done `after`
+visits; `turns_fault` holds in turns alone; `values` are columns to answer with. Of visits together one that
+hangs is over, as a worker sees to that. `log` gets a line for every request, with its span.
 `interpreter(folder, script)` makes an executable that stands in for a Python: give it to `--python`.
 """
 
@@ -31,16 +32,35 @@ from harness.core.protocol import Channel, ChannelClosed, Message
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAULTS = ("crash", "die", "hang", "garbage", "error", "out_of_memory", "unsupported", "invalid", "noisy", "incorrect")
+FAULTS = (
+    "crash",
+    "die",
+    "hang",
+    "garbage",
+    "error",
+    "out_of_memory",
+    "unsupported",
+    "invalid",
+    "noisy",
+    "incorrect",
+)
 BLOCKS, BLOCK_SAMPLES = 10, 3
 TURN_S = 0.0005
-ENVIRONMENT = {"python": "3.11.0", "torch": "0.0-stub", "cpu": "stub", "instruction_set": "NONE", "cores": 2, "threads_available": 2}
+ENVIRONMENT = {
+    "python": "3.11.0",
+    "torch": "0.0-stub",
+    "cpu": "stub",
+    "instruction_set": "NONE",
+    "cores": 2,
+    "threads_available": 2,
+}
 DEVICES = [{"type": "cpu", "index": None, "name": "stub"}]
 
 
 @dataclass
 class FakeClock:
-    """A clock whose calls cost what a script says, in seconds; after its end the last cost holds. Stands in for `worker.clocks.HostClock`."""
+    """A clock whose calls cost what a script says, in seconds; after its end the last cost holds. Stands in
+    for `worker.clocks.HostClock`."""
 
     costs: list[float]
     name: str = "host"
@@ -61,7 +81,9 @@ def interpreter(folder: Path, script: Message) -> Path:
     (folder / "script.json").write_text(json.dumps(script), encoding="utf-8")
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); import harness.testing; harness.testing.main()"
     path = folder / "stub-python"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E -c "{code}" "{folder / "script.json"}"\n', encoding="utf-8")
+    path.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -S -E -c "{code}" "{folder / "script.json"}"\n', encoding="utf-8"
+    )
     path.chmod(0o755)
     return path
 
@@ -76,10 +98,16 @@ class StubWorker:
 
     def serve(self) -> None:
         """Until told to quit."""
-        answers = {"hello": self.hello, "configure": self.configure, "ceilings": self.ceilings, "survey": self.survey}
+        answers = {
+            "hello": self.hello,
+            "configure": self.configure,
+            "ceilings": self.ceilings,
+            "survey": self.survey,
+        }
         answers |= {"visit": self.visit, "visits": self.visits_together}
         while (message := self.planner.receive())["do"] != "quit":
-            if message["do"] in answers:  # as the real one: a turn or a drop for a visit that is over needs no answer
+            # as the real one: a turn or a drop for a visit that is over needs no answer
+            if message["do"] in answers:
                 answers[message["do"]](message)
 
     def hello(self, _: Message) -> None:
@@ -88,7 +116,14 @@ class StubWorker:
             self.planner.send({"is": "failed", "message": self.script["no_torch"]})
             return
         environment = ENVIRONMENT | self.script.get("environment", {})
-        self.planner.send({"is": "hello", "protocol": protocol.VERSION, "environment": environment, "devices": self.script.get("devices", DEVICES)})
+        self.planner.send(
+            {
+                "is": "hello",
+                "protocol": protocol.VERSION,
+                "environment": environment,
+                "devices": self.script.get("devices", DEVICES),
+            }
+        )
 
     def configure(self, message: Message) -> None:
         """A seed of its own for every worker, so that rounds differ."""
@@ -99,7 +134,9 @@ class StubWorker:
         roofs = {f"flops_per_s_{dtype}": 1e11 for dtype in message["dtypes"]}
         roofs |= {f"bytes_per_s_{2**21}": 4e10, f"bytes_per_s_{2**29}": 1e10, "page_fault_s": 5e-7}
         identity = {"device": "cpu", "device_index": None, "threads_used": 2}
-        self._done(message, {"status": "ok", "values": identity | {"roofs": roofs | self.script.get("roofs", {})}})
+        self._done(
+            message, {"status": "ok", "values": identity | {"roofs": roofs | self.script.get("roofs", {})}}
+        )
 
     def survey(self, message: Message) -> None:
         """Facts that agree with the counts."""
@@ -137,7 +174,13 @@ class StubWorker:
             return {"status": "timeout", "message": "no answer, as scripted"}
         answer = _faulty(entry, self.planner) or {"status": "ok", "values": self._values(entry, message)}
         for left in reversed(range(message.get("turns", 0) if answer["status"] == "ok" else 0)):
-            self._say({"is": "ready" if left == message["turns"] - 1 else "turned", "id": message["id"], "left": left + 1})
+            self._say(
+                {
+                    "is": "ready" if left == message["turns"] - 1 else "turned",
+                    "id": message["id"],
+                    "left": left + 1,
+                }
+            )
             turn, began_turn = self.planner.receive(), time.monotonic()
             while turn["do"] == "turn" and time.monotonic() - began_turn < TURN_S:
                 pass  # a turn is work
@@ -187,7 +230,10 @@ class StubWorker:
 
     def _entry(self, case: Case) -> Message:
         for entry in self.script.get("cases", []):
-            if all(getattr(case.problem, name, getattr(case.setting, name, None)) == value for name, value in entry.get("match", {}).items()):
+            if all(
+                getattr(case.problem, name, getattr(case.setting, name, None)) == value
+                for name, value in entry.get("match", {}).items()
+            ):
                 return dict(entry)
         return {}
 
@@ -200,7 +246,12 @@ class StubWorker:
     def _log(self, request: Message, began: float) -> None:
         if "log" in self.script:
             with Path(self.script["log"]).open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"pid": os.getpid(), "do": request["do"], "began": began, "ended": time.monotonic()}) + "\n")
+                file.write(
+                    json.dumps(
+                        {"pid": os.getpid(), "do": request["do"], "began": began, "ended": time.monotonic()}
+                    )
+                    + "\n"
+                )
 
 
 def _faulty(entry: Message, planner: Channel) -> Message | None:

@@ -54,18 +54,26 @@ def stub(tmp_path: Path) -> Callable[..., Path]:
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
-    """The variables of a command under test: its own folders for locks and for what is learned of the machine,
-    none of the user's settings, no word of the pytest that runs the test."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONVSCOPE", "PYTEST_"))}
+    """The variables of a command under test: its own folders for locks and for what is learned of the
+    machine, none of the user's settings, no word of the pytest that runs the test."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CONVSCOPE", "PYTEST_"))
+    }
     locks = tmp_path / "tmp"
     locks.mkdir(exist_ok=True)
-    return kept | {"TMPDIR": str(locks), "XDG_CACHE_HOME": str(tmp_path / "cache"), "NO_COLOR": "1", "COLUMNS": "200"}
+    return kept | {
+        "TMPDIR": str(locks),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
 
 
 @pytest.fixture
 def convscope(tmp_path: Path) -> Convscope:
-    """Runs the command in an empty folder, in this process: `convscope("plan", "quickstart")`. What a process alone can show, as exit codes that the
-    system makes, signals and closed streams, is in test_exit_codes and test_run."""
+    """Runs the command in an empty folder, in this process: `convscope("plan", "quickstart")`. What a process
+    alone can show, as exit codes that the system makes, signals and closed streams, is in test_exit_codes and
+    test_run."""
 
     def run(*arguments: str | Path, cwd: Path = tmp_path, **variables: str) -> Ended:
         with pytest.MonkeyPatch.context() as patch, _handlers_kept():
@@ -76,7 +84,10 @@ def convscope(tmp_path: Path) -> Convscope:
             patch.setattr("tempfile.tempdir", None)  # looked up anew
             patch.setattr("sys.argv", ["convscope", *map(str, arguments)])
             patch.chdir(cwd)
-            streams = {name: _stream(errors, variables) for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace"))}
+            streams = {
+                name: _stream(errors, variables)
+                for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace"))
+            }
             for name, stream in streams.items():
                 patch.setattr(sys, name, stream)
             patch.setattr("sys.stdin", io.StringIO())
@@ -99,7 +110,9 @@ def _ending(command: Callable[[], object]) -> int:
 
 def _stream(errors: str, variables: dict[str, str]) -> io.TextIOWrapper:
     """As Python opens them."""
-    return io.TextIOWrapper(io.BytesIO(), encoding=variables.get("PYTHONIOENCODING", "utf-8"), errors=errors, write_through=True)
+    return io.TextIOWrapper(
+        io.BytesIO(), encoding=variables.get("PYTHONIOENCODING", "utf-8"), errors=errors, write_through=True
+    )
 
 
 def _written(stream: io.TextIOWrapper) -> str:
@@ -120,7 +133,8 @@ def _handlers_kept() -> Iterator[None]:
 
 @pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the current one, and the variables of a command under test: for calls of `harness.tasks.measure` in this process."""
+    """An empty folder as the current one, and the variables of a command under test: for calls of
+    `harness.tasks.measure` in this process."""
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("tempfile.tempdir", None)  # looked up anew

@@ -1,4 +1,5 @@
-"""Implementations for tests: right, wrong, and fatal ones. A worker finds them as `kernels:name` when it is started in this folder."""
+"""Implementations for tests: right, wrong, and fatal ones. A worker finds them as `kernels:name` when it is
+started in this folder."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def right(problem: Any, setting: Any) -> nn.Module:
 
 
 class Faulting(nn.Conv2d):
-    """Three calls of seven write 1,000 fresh pages: blocks of two or three calls do not fall into step with them."""
+    """Three calls of seven write 1,000 fresh pages: blocks of two or three calls do not fall into step with
+    them."""
 
     calls = 0
 
@@ -42,7 +44,9 @@ class Faulting(nn.Conv2d):
 
 def faulting(problem: Any, setting: Any) -> nn.Module:
     """A layer some of whose calls fault."""
-    return Faulting(problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False)
+    return Faulting(
+        problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False
+    )
 
 
 class Off(nn.Conv2d):
@@ -57,7 +61,9 @@ class Off(nn.Conv2d):
 
 def off(problem: Any, setting: Any) -> nn.Module:
     """A layer that is wrong at a border."""
-    return Off(problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False)
+    return Off(
+        problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False
+    )
 
 
 class Fatal(nn.Conv2d):
@@ -142,17 +148,23 @@ class Tiring(nn.Conv2d):
 
 def remembering(problem: Any, setting: Any) -> nn.Module:
     """A layer that remembers its answer."""
-    return Remembering(problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False)
+    return Remembering(
+        problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False
+    )
 
 
 def sharing(problem: Any, setting: Any) -> nn.Module:
     """A layer that hands out one buffer."""
-    return Sharing(problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False)
+    return Sharing(
+        problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False
+    )
 
 
 def tiring(problem: Any, setting: Any) -> nn.Module:
     """A layer that cheats once it is timed."""
-    return Tiring(problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False)
+    return Tiring(
+        problem.in_channels, problem.out_channels, problem.kernel_size, padding=problem.padding, bias=False
+    )
 
 
 class OwnWeights(nn.Module):
@@ -166,7 +178,9 @@ class OwnWeights(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """By the function."""
         problem = self.problem
-        return torch.nn.functional.conv2d(x, self.weight, None, problem.stride, problem.padding, problem.dilation, problem.groups)
+        return torch.nn.functional.conv2d(
+            x, self.weight, None, problem.stride, problem.padding, problem.dilation, problem.groups
+        )
 
 
 def own_weights(problem: Any, setting: Any) -> nn.Module:

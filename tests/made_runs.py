@@ -93,8 +93,11 @@ block 2 pointwise,5,64,64,32,1,1,1
 
 
 def cost(case: Case) -> float:
-    """Seconds a call on a machine that never was: work, bytes, and what an allocator that gives memory back takes for its faults."""
-    faults = 2.0 if case.setting.allocator == "default" and case.setting.memory_format == "contiguous" else 1.0
+    """Seconds a call on a machine that never was: work, bytes, and what an allocator that gives memory back
+    takes for its faults."""
+    faults = (
+        2.0 if case.setting.allocator == "default" and case.setting.memory_format == "contiguous" else 1.0
+    )
     return faults * (case.problem.flops / 80e9 + case.problem.minimum_bytes(4) / 4e9 + 5e-6)
 
 
@@ -111,14 +114,38 @@ def make_run(
     spread: float = 0.01,
     **header: Any,
 ) -> Path:
-    """A run in `run_folder`, made of rows; `change` sets columns of a case's rows, a status among them. The folder that it lies in."""
+    """A run in `run_folder`, made of rows; `change` sets columns of a case's rows, a status among them. The
+    folder that it lies in."""
     suite = parse_suite(tomllib.loads(text), text=text, folder=results)
     points = expand(suite)
     told: dict[str, Any] = {"schema": SCHEMA, "method": METHOD, "run_id": run_id}
-    told |= {"suite": {"name": suite.name, "title": suite.title, "text": text}, "policy": suite.policy.as_message()}
-    told |= {"environments": {"e1": {"torch": "2.0-made", "cpu": "made", "instruction_set": "NONE", "threads_available": 2, "memory_bytes": 2**34}}}
-    told |= {"quick": False, "state": "complete", "wall_s": 80.0, "timed_s": 31.0, "version": "0", "git": None}
-    told |= {"arms": {arm: {"python": "made", "environment_id": "e1", "implementation": None} for arm in arms}, "devices": []}
+    told |= {
+        "suite": {"name": suite.name, "title": suite.title, "text": text},
+        "policy": suite.policy.as_message(),
+    }
+    told |= {
+        "environments": {
+            "e1": {
+                "torch": "2.0-made",
+                "cpu": "made",
+                "instruction_set": "NONE",
+                "threads_available": 2,
+                "memory_bytes": 2**34,
+            }
+        }
+    }
+    told |= {
+        "quick": False,
+        "state": "complete",
+        "wall_s": 80.0,
+        "timed_s": 31.0,
+        "version": "0",
+        "git": None,
+    }
+    told |= {
+        "arms": {arm: {"python": "made", "environment_id": "e1", "implementation": None} for arm in arms},
+        "devices": [],
+    }
     folder = RunFolder(results, told | header, points)
     rows = [
         _row(run_id, arm, case, visit, number, latency(case), spread) | change(case)
@@ -126,29 +153,69 @@ def make_run(
         for arm in arms
         for visit in range(visits)
     ]
-    write_table(pa.Table.from_pylist(rows, VISITS_SCHEMA), folder.path / MEASUREMENTS_FILE)  # at once: row by row each is synced
+    # at once: row by row each is synced
+    write_table(pa.Table.from_pylist(rows, VISITS_SCHEMA), folder.path / MEASUREMENTS_FILE)
     folder.close()
     path: Path = folder.path
     return path
 
 
-def _row(run_id: str, arm: str, case: Case, visit: int, number: int, latency_s: float, spread: float) -> Values:
+def _row(
+    run_id: str, arm: str, case: Case, visit: int, number: int, latency_s: float, spread: float
+) -> Values:
     chance = random.Random(f"{run_id} {arm} {case.case_id} {visit}")
     centre = latency_s * chance.lognormvariate(0, spread)
     samples = [centre * chance.uniform(0.999, 1.001) for _ in range(30)]
     ends = list(range(3, 31, 3))
     default = case.setting.allocator == "default"
-    output = case.setting.element_bytes * case.problem.output_shape[1] * case.problem.output_shape[2] * case.problem.output_shape[3]
+    output = (
+        case.setting.element_bytes
+        * case.problem.output_shape[1]
+        * case.problem.output_shape[2]
+        * case.problem.output_shape[3]
+    )
     row = dict.fromkeys(BY_NAME) | case_columns(case) | stats.describe(samples, ends, 1e-9)
-    row |= {"schema": SCHEMA, "run_id": run_id, "arm": arm, "environment_id": "e1", "round": visit + 1, "position": number, "turns": 0}
-    row |= {"started_at": datetime(2026, 11, 24, 9, 0, tzinfo=timezone.utc) + timedelta(seconds=number), "process": f"{arm}-{visit}-{number}"}
-    row |= {"status": "ok", "trust": "ok", "trust_reasons": [], "samples_s": samples, "block_ends": ends, "calls_per_sample": 1, "wall_s": 0.3}
-    row |= {"device_name": "made", "threads_used": int(case.setting.threads) if case.setting.threads != "all" else 4, "clock": "host"}
-    row |= {"macs_fvcore": case.problem.macs, "peak_bytes": 3 * output, "workspace_bytes": 2 * output, "resident_bytes": output}
-    return row | {"minor_faults_per_call": 500.0 if default and case.setting.memory_format == "contiguous" else 0.1}
+    row |= {
+        "schema": SCHEMA,
+        "run_id": run_id,
+        "arm": arm,
+        "environment_id": "e1",
+        "round": visit + 1,
+        "position": number,
+        "turns": 0,
+    }
+    row |= {
+        "started_at": datetime(2026, 11, 24, 9, 0, tzinfo=timezone.utc) + timedelta(seconds=number),
+        "process": f"{arm}-{visit}-{number}",
+    }
+    row |= {
+        "status": "ok",
+        "trust": "ok",
+        "trust_reasons": [],
+        "samples_s": samples,
+        "block_ends": ends,
+        "calls_per_sample": 1,
+        "wall_s": 0.3,
+    }
+    row |= {
+        "device_name": "made",
+        "threads_used": int(case.setting.threads) if case.setting.threads != "all" else 4,
+        "clock": "host",
+    }
+    row |= {
+        "macs_fvcore": case.problem.macs,
+        "peak_bytes": 3 * output,
+        "workspace_bytes": 2 * output,
+        "resident_bytes": output,
+    }
+    return row | {
+        "minor_faults_per_call": 500.0 if default and case.setting.memory_format == "contiguous" else 0.1
+    }
 
 
 def failing(message: str, status: str = "out_of_memory") -> Values:
     """The columns of a visit that came to nothing."""
-    nothing = [name for name, column in BY_NAME.items() if column.part in ("visit", "survey") and column.nullable]
+    nothing = [
+        name for name, column in BY_NAME.items() if column.part in ("visit", "survey") and column.nullable
+    ]
     return dict.fromkeys(nothing) | {"status": status, "message": message, "trust": "unknown"}

@@ -20,11 +20,17 @@ HEAD: dict[str, Any] = {"schema": 1, "name": "tried"}
 SMALL: dict[str, Any] = {"size": 8, "in_channels": 8}
 
 
-def suite_of(*sweeps: dict[str, Any], problem: dict[str, Any] | None = None, folder: Path | None = None, **tables: Any) -> Suite:
+def suite_of(
+    *sweeps: dict[str, Any], problem: dict[str, Any] | None = None, folder: Path | None = None, **tables: Any
+) -> Suite:
     """A suite of these sweeps, over 8 channels of 8x8 unless told otherwise."""
     named = [{"name": f"s{number}"} | sweep for number, sweep in enumerate(sweeps, 1)]
     content = HEAD | {"problem": SMALL if problem is None else problem, "sweep": named} | tables
-    return parse_suite(content, source="tried.toml", folder=folder) if folder else parse_suite(content, source="tried.toml")
+    return (
+        parse_suite(content, source="tried.toml", folder=folder)
+        if folder
+        else parse_suite(content, source="tried.toml")
+    )
 
 
 def faults_of(*sweeps: dict[str, Any], **tables: Any) -> list[str]:

@@ -1,11 +1,11 @@
 """A GPU in virtual time, for tests of what times one: no torch, no hardware, the same answer every time.
 
-In: what a launch, a gap and a kernel take. Out: an `EventClock`'s queue, a `Monitor`'s NVML, a `time` module for the
-steps of a visit; and what torch keeps for a process, its allocator and its plans. Times are nanoseconds of one axis
-that host and device share, clocks are in Hz, sizes in bytes. A kernel takes as long as it is said to at the SM's
-default clock, and longer or shorter at another.
-What may surprise: this holds our arithmetic and our rules to account, and not torch's API. An event costs the host
-time, but takes no place in the queue.
+In: what a launch, a gap and a kernel take. Out: an `EventClock`'s queue, a `Monitor`'s NVML, a `time` module
+for the steps of a visit; and what torch keeps for a process, its allocator and its plans. Times are
+nanoseconds of one axis that host and device share, clocks are in Hz, sizes in bytes. A kernel takes as long
+as it is said to at the SM's default clock, and longer or shorter at another.
+What may surprise: this holds our arithmetic and our rules to account, and not torch's API. An event costs the
+host time, but takes no place in the queue.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Ran(NamedTuple):
 
 @dataclass
 class Gpu:
-    """The host's clock, and a device that works through what was launched, in order. The truth stands in `ran`."""
+    """The host's clock, and a device that works through what was launched, in order. The truth stands in
+    `ran`."""
 
     launch_ns: int = 5_000  # what the host needs for a launch
     gap_ns: float = 1_000  # between two kernels
@@ -97,7 +98,8 @@ class Gpu:
         self.end_ns = -inf  # of all that was launched
         self.launches = 0
         self.events = 0  # recorded
-        self.stalls: dict[int, int] = {}  # ns for which the host stands still before a launch, by its number ...
+        # ns for which the host stands still before a launch, by its number ...
+        self.stalls: dict[int, int] = {}
         self.event_stalls: dict[int, int] = {}  # ... and before an event
         self.cold = False
         self.nvml = Nvml(self)
@@ -164,7 +166,8 @@ class Gpu:
 
 
 class Event:
-    """A moment on the device, told as CUDA does: rounded down to the step of the device's clock, and as float32."""
+    """A moment on the device, told as CUDA does: rounded down to the step of the device's clock, and as
+    float32."""
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu, self._at_ns = gpu, -inf
@@ -195,7 +198,8 @@ class Event:
 
 
 class Nvml:
-    """What the driver says of a GPU. `once`: bits that stand in the next reading, in the one after it, and so on."""
+    """What the driver says of a GPU. `once`: bits that stand in the next reading, in the one after it, and so
+    on."""
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
@@ -265,8 +269,9 @@ class Block:
 
 
 class Allocator:
-    """Torch's caching allocator. Sizes are multiples of 512 bytes; memory comes in segments of 2 and of 20 MiB, or
-    of whole 2 MiB; a large block is cut only where more than 1 MiB is left. What is freed stays as it was cut."""
+    """Torch's caching allocator. Sizes are multiples of 512 bytes; memory comes in segments of 2 and of 20
+    MiB, or of whole 2 MiB; a large block is cut only where more than 1 MiB is left. What is freed stays as it
+    was cut."""
 
     def __init__(self) -> None:
         self._free: list[Block] = []
@@ -309,7 +314,8 @@ class Allocator:
 
 
 class Plans:
-    """cuDNN's plans as torch keeps them for a process: by what tells convolutions apart, but not by `autotune`."""
+    """cuDNN's plans as torch keeps them for a process: by what tells convolutions apart, but not by
+    `autotune`."""
 
     def __init__(self) -> None:
         self._kept: dict[Case, str] = {}

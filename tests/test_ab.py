@@ -1,4 +1,5 @@
-"""A/B runs, end to end against stub workers: pairs, stages, orders, faults, and what `compare` makes of them. Some through the command."""
+"""A/B runs, end to end against stub workers: pairs, stages, orders, faults, and what `compare` makes of them.
+Some through the command."""
 
 from __future__ import annotations
 
@@ -29,16 +30,22 @@ STEADY = {"spread": 0.001}
 def arms(stub: Stub) -> Any:
     """Makes a base and a head, the head with these entries before the usual one."""
 
-    def make(*head: dict[str, Any], base: tuple[dict[str, Any], ...] = (), **script: Any) -> tuple[Path, Path]:
+    def make(
+        *head: dict[str, Any], base: tuple[dict[str, Any], ...] = (), **script: Any
+    ) -> tuple[Path, Path]:
         return stub(*base, STEADY, name="base", **script), stub(*head, STEADY, name="head", **script)
 
     return make
 
 
-def ab(suite: Path, arms: tuple[Path, Path], *, implementation: str | None = None, **more: Any) -> dict[str, Any]:
+def ab(
+    suite: Path, arms: tuple[Path, Path], *, implementation: str | None = None, **more: Any
+) -> dict[str, Any]:
     """Runs one and judges it: the comparison as JSON."""
     try:
-        run = harness.ab(suite, Side(str(arms[0])), Side(str(arms[1]), implementation), **more).runs[0]["run_id"]
+        run = harness.ab(suite, Side(str(arms[0])), Side(str(arms[1]), implementation), **more).runs[0][
+            "run_id"
+        ]
     except CasesFailed as error:
         run = error.where
     return as_json(harness.compare(run))
@@ -71,20 +78,35 @@ def test_equal_arms_are_the_same_after_five_pairs_a_case(suite: Path, arms: Any,
     assert (rows["turns"] == 12).all()
     assert (rows["stop_reason"] == "turns").all()
     assert (rows["stage"] == "screen").all()
-    assert rows.groupby(["round", "arm"])["process"].agg(lambda names: len({name.split("-")[1] for name in names})).eq(1).all(), "fresh each round"
+    assert (
+        rows.groupby(["round", "arm"])["process"]
+        .agg(lambda names: len({name.split("-")[1] for name in names}))
+        .eq(1)
+        .all()
+    ), "fresh each round"
 
 
 def test_arms_take_turns_block_by_block(suite: Path, stub: Stub, tmp_path: Path) -> None:
     """What one does never lies within what the other does, and each has as many blocks."""
     log = tmp_path / "log"
     base, head = (stub(STEADY, name=name, log=str(log)) for name in ("base", "head"))
-    assert ab(suite, (base, head), axes={"kind": ("depthwise",), "in_channels": (8,)}, quick=True)["code"] == 0
-    turns = [entry for line in log.read_text(encoding="utf-8").splitlines() if (entry := json.loads(line))["do"] == "turn"]
+    assert (
+        ab(suite, (base, head), axes={"kind": ("depthwise",), "in_channels": (8,)}, quick=True)["code"] == 0
+    )
+    turns = [
+        entry
+        for line in log.read_text(encoding="utf-8").splitlines()
+        if (entry := json.loads(line))["do"] == "turn"
+    ]
     assert len(turns) == 24
-    assert all(one["ended"] <= other["began"] and one["pid"] != other["pid"] for one, other in pairwise(turns))
+    assert all(
+        one["ended"] <= other["began"] and one["pid"] != other["pid"] for one, other in pairwise(turns)
+    )
 
 
-def test_a_slower_kind_is_confirmed_by_fresh_pairs_named_and_ends_with_1(suite: Path, arms: Any, tmp_path: Path) -> None:
+def test_a_slower_kind_is_confirmed_by_fresh_pairs_named_and_ends_with_1(
+    suite: Path, arms: Any, tmp_path: Path
+) -> None:
     ended = ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 1.1e-3}))
     assert ended["code"] == 1
     assert verdict_by_kind(ended) == {"depthwise": {"regressed"}, "standard": {"same"}, "pointwise": {"same"}}
@@ -98,7 +120,9 @@ def test_a_slower_kind_is_confirmed_by_fresh_pairs_named_and_ends_with_1(suite: 
     assert (confirmed.groupby(["case_id", "arm"]).size().unstack()["head"].to_dict()) == planned["pairs"]
 
 
-def test_the_answer_for_people_names_it_and_says_what_could_be_found(convscope: Convscope, suite: Path, arms: Any) -> None:
+def test_the_answer_for_people_names_it_and_says_what_could_be_found(
+    convscope: Convscope, suite: Path, arms: Any
+) -> None:
     base, head = arms(DEPTHWISE | STEADY | {"latency_s": 1.1e-3})
     ended = convscope("ab", suite, "--base-python", base, "--head-python", head)
     assert ended.code == 1
@@ -111,7 +135,9 @@ def test_the_answer_for_people_names_it_and_says_what_could_be_found(convscope: 
 
 
 @pytest.mark.parametrize("order", ["back-to-back", "rounds"])
-def test_the_other_orders_make_pairs_too_and_say_so(suite: Path, arms: Any, tmp_path: Path, order: str) -> None:
+def test_the_other_orders_make_pairs_too_and_say_so(
+    suite: Path, arms: Any, tmp_path: Path, order: str
+) -> None:
     ended = ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 1.2e-3}), how=order)
     assert verdict_by_kind(ended) == {"depthwise": {"regressed"}, "standard": {"same"}, "pointwise": {"same"}}
     rows = visits(tmp_path)
@@ -123,11 +149,17 @@ def test_the_other_orders_make_pairs_too_and_say_so(suite: Path, arms: Any, tmp_
         assert all(len({*names[: len(names) // 2]}) == 1 for names in arms_of_round)
 
 
-def test_an_arm_that_crashes_takes_its_partner_along_and_no_other_case(suite: Path, arms: Any, tmp_path: Path) -> None:
+def test_an_arm_that_crashes_takes_its_partner_along_and_no_other_case(
+    suite: Path, arms: Any, tmp_path: Path
+) -> None:
     for fault in ("crash", "die", "garbage"):
         ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": fault}))
         assert ended["code"] == 4, fault
-        assert verdict_by_kind(ended) == {"depthwise": {"not comparable"}, "standard": {"same"}, "pointwise": {"same"}}
+        assert verdict_by_kind(ended) == {
+            "depthwise": {"not comparable"},
+            "standard": {"same"},
+            "pointwise": {"same"},
+        }
         rows = visits(tmp_path).query("kind == 'depthwise'")
         assert rows.groupby("arm")["status"].agg(set).to_dict() == {"head": {"crashed"}, "base": {"skipped"}}
         assert len(rows) == 4, "it is not visited again"
@@ -158,18 +190,31 @@ def test_an_arm_that_computes_something_else_gets_no_pairs(suite: Path, arms: An
     assert visits(tmp_path).query("kind == 'depthwise'")["status"].tolist() == ["incorrect"] * 2
 
 
-def test_disturbed_pairs_are_repeated_twice_at_most_and_end_inconclusive(suite: Path, arms: Any, tmp_path: Path) -> None:
+def test_disturbed_pairs_are_repeated_twice_at_most_and_end_inconclusive(
+    suite: Path, arms: Any, tmp_path: Path
+) -> None:
     ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": "invalid", "latency_s": 2e-3}))
     assert ended["code"] == 0
     assert verdict_by_kind(ended)["depthwise"] == {"inconclusive"}
-    assert {row["reason"].partition(":")[0] for row in ended["cases"] if row["verdict"] == "inconclusive"} == {"load"}
-    assert visits(tmp_path).query("kind == 'depthwise' and arm == 'base'").groupby(["case_id", "round"]).size().eq(3).all()
+    assert {
+        row["reason"].partition(":")[0] for row in ended["cases"] if row["verdict"] == "inconclusive"
+    } == {"load"}
+    assert (
+        visits(tmp_path)
+        .query("kind == 'depthwise' and arm == 'base'")
+        .groupby(["case_id", "round"])
+        .size()
+        .eq(3)
+        .all()
+    )
 
 
 def test_a_quick_run_gives_no_verdict(suite: Path, arms: Any, tmp_path: Path) -> None:
     ended = ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 2e-3}), quick=True)
     assert ended["code"] == 0
-    assert verdict_by_kind(ended) == {kind: {"inconclusive"} for kind in ("depthwise", "standard", "pointwise")}
+    assert verdict_by_kind(ended) == {
+        kind: {"inconclusive"} for kind in ("depthwise", "standard", "pointwise")
+    }
     assert visits(tmp_path)["pair"].nunique() == 6
 
 
@@ -179,37 +224,60 @@ def test_where_no_time_is_left_nothing_is_claimed(suite: Path, arms: Any) -> Non
     assert ended["cases"] == []
 
 
-@pytest.mark.parametrize(("left_s", "pairs", "lacking_s"), [(None, 8, 0), (24, 8, 0), (20, 6, 6), (15, 5, 9), (14, None, 24)])
-def test_as_many_pairs_confirm_as_the_time_holds_and_what_is_lacking_is_known(left_s: float | None, pairs: int | None, lacking_s: float) -> None:
-    """Eight are wanted, of a second each, in rounds whose workers take two to come up; fewer than five are none."""
+@pytest.mark.parametrize(
+    ("left_s", "pairs", "lacking_s"), [(None, 8, 0), (24, 8, 0), (20, 6, 6), (15, 5, 9), (14, None, 24)]
+)
+def test_as_many_pairs_confirm_as_the_time_holds_and_what_is_lacking_is_known(
+    left_s: float | None, pairs: int | None, lacking_s: float
+) -> None:
+    """Eight are wanted, of a second each, in rounds whose workers take two to come up; fewer than five are
+    none."""
     of = case()
     plan = plan_confirming(pd.DataFrame(pairs_of(of, 1.1, count=5)), Gate(), lambda _: 1.0, 2.0, left_s)
     assert plan.pairs == ({of.case_id: pairs} if pairs else {})
     assert plan.left == ([] if pairs else [of.case_id])
     assert plan.lacking_s == pytest.approx(lacking_s)
-    few = plan_confirming(pd.DataFrame(pairs_of(of, 1.1, count=5)), Gate(confirm_pairs=(3, 4)), lambda _: 1.0, 2.0, None)
+    few = plan_confirming(
+        pd.DataFrame(pairs_of(of, 1.1, count=5)), Gate(confirm_pairs=(3, 4)), lambda _: 1.0, 2.0, None
+    )
     assert few.pairs == {of.case_id: 3}
 
 
-def test_arms_that_do_not_fit_the_device_together_are_measured_apart(suite: Path, arms: Any, tmp_path: Path) -> None:
+def test_arms_that_do_not_fit_the_device_together_are_measured_apart(
+    suite: Path, arms: Any, tmp_path: Path
+) -> None:
     devices = [{"type": "cuda", "index": 0, "name": "stub"}]
     both = arms(DEPTHWISE | STEADY | {"turns_fault": "out_of_memory"}, devices=devices)
     ended = ab(suite, both, axes={"device": ("cuda",)})
     assert ended["code"] == 0
     rows = visits(tmp_path)
-    assert rows.groupby("kind")["turns"].agg(set).to_dict() == {"depthwise": {0}, "standard": {12}, "pointwise": {12}}
+    assert rows.groupby("kind")["turns"].agg(set).to_dict() == {
+        "depthwise": {0},
+        "standard": {12},
+        "pointwise": {12},
+    }
 
 
 def test_two_implementations_in_one_interpreter(suite: Path, stub: Stub, tmp_path: Path) -> None:
-    python = stub({"match": {"implementation": "mine:layer", "kind": "pointwise"}, "latency_s": 0.5e-3, **STEADY}, STEADY)
+    python = stub(
+        {"match": {"implementation": "mine:layer", "kind": "pointwise"}, "latency_s": 0.5e-3, **STEADY},
+        STEADY,
+    )
     ended = ab(suite, (python, python), implementation="mine:layer")
     assert verdict_by_kind(ended) == {"depthwise": {"same"}, "standard": {"same"}, "pointwise": {"improved"}}
-    assert visits(tmp_path).groupby("arm")["implementation"].agg(set).to_dict() == {"base": {"torch"}, "head": {"mine:layer"}}
+    assert visits(tmp_path).groupby("arm")["implementation"].agg(set).to_dict() == {
+        "base": {"torch"},
+        "head": {"mine:layer"},
+    }
     assert ended["head"] == "head (mine:layer)"
 
 
-def test_what_torch_differs_in_is_told_before_any_figure(convscope: Convscope, suite: Path, stub: Stub) -> None:
-    base, head = (stub(STEADY, name=f"torch{version}", environment={"torch": version}) for version in ("2.12", "2.13"))
+def test_what_torch_differs_in_is_told_before_any_figure(
+    convscope: Convscope, suite: Path, stub: Stub
+) -> None:
+    base, head = (
+        stub(STEADY, name=f"torch{version}", environment={"torch": version}) for version in ("2.12", "2.13")
+    )
     ended = convscope("ab", suite, "--base-python", base, "--head-python", head)
     assert ended.out.startswith("Environments differ: torch 2.12 -> 2.13.")
 
@@ -253,8 +321,13 @@ def test_a_tolerance_that_is_none_is_refused(convscope: Convscope, text: str) ->
 
 def test_the_gate_of_the_suite_stands_in_the_run(suite: Path, arms: Any, tmp_path: Path) -> None:
     with suite.open("a", encoding="utf-8") as file:
-        file.write('[gate]\ntolerance = { latency_s = 0.3 }\n[[gate.override]]\nmatch = { kind = "pointwise" }\ntolerance = { latency_s = 0.01 }\n')
-    slower = (DEPTHWISE | STEADY | {"latency_s": 1.1e-3}, {"match": {"kind": "pointwise"}, "latency_s": 1.1e-3} | STEADY)
+        file.write(
+            '[gate]\ntolerance = { latency_s = 0.3 }\n[[gate.override]]\nmatch = { kind = "pointwise" }\ntolerance = { latency_s = 0.01 }\n'
+        )
+    slower = (
+        DEPTHWISE | STEADY | {"latency_s": 1.1e-3},
+        {"match": {"kind": "pointwise"}, "latency_s": 1.1e-3} | STEADY,
+    )
     ended = ab(suite, arms(*slower))
     assert verdict_by_kind(ended) == {"depthwise": {"same"}, "standard": {"same"}, "pointwise": {"regressed"}}
     assert header(tmp_path)["gate"]["tolerance"]["latency_s"] == 0.3

@@ -1,4 +1,5 @@
-"""Which kind for a shape: candidates, ranking, budgets, ties; from made rows, and through the command on a stub machine."""
+"""Which kind for a shape: candidates, ranking, budgets, ties; from made rows, and through the command on a
+stub machine."""
 
 from __future__ import annotations
 
@@ -33,7 +34,13 @@ ROWS = [row("a", 1e-3, 100, "depthwise"), row("b", 2e-3, 900, "depthwise_separab
 
 def test_the_five_kinds_in_both_layouts_are_candidates() -> None:
     cases, left = candidates(SHAPE, Setting())
-    assert {case.problem.kind for case in cases} == {"standard", "grouped", "depthwise", "pointwise", "depthwise_separable"}
+    assert {case.problem.kind for case in cases} == {
+        "standard",
+        "grouped",
+        "depthwise",
+        "pointwise",
+        "depthwise_separable",
+    }
     assert {case.problem.groups for case in cases if case.problem.kind == "grouped"} == {4, 32}
     assert {case.setting.memory_format for case in cases} == {"contiguous", "channels_last"}
     assert {case.problem.output_shape for case in cases} == {(1, 256, 56, 56)}
@@ -113,7 +120,21 @@ def test_the_command_ranks_and_settles_close_ones_in_turns(convscope: Convscope,
 
 
 def test_the_command_says_what_to_do_next(convscope: Convscope, stub: Stub) -> None:
-    ended = convscope("advise", "--in", "3", "--out", "64", "--size", "14", "--python", stub(), "--budget-latency", "900us", "--budget-params", "1k")
+    ended = convscope(
+        "advise",
+        "--in",
+        "3",
+        "--out",
+        "64",
+        "--size",
+        "14",
+        "--python",
+        stub(),
+        "--budget-latency",
+        "900us",
+        "--budget-params",
+        "1k",
+    )
     assert ended.code == 0, ended.err
     assert "Nothing fits the budget." in ended.out
     assert "Not measured: depthwise" in ended.out
@@ -121,9 +142,16 @@ def test_the_command_says_what_to_do_next(convscope: Convscope, stub: Stub) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(("--budget-latency", "3"), "200us"), (("--budget-params", "-1"), "500k"), (("--in", "0"), "in_channels")]
+    ("arguments", "said"),
+    [
+        (("--budget-latency", "3"), "200us"),
+        (("--budget-params", "-1"), "500k"),
+        (("--in", "0"), "in_channels"),
+    ],
 )
-def test_what_is_no_budget_and_no_shape_is_refused(convscope: Convscope, arguments: tuple[str, ...], said: str) -> None:
+def test_what_is_no_budget_and_no_shape_is_refused(
+    convscope: Convscope, arguments: tuple[str, ...], said: str
+) -> None:
     ended = convscope("advise", *arguments)
     assert ended.code == 2
     assert said in ended.err
@@ -137,7 +165,15 @@ def test_candidates_that_cannot_be_measured_are_an_error(convscope: Convscope, s
 
 def test_a_candidate_that_fails_is_named_and_ends_with_4(convscope: Convscope, stub: Stub) -> None:
     fails = {"match": {"kind": "standard", "memory_format": "contiguous"}, "fault": "error"}
-    asked = ("advise", "--in", "64", "--size", "8", "--python", stub(fails, {"match": {"kind": "depthwise"}, "latency_s": 1e-4}, {"latency_s": 9e-4}))
+    asked = (
+        "advise",
+        "--in",
+        "64",
+        "--size",
+        "8",
+        "--python",
+        stub(fails, {"match": {"kind": "depthwise"}, "latency_s": 1e-4}, {"latency_s": 9e-4}),
+    )
     ended = convscope(*asked, "--json")
     assert ended.code == 4
     assert [one["candidate"] for one in ended.json["failed"]] == ["standard in contiguous"]
@@ -145,9 +181,13 @@ def test_a_candidate_that_fails_is_named_and_ends_with_4(convscope: Convscope, s
     assert "Not measured: standard in contiguous (error:" in convscope(*asked).out
 
 
-def test_a_candidate_that_cannot_be_done_here_is_left_out_and_no_failure(convscope: Convscope, stub: Stub) -> None:
+def test_a_candidate_that_cannot_be_done_here_is_left_out_and_no_failure(
+    convscope: Convscope, stub: Stub
+) -> None:
     refused = {"match": {"kind": "standard", "memory_format": "contiguous"}, "fault": "unsupported"}
-    ended = convscope("advise", "--in", "64", "--size", "8", "--python", stub(refused, {"latency_s": 9e-4}), "--json")
+    ended = convscope(
+        "advise", "--in", "64", "--size", "8", "--python", stub(refused, {"latency_s": 9e-4}), "--json"
+    )
     assert ended.code == 0, ended.err
     assert "standard in contiguous" in [one["candidate"] for one in ended.json["left"]]
     assert ended.json["failed"] == []

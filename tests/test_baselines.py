@@ -24,7 +24,9 @@ def measured(suite: Path, stub: Stub, own_folder: Path) -> Measured:
     """Runs the suite against a stub, which is the machine: the run's id."""
 
     def run(*cases: dict[str, Any], name: str = "machine", quick: bool = False, **script: Any) -> str:
-        found: Results = harness.sweep(suite, python=str(stub(*cases, STEADY, name=name, **script)), quick=quick)
+        found: Results = harness.sweep(
+            suite, python=str(stub(*cases, STEADY, name=name, **script)), quick=quick
+        )
         return str(found.runs[0]["run_id"])
 
     return run
@@ -38,7 +40,9 @@ def compared(base: str, head: str, **more: Any) -> dict[str, Any]:
     return as_json(harness.compare(base, head, **more))
 
 
-def test_a_run_becomes_a_baseline_and_later_ones_are_held_against_it(convscope: Convscope, measured: Measured) -> None:
+def test_a_run_becomes_a_baseline_and_later_ones_are_held_against_it(
+    convscope: Convscope, measured: Measured
+) -> None:
     measured()
     assert convscope("baseline", "save", "main").code == 0
     assert [row["name"] for row in convscope("baseline", "list", "--json").json] == ["main"]
@@ -62,7 +66,9 @@ def test_wide_intervals_and_disturbed_visits_are_no_reason_against_one(measured:
     save("disturbed", measured({"fault": "noisy"} | STEADY))
 
 
-def test_a_run_that_its_time_limit_ended_becomes_one_where_every_case_has_an_interval(measured: Measured) -> None:
+def test_a_run_that_its_time_limit_ended_becomes_one_where_every_case_has_an_interval(
+    measured: Measured,
+) -> None:
     run = measured()
     path = Path("results", run, "run.json")
     path.write_text(path.read_text(encoding="utf-8").replace('"complete"', '"time_limit"'), encoding="utf-8")
@@ -78,9 +84,16 @@ def test_a_name_that_is_no_folder_is_refused(measured: Measured, name: str) -> N
 
 @pytest.mark.parametrize(
     ("field", "one", "other"),
-    [("instruction_set", "AVX2", "AVX512"), ("threads_available", 2, 4), ("cpu", "Xeon", "EPYC"), ("machine", "x86_64", "aarch64")],
+    [
+        ("instruction_set", "AVX2", "AVX512"),
+        ("threads_available", 2, 4),
+        ("cpu", "Xeon", "EPYC"),
+        ("machine", "x86_64", "aarch64"),
+    ],
 )
-def test_another_machine_is_refused_by_the_fields_name(measured: Measured, field: str, one: Any, other: Any) -> None:
+def test_another_machine_is_refused_by_the_fields_name(
+    measured: Measured, field: str, one: Any, other: Any
+) -> None:
     first = measured(name="one", environment={field: one})
     second = measured(name="other", environment={field: other})
     with pytest.raises(NotComparable, match=f"{field} {one} -> {other}"):
@@ -93,7 +106,9 @@ def test_another_machine_is_refused_by_the_fields_name(measured: Measured, field
 
 
 @pytest.mark.parametrize(("name", "one", "other"), [("threads_used", 2, 4), ("device_name", "one", "two")])
-def test_cases_on_other_threads_or_devices_are_refused(measured: Measured, name: str, one: Any, other: Any) -> None:
+def test_cases_on_other_threads_or_devices_are_refused(
+    measured: Measured, name: str, one: Any, other: Any
+) -> None:
     first = measured({"values": {name: one}} | STEADY, name="one")
     second = measured({"values": {name: other}} | STEADY, name="other")
     with pytest.raises(NotComparable, match=f"{name} {one} -> {other}"):
@@ -119,7 +134,10 @@ def test_a_first_run_can_make_its_baseline_and_pass(convscope: Convscope, measur
 
 def test_with_create_another_suites_baseline_does_not_count(measured: Measured, suite: Path) -> None:
     save("main", measured())
-    suite.write_text(suite.read_text(encoding="utf-8").replace('"small"', '"other"').replace("[8, 16]", "[24]"), encoding="utf-8")
+    suite.write_text(
+        suite.read_text(encoding="utf-8").replace('"small"', '"other"').replace("[8, 16]", "[24]"),
+        encoding="utf-8",
+    )
     found = compared("main", measured(), create=True, tolerance=0.05)
     assert (found["code"], found["counts"]) == (0, {"same": 6})
     assert {row["suite"] for row in baselines.saved(Path("results"))} == {"small", "other"}
@@ -137,7 +155,9 @@ def test_the_baseline_of_the_same_device_is_taken(measured: Measured) -> None:
 def test_a_baseline_that_most_cases_have_left_behind_is_said(measured: Measured) -> None:
     save("main", measured())
     found = compared("main", measured({"latency_s": 0.5e-3} | STEADY))
-    assert any("6 of 6 cases improved since 20" in note and "Update the baseline" in note for note in found["notes"])
+    assert any(
+        "6 of 6 cases improved since 20" in note and "Update the baseline" in note for note in found["notes"]
+    )
 
 
 def test_a_renamed_case_is_missing_and_new_and_does_not_pass(measured: Measured, suite: Path) -> None:

@@ -1,4 +1,5 @@
-"""The programs of benchmarks/: each can be imported, and says how it is used where it has options. What they measure, nox sessions assert."""
+"""The programs of benchmarks/: each can be imported, and says how it is used where it has options. What they
+measure, nox sessions assert."""
 
 from __future__ import annotations
 
@@ -9,12 +10,15 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-OPTIONAL = {"pyperf", "pytest_benchmark", "triton", "cuda"}  # peers, which are installed where they are measured
+# peers, which are installed where they are measured
+OPTIONAL = {"pyperf", "pytest_benchmark", "triton", "cuda"}
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
-def test_a_program_says_how_it_is_used(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_says_how_it_is_used(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr("sys.argv", [path.name, "--help"])
     spec = spec_from_file_location(f"benchmark_{path.stem}", path)

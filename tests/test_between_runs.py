@@ -1,4 +1,5 @@
-"""What two runs share and what each case has of its own: literal runs, scipy's t, and recorded runs of equal code."""
+"""What two runs share and what each case has of its own: literal runs, scipy's t, and recorded runs of equal
+code."""
 
 from __future__ import annotations
 
@@ -17,12 +18,18 @@ CAMPAIGN = Path(__file__).parents[1] / "benchmarks/campaigns/xeon-amx-2-cores-in
 
 def run(table: np.ndarray) -> pd.DataFrame:
     """Visits of a run from a row a case and a column a round, of logarithms."""
-    cells = [(f"case {case}", number + 1, exp(value)) for case, row in enumerate(table) for number, value in enumerate(row)]
+    cells = [
+        (f"case {case}", number + 1, exp(value))
+        for case, row in enumerate(table)
+        for number, value in enumerate(row)
+    ]
     visits = pd.DataFrame(cells, columns=["match_id", "round", "latency_s"])
     return visits.assign(block_figures_s=[np.array([latency]) for latency in visits["latency_s"]])
 
 
-def drawn(random: np.random.Generator, shift: float = 0.0, own: float = 0.01, rounds: float = 0.05) -> pd.DataFrame:
+def drawn(
+    random: np.random.Generator, shift: float = 0.0, own: float = 0.01, rounds: float = 0.05
+) -> pd.DataFrame:
     """Twelve cases and four rounds that differ for all cases alike."""
     return run(shift + random.normal(0, rounds, 4) + random.normal(0, own, (12, 4)) + np.arange(12)[:, None])
 
@@ -35,7 +42,9 @@ def test_two_runs_of_a_case_are_compared_by_welch() -> None:
     row, theirs = effects.iloc[0], ttest_ind(head, base, equal_var=False)
     assert shift is None
     assert row["mean"] == pytest.approx(head.mean() - base.mean())
-    assert row["error"] ** 2 == pytest.approx(base.var(ddof=1) + head.var(ddof=1)), "more rounds of one hour do not make it another"
+    assert row["error"] ** 2 == pytest.approx(base.var(ddof=1) + head.var(ddof=1)), (
+        "more rounds of one hour do not make it another"
+    )
     assert 2 < theirs.df < row["degrees"] * 3
 
 
@@ -56,7 +65,10 @@ def test_the_spread_of_a_case_is_drawn_towards_that_of_the_others() -> None:
     assert (known > 50).all()
     unlike = alike * np.geomspace(0.01, 100, 40)
     found, known = between_runs.moderated(unlike, degrees)
-    assert (log(found.max() / found.min()), known.max()) == (pytest.approx(log(unlike.max() / unlike.min()), rel=0.4), pytest.approx(6.5, abs=1.0))
+    assert (log(found.max() / found.min()), known.max()) == (
+        pytest.approx(log(unlike.max() / unlike.min()), rel=0.4),
+        pytest.approx(6.5, abs=1.0),
+    )
 
 
 def test_errors_are_what_recorded_runs_of_equal_code_differ_by() -> None:

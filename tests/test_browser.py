@@ -1,6 +1,8 @@
-"""The report in a browser: nothing is fetched, nothing fails, nothing overlaps; light, dark, narrow, and without JavaScript.
+"""The report in a browser: nothing is fetched, nothing fails, nothing overlaps; light, dark, narrow, and
+without JavaScript.
 
-Needs Chromium on the path, and playwright. Set CONVSCOPE_AXE to axe-core's `axe.min.js` to have accessibility checked by it too.
+Needs Chromium on the path, and playwright. Set CONVSCOPE_AXE to axe-core's `axe.min.js` to have accessibility
+checked by it too.
 """
 
 from __future__ import annotations
@@ -21,7 +23,13 @@ from tests.made_runs import GROUPS_SUITE, KINDS_SUITE, NETWORK_LAYERS, NETWORK_S
 pytestmark = pytest.mark.browser
 playwright = pytest.importorskip("playwright.sync_api")
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
 # Axes that count or name, and so have no unit; every other axis states one in parentheses.
 WITHOUT_UNIT = {
     "Input channels",
@@ -69,16 +77,43 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A report of each sort: five kinds in two runs, every axis with failures, a network, nothing but failures."""
+    """A report of each sort: five kinds in two runs, every axis with failures, a network, nothing but
+    failures."""
     folder = tmp_path_factory.mktemp("browser")
     (folder / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
     first = make_run(folder, KINDS_SUITE)
-    second = make_run(folder, KINDS_SUITE, run_id="20261125T090000-made-0002", latency=lambda case: 1.5 * cost(case), spread=0.1)
-    axes = make_run(folder, GROUPS_SUITE, run_id="axes", change=lambda case: failing("no room") if case.setting.dtype == "float64" else {})
+    second = make_run(
+        folder,
+        KINDS_SUITE,
+        run_id="20261125T090000-made-0002",
+        latency=lambda case: 1.5 * cost(case),
+        spread=0.1,
+    )
+    axes = make_run(
+        folder,
+        GROUPS_SUITE,
+        run_id="axes",
+        change=lambda case: failing("no room") if case.setting.dtype == "float64" else {},
+    )
     network = make_run(folder, NETWORK_SUITE, run_id="network")
-    failures = make_run(folder, KINDS_SUITE, run_id="failures", visits=1, change=lambda _: failing("killed by SIGSEGV", "crashed"))
-    runs = {"kinds": [first], "runs": [first, second], "axes": [axes], "network": [network], "failures": [failures]}
-    return {name: write_report(load_results(*paths), folder / "reports" / f"{name}.html") for name, paths in runs.items()}
+    failures = make_run(
+        folder,
+        KINDS_SUITE,
+        run_id="failures",
+        visits=1,
+        change=lambda _: failing("killed by SIGSEGV", "crashed"),
+    )
+    runs = {
+        "kinds": [first],
+        "runs": [first, second],
+        "axes": [axes],
+        "network": [network],
+        "failures": [failures],
+    }
+    return {
+        name: write_report(load_results(*paths), folder / "reports" / f"{name}.html")
+        for name, paths in runs.items()
+    }
 
 
 NAMES = ("kinds", "runs", "axes", "network", "failures")
@@ -90,14 +125,19 @@ def opened(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:
     heard: list[str] = []
     page.on("console", lambda message: heard.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: heard.append(str(error)))
-    page.on("request", lambda request: heard.append(request.url) if request.url not in (path.as_uri(), "data:,") else None)
+    page.on(
+        "request",
+        lambda request: heard.append(request.url) if request.url not in (path.as_uri(), "data:,") else None,
+    )
     page.goto(path.as_uri())
     return page, heard
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_page_loads_in_silence_and_fetches_nothing(browser: Any, pages: dict[str, Path], name: str, scheme: str) -> None:
+def test_the_page_loads_in_silence_and_fetches_nothing(
+    browser: Any, pages: dict[str, Path], name: str, scheme: str
+) -> None:
     page, heard = opened(browser, pages[name], color_scheme=scheme)
     assert heard == []
     page.context.close()
@@ -141,9 +181,13 @@ def test_every_figure_is_drawn_named_and_legible_and_the_page_does_not_scroll_si
 @pytest.mark.parametrize("name", ["runs", "axes", "network"])
 def test_every_axis_has_a_name_with_its_unit(browser: Any, pages: dict[str, Path], name: str) -> None:
     page, _ = opened(browser, pages[name])
-    texts = page.evaluate("[...document.querySelectorAll('.panel svg')].map(s => [...s.querySelectorAll('text')].map(t => t.textContent.trim()))")
+    texts = page.evaluate(
+        "[...document.querySelectorAll('.panel svg')].map(s => [...s.querySelectorAll('text')].map(t => t.textContent.trim()))"
+    )
     for drawing in texts:
-        titles = [text for text in drawing if text in WITHOUT_UNIT or re.fullmatch(r"[A-Z][^()]*\([^()]+\)", text)]
+        titles = [
+            text for text in drawing if text in WITHOUT_UNIT or re.fullmatch(r"[A-Z][^()]*\([^()]+\)", text)
+        ]
         assert titles, drawing
     page.context.close()
 
@@ -156,12 +200,15 @@ def test_the_table_of_cases_sorts_by_value_and_filters(browser: Any, pages: dict
     def values() -> list[float]:
         return [
             float(text.replace(",", ""))
-            for text in page.eval_on_selector_all(f"#cases-table tbody td:nth-child({column})", "all => all.map(td => td.textContent)")
+            for text in page.eval_on_selector_all(
+                f"#cases-table tbody td:nth-child({column})", "all => all.map(td => td.textContent)"
+            )
         ]
 
     before = values()
     heading.click()
-    page.wait_for_selector("#cases-table th[aria-sort='ascending']")  # sorting waits for a pause of the browser
+    # sorting waits for a pause of the browser
+    page.wait_for_selector("#cases-table th[aria-sort='ascending']")
     assert values() == sorted(before) != before
     heading.click()
     page.wait_for_selector("#cases-table th[aria-sort='descending']")

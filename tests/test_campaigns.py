@@ -1,4 +1,5 @@
-"""What a figure and its interval are worth, on recorded campaigns: bounds with room, and no time is taken here."""
+"""What a figure and its interval are worth, on recorded campaigns: bounds with room, and no time is taken
+here."""
 
 from __future__ import annotations
 
@@ -25,8 +26,13 @@ def program(name: str) -> ModuleType:
 
 
 estimators = program("estimators")
-CAMPAIGNS = {name: part for path in sorted((BENCHMARKS / "campaigns").glob("*.parquet")) for name, part in estimators.read(path).items()}
-# After four rounds: rms error, half of the interval in the median case, and how often it holds other runs' figures
+CAMPAIGNS = {
+    name: part
+    for path in sorted((BENCHMARKS / "campaigns").glob("*.parquet"))
+    for name, part in estimators.read(path).items()
+}
+# After four rounds: rms error, half of the interval in the median case, and how often it holds other runs'
+# figures
 BOUNDS = {
     "epyc-avx2-2-cores": (0.03, 0.05, 0.93),
     "xeon-amx-2-cores": (0.115, 0.5, 0.88),
@@ -50,7 +56,9 @@ def test_a_figure_repeats_and_its_interval_holds_other_runs(name: str) -> None:
 
 def test_blocks_that_are_interleaved_repeat_better_than_blocks_in_one_go() -> None:
     """Rounds of both in one hour, in random order."""
-    assert rms_error("xeon-amx-2-cores-in-turns, 24 turns") < 0.6 * rms_error("xeon-amx-2-cores-in-turns, 0 turns")
+    assert rms_error("xeon-amx-2-cores-in-turns, 24 turns") < 0.6 * rms_error(
+        "xeon-amx-2-cores-in-turns, 0 turns"
+    )
 
 
 @pytest.mark.parametrize("name", ["xeon-amx-2-cores-interleaved", "xeon-amx-2-cores-in-turns, 24 turns"])
@@ -68,5 +76,8 @@ def rms_error(name: str) -> float:
 @pytest.mark.parametrize("name", CAMPAIGNS)
 def test_no_figure_lies_below_its_fastest_block_or_above_its_slowest(name: str) -> None:
     for _, visits in CAMPAIGNS[name].groupby(["run", "case_id"]):
-        blocks, figure = np.exp(estimators.blocks_of(visits, 0.0)), case_estimate.figure_s(np.exp(estimators.places_of(visits)).tolist())
+        blocks, figure = (
+            np.exp(estimators.blocks_of(visits, 0.0)),
+            case_estimate.figure_s(np.exp(estimators.places_of(visits)).tolist()),
+        )
         assert blocks.min() * 0.999 <= figure <= blocks.max()

@@ -72,8 +72,13 @@ def test_training_counts_three_passes_and_macs_stay_those_of_the_forward_pass() 
 
 
 def test_a_label_leaves_out_what_is_default() -> None:
-    assert Case(DEPTHWISE, Setting(memory_format="channels_last")).label == "depthwise 128->128 k3 1x128x56x56 cpu float32 channels_last"
-    grouped = Problem("grouped", in_channels=8, size=9, groups=2, stride=2, kernel_size="3x5", padding=0, bias=True)
+    assert (
+        Case(DEPTHWISE, Setting(memory_format="channels_last")).label
+        == "depthwise 128->128 k3 1x128x56x56 cpu float32 channels_last"
+    )
+    grouped = Problem(
+        "grouped", in_channels=8, size=9, groups=2, stride=2, kernel_size="3x5", padding=0, bias=True
+    )
     assert (
         Case(grouped, Setting(threads="1", allocator="default")).label
         == "grouped 8->8 k3x5 s2 g2 p0 bias 1x8x9x9 cpu float32 threads=1 allocator=default"
@@ -81,7 +86,14 @@ def test_a_label_leaves_out_what_is_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"dtype": "float31"}, {"threads": "0"}, {"threads": "some"}, {"implementation": "mykernels"}, {"device": "cuda:1"}]
+    "wrong",
+    [
+        {"dtype": "float31"},
+        {"threads": "0"},
+        {"threads": "some"},
+        {"implementation": "mykernels"},
+        {"device": "cuda:1"},
+    ],
 )
 def test_a_setting_that_is_not_known_names_its_field(wrong: dict[str, str]) -> None:
     with pytest.raises(SettingError) as caught:

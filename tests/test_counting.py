@@ -29,7 +29,10 @@ def test_the_closed_form_is_what_fvcore_counts_and_what_the_module_holds(problem
     assert tuple(output.shape) == problem.output_shape
     assert tuple(tuple(layer.weight.shape) for layer in layers) == problem.weight_shapes
     assert sum(parameter.numel() for parameter in module.parameters()) == problem.parameters
-    by_module = sum(prod(part.output_shape) * layer.weight[0].numel() for part, layer in zip(problem.parts, layers, strict=True))
+    by_module = sum(
+        prod(part.output_shape) * layer.weight[0].numel()
+        for part, layer in zip(problem.parts, layers, strict=True)
+    )
     assert problem.macs == macs_fvcore(problem) == by_module
 
 
@@ -47,7 +50,10 @@ def error_of(workload: Workload, factor: float = 1.0) -> float:
     with torch.inference_mode():
         output = workload.module(workload.input).clone()
         output[-1, -1, -1, -1] *= factor
-    weights = [(layer.weight.detach(), None if layer.bias is None else layer.bias.detach()) for layer in convolutions(workload.module)]
+    weights = [
+        (layer.weight.detach(), None if layer.bias is None else layer.bias.detach())
+        for layer in convolutions(workload.module)
+    ]
     return largest_error(workload.case.problem, workload.input.detach(), weights, output, 3)
 
 
@@ -66,7 +72,11 @@ def test_the_bound_follows_the_dtype(dtype: str) -> None:
     setting = Setting(dtype=dtype)
     error = error_of(Workload(Case(problem, setting), 3))
     assert 0 < error <= error_bound(problem, setting)
-    assert error_bound(problem, Setting(dtype="float64")) < error_bound(problem, Setting()) < error_bound(problem, Setting(dtype="bfloat16"))
+    assert (
+        error_bound(problem, Setting(dtype="float64"))
+        < error_bound(problem, Setting())
+        < error_bound(problem, Setting(dtype="bfloat16"))
+    )
 
 
 def test_an_output_of_another_shape_is_wrong() -> None:
@@ -84,7 +94,9 @@ def test_the_separable_module_takes_stride_padding_dilation_and_bias_as_conv2d_d
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_tensors_placed_anew_keep_values_and_layout_and_change_their_address(memory_format: str) -> None:
-    workload = Workload(Case(Problem("standard", in_channels=8, size=10), Setting(memory_format=memory_format)), 5)
+    workload = Workload(
+        Case(Problem("standard", in_channels=8, size=10), Setting(memory_format=memory_format)), 5
+    )
     before = [(tensor.clone(), tensor.stride(), tensor.data_ptr()) for tensor in workload.tensors]
     workload.place()
     for (values, stride, address), tensor in zip(before, workload.tensors, strict=True):

@@ -1,4 +1,5 @@
-"""What holds on a CUDA device, with a real worker: figures, facts and failures. These tests run where there is a device, and only there."""
+"""What holds on a CUDA device, with a real worker: figures, facts and failures. These tests run where there
+is a device, and only there."""
 
 from __future__ import annotations
 
@@ -18,7 +19,11 @@ from harness.run.worker_process import WorkerProcess
 from tests.conftest import Convscope
 
 HERE = bool(list(Path("/dev").glob("nvidia[0-9]*"))) or Path("/dev/dxg").exists()
-pytestmark = [pytest.mark.cuda, pytest.mark.torch, pytest.mark.skipif(not HERE, reason="there is no CUDA device")]
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.torch,
+    pytest.mark.skipif(not HERE, reason="there is no CUDA device"),
+]
 LAYER = Problem("standard", in_channels=64, size=28)
 
 
@@ -77,8 +82,12 @@ def test_settings_are_measured_and_correct(worker: WorkerProcess, setting: dict[
 
 
 def test_a_case_that_is_compiled_for_one_shape_does_not_decide_for_the_next(worker: WorkerProcess) -> None:
-    """Of two shapes in one process, torch would compile the second for any shape; each is compiled, or read from the compiler's own cache."""
-    visits = [ask(worker, "visit", Problem("standard", in_channels=64, size=size), mode="compile") for size in (28, 30, 28)]
+    """Of two shapes in one process, torch would compile the second for any shape; each is compiled, or read
+    from the compiler's own cache."""
+    visits = [
+        ask(worker, "visit", Problem("standard", in_channels=64, size=size), mode="compile")
+        for size in (28, 30, 28)
+    ]
     assert all(values["compile_s"] > 10 * values["latency_s"] for values in visits)
 
 
@@ -103,13 +112,19 @@ def test_the_profilers_span_holds_its_kernels(worker: WorkerProcess) -> None:
     assert 0 < facts["kernel_s"] <= facts["span_s"]
 
 
-@pytest.mark.parametrize("name", ["CUDA_LAUNCH_BLOCKING", "PYTORCH_NO_CUDA_MEMORY_CACHING", "NVIDIA_TF32_OVERRIDE"])
-def test_a_variable_that_changes_what_is_measured_is_refused_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "name", ["CUDA_LAUNCH_BLOCKING", "PYTORCH_NO_CUDA_MEMORY_CACHING", "NVIDIA_TF32_OVERRIDE"]
+)
+def test_a_variable_that_changes_what_is_measured_is_refused_by_name(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, "1")
     with WorkerProcess(sys.executable) as process:
         process.hello(devices=False)
         process.configure("cuda:0", 7, Policy())
-        answer = process.ask({"do": "visit", "id": 1, "case": Case(LAYER, Setting(device="cuda")).as_message()}, 120)
+        answer = process.ask(
+            {"do": "visit", "id": 1, "case": Case(LAYER, Setting(device="cuda")).as_message()}, 120
+        )
     assert answer["status"] == "skipped"
     assert name in answer["message"]
 
@@ -137,13 +152,20 @@ def test_what_does_not_fit_is_a_row_and_the_worker_goes_on(worker: WorkerProcess
 
 
 def test_a_device_has_roofs(worker: WorkerProcess) -> None:
-    roofs = worker.ask({"do": "ceilings", "id": 1, "threads": "all", "dtypes": ["float32", "bfloat16"]}, 120)["values"]["roofs"]
+    roofs = worker.ask({"do": "ceilings", "id": 1, "threads": "all", "dtypes": ["float32", "bfloat16"]}, 120)[
+        "values"
+    ]["roofs"]
     assert roofs["page_fault_s"] is None
     assert all(value > 0 for name, value in roofs.items() if name != "page_fault_s")
 
 
 def test_a_sweep_gives_cases_that_share_a_cache_of_algorithms_workers_of_their_own(own_folder: Path) -> None:
-    axes: dict[str, tuple[Any, ...]] = {"device": ("cuda",), "kind": ("depthwise", "pointwise"), "in_channels": (64,), "size": (28,)}
+    axes: dict[str, tuple[Any, ...]] = {
+        "device": ("cuda",),
+        "kind": ("depthwise", "pointwise"),
+        "in_channels": (64,),
+        "size": (28,),
+    }
     suite = prepare("", axes | {"autotune": (False, True)})
     found = sweep(replace(suite, policy=Policy(rounds=2, max_rounds=2, warm_up_s=0.02, visit_time_s=0.05)))
     assert found.summary["roofline_fraction"].notna().all()
@@ -154,7 +176,8 @@ def test_a_sweep_gives_cases_that_share_a_cache_of_algorithms_workers_of_their_o
 
 def test_an_ab_takes_turns(own_folder: Path, convscope: Convscope) -> None:
     (own_folder / "kernels.py").write_text(
-        "from harness.worker.conv_modules import torch_layer\n\n\ndef same(problem, setting):\n    return torch_layer(problem)\n", encoding="utf-8"
+        "from harness.worker.conv_modules import torch_layer\n\n\ndef same(problem, setting):\n    return torch_layer(problem)\n",
+        encoding="utf-8",
     )
     asked = [
         "-a",

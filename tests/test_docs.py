@@ -1,4 +1,5 @@
-"""The documentation against the code: every number recomputed, every snippet run, every table rendered from where it comes from.
+"""The documentation against the code: every number recomputed, every snippet run, every table rendered from
+where it comes from.
 
 Where a generated table differs, the failure prints the expected text: paste it between the two markers.
 """
@@ -78,7 +79,9 @@ SHOWN: dict[str, Callable[[Problem], str]] = {
 
 def problem_of(row: dict[str, str]) -> Problem:
     """The convolution that a row of kinds.md describes, on an image of 56x56."""
-    arguments: dict[str, Any] = {name: int(value) for name, value in (pair.split("=") for pair in row["arguments"].split(", "))}
+    arguments: dict[str, Any] = {
+        name: int(value) for name, value in (pair.split("=") for pair in row["arguments"].split(", "))
+    }
     return Problem(row["kind"], size=SIZE, **arguments)
 
 
@@ -111,7 +114,10 @@ def test_the_page_on_kinds_explains_every_kind_with_its_numbers_and_a_snippet() 
 def test_the_numbers_in_the_text_on_kinds_are_right() -> None:
     """Those that stand in sentences: 1,806,336 + 25,690,112, MobileNetV1 in FLOPs, 54 against 28."""
     text = PAGES["kinds"]
-    sums = [tuple(int(number.replace(",", "")) for number in found) for found in re.findall(r"([\d,]+) \+ ([\d,]+) = ([\d,]+)\.", text)]
+    sums = [
+        tuple(int(number.replace(",", "")) for number in found)
+        for found in re.findall(r"([\d,]+) \+ ([\d,]+) = ([\d,]+)\.", text)
+    ]
     assert sums == [(1_806_336, 25_690_112, 27_496_448)]
     assert 1_806_336 + 25_690_112 == 27_496_448
     assert "567,716,352 MACs, which is 1,135,432,704 FLOPs" in text
@@ -141,15 +147,28 @@ def rendered_columns() -> str:
 
 def rendered_settings() -> str:
     """The table of settings, made from the case."""
-    open_ended = {"threads": ("a number", "all"), "autotune": ("false", "true"), "implementation": ("torch", "module:attribute")}
+    open_ended = {
+        "threads": ("a number", "all"),
+        "autotune": ("false", "true"),
+        "implementation": ("torch", "module:attribute"),
+    }
     head = "| setting | allowed | default |\n| --- | --- | --- |\n"
-    values = {name: str(value).lower() if isinstance(value, bool) else value for name, value in DEFAULTS.items()}
-    return head + "".join(f"| {name} | {', '.join(ALLOWED.get(name) or open_ended[name])} | {value} |\n" for name, value in values.items())
+    values = {
+        name: str(value).lower() if isinstance(value, bool) else value for name, value in DEFAULTS.items()
+    }
+    return head + "".join(
+        f"| {name} | {', '.join(ALLOWED.get(name) or open_ended[name])} | {value} |\n"
+        for name, value in values.items()
+    )
 
 
-@pytest.mark.parametrize(("name", "expected"), [("columns", rendered_columns()), ("settings", rendered_settings())])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("columns", rendered_columns()), ("settings", rendered_settings())]
+)
 def test_the_tables_of_columns_and_settings_are_made_from_the_code(name: str, expected: str) -> None:
-    assert region("formats", name) == expected, f"put this between the markers of {name} in docs/formats.md:\n\n{expected}"
+    assert region("formats", name) == expected, (
+        f"put this between the markers of {name} in docs/formats.md:\n\n{expected}"
+    )
 
 
 def test_the_policy_table_states_every_key_with_its_default() -> None:
@@ -199,7 +218,10 @@ def test_the_rooms_in_the_design_are_those_of_the_code() -> None:
 
 def test_the_files_that_the_pages_name_are_there() -> None:
     for page in (*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md"):
-        for room, path in re.findall(r"`(core|plan|analysis|store|run|tasks|output|cli|worker)/([\w/]+\.py)`", page.read_text(encoding="utf-8")):
+        for room, path in re.findall(
+            r"`(core|plan|analysis|store|run|tasks|output|cli|worker)/([\w/]+\.py)`",
+            page.read_text(encoding="utf-8"),
+        ):
             assert (ROOT / "harness" / room / path).is_file(), f"{page.name} names {room}/{path}"
 
 
@@ -229,7 +251,18 @@ def test_the_counts_that_the_design_promises_come_out() -> None:
 def test_the_kernel_in_the_docs_is_right_and_can_be_measured(convscope: Convscope, tmp_path: Path) -> None:
     (code,) = blocks("own_kernel", "python")
     (tmp_path / "mykernels.py").write_text(code, encoding="utf-8")
-    chosen = ("-a", "kind=depthwise", "-a", "in_channels=8", "-a", "size=14", "-a", "implementation=mykernels:depthwise", "-a", "stride=1,2")
+    chosen = (
+        "-a",
+        "kind=depthwise",
+        "-a",
+        "in_channels=8",
+        "-a",
+        "size=14",
+        "-a",
+        "implementation=mykernels:depthwise",
+        "-a",
+        "stride=1,2",
+    )
     ended = convscope("run", *chosen, "--json")
     assert ended.code == 4, "its factory refuses a stride"
     summary = load_results(tmp_path / ended.json["path"]).summary.set_index("stride_height")

@@ -45,14 +45,18 @@ def machine(tmp_path: Path, files: dict[str, str]) -> dict[str, Check]:
         ("memory", "sys/fs/cgroup/memory.max", "1000000", "warning"),
     ],
 )
-def test_a_file_of_the_machine_decides_its_check(tmp_path: Path, name: str, file: str, text: str, state: str) -> None:
+def test_a_file_of_the_machine_decides_its_check(
+    tmp_path: Path, name: str, file: str, text: str, state: str
+) -> None:
     check = machine(tmp_path, {file: text})[name]
     assert check.state == state
     assert check.found
     assert bool(check.advice) == (state != "ok")
 
 
-@pytest.mark.parametrize("name", ["governor", "turbo", "hyper-threads", "neighbours", "huge pages", "clock", "run queue"])
+@pytest.mark.parametrize(
+    "name", ["governor", "turbo", "hyper-threads", "neighbours", "huge pages", "clock", "run queue"]
+)
 def test_a_source_that_is_absent_is_unknown_and_never_ok(tmp_path: Path, name: str) -> None:
     assert machine(tmp_path, {})[name].state == "unknown"
 
@@ -63,7 +67,11 @@ def test_an_allocator_that_is_preloaded_is_named(tmp_path: Path, monkeypatch: py
 
 
 def test_one_line_names_every_warning() -> None:
-    checks = [Check("governor", "warning", "powersave", "x"), Check("turbo", "unknown", "y"), Check("clock", "ok", "tsc")]
+    checks = [
+        Check("governor", "warning", "powersave", "x"),
+        Check("turbo", "unknown", "y"),
+        Check("clock", "ok", "tsc"),
+    ]
     assert in_short(checks) == "1 warning (governor: powersave), 1 unknown"
     assert in_short(checks[2:]) == "no warning"
 
@@ -341,7 +349,9 @@ def test_a_driver_without_the_module_that_asks_it_is_unknown(
     assert "convscope[cuda]" in checks["GPU"].advice
 
 
-def test_others_on_a_device_are_looked_for_by_work_and_a_processor_is_not_asked_so(convscope: Convscope) -> None:
+def test_others_on_a_device_are_looked_for_by_work_and_a_processor_is_not_asked_so(
+    convscope: Convscope,
+) -> None:
     ended = convscope("doctor", "--probe", "cpu")
     assert ended.code == 2
     assert "run queue" in ended.err

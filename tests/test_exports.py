@@ -28,7 +28,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scripts = {"base": [STEADY], "head": [slow, {"match": {"kind": "pointwise"}, "fault": "crash"}, STEADY]}
     base, head = (testing.interpreter(folder / name, {"cases": cases}) for name, cases in scripts.items())
     with pytest.raises(CasesFailed):
-        harness.ab(folder / "small.toml", harness.Side(str(base)), harness.Side(str(head)), results=folder / "results")
+        harness.ab(
+            folder / "small.toml",
+            harness.Side(str(base)),
+            harness.Side(str(head)),
+            results=folder / "results",
+        )
     return folder / "results"
 
 
@@ -52,12 +57,16 @@ def test_junit_has_a_failure_for_each_regression(convscope: Convscope, tmp_path:
     assert all("+10" in case.result[0].message or "+9" in case.result[0].message for case in failed)
 
 
-def test_junit_fails_where_the_run_itself_decides_the_exit_code(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+def test_junit_fails_where_the_run_itself_decides_the_exit_code(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
     base, head = stub(STEADY, name="base"), stub(STEADY, name="head")
     text = suite.read_text(encoding="utf-8") + '\n[gate]\ninconclusive = "fail"\n'
     strict = tmp_path / "strict.toml"
     strict.write_text(text, encoding="utf-8")
-    ended = convscope("ab", strict, "--base-python", base, "--head-python", head, "--time-limit", "0.01", "--junit")
+    ended = convscope(
+        "ab", strict, "--base-python", base, "--head-python", head, "--time-limit", "0.01", "--junit"
+    )
     assert ended.code == 1
     (told,) = JUnitXml.fromstring(ended.out.encode())
     assert (told.tests, told.failures) == (1, 1)
@@ -105,5 +114,7 @@ def test_pytest_benchmark_reads_our_file(convscope: Convscope, run: str, tmp_pat
     assert "depthwise 8->8" in shown.stdout
     written = json.loads((tmp_path / "storage" / "0001_ours.json").read_text(encoding="utf-8"))
     visits = load_results(run, results=tmp_path / "results").visits
-    assert sum(bench["stats"]["rounds"] for bench in written["benchmarks"]) == visits["samples_s"].map(len).sum()
+    assert (
+        sum(bench["stats"]["rounds"] for bench in written["benchmarks"]) == visits["samples_s"].map(len).sum()
+    )
     assert all(bench["extra_info"]["macs"] > 0 for bench in written["benchmarks"])

@@ -70,19 +70,29 @@ def test_a_layout_is_told_where_it_helps_and_where_it_costs(tmp_path: Path) -> N
 
 def test_flops_that_bought_no_time_are_told(tmp_path: Path) -> None:
     slow = {"depthwise": 20.0}
-    said = found(tmp_path, latency=lambda case: 1e-4 * slow.get(case.problem.kind, 1.0))["Fewer FLOPs, more time"]
+    said = found(tmp_path, latency=lambda case: 1e-4 * slow.get(case.problem.kind, 1.0))[
+        "Fewer FLOPs, more time"
+    ]
     assert said.text.startswith("Depthwise")
     assert said.strength == pytest.approx(20, rel=0.1)
 
 
 def test_a_group_count_that_falls_off_is_told(tmp_path: Path) -> None:
-    text = LAYERS + '[[sweep]]\nname = "g"\nx = "groups"\nkind = ["standard", "grouped"]\nin_channels = 64\ngroups = [2, 4, 8, 16, 32]\n'
-    said = found(tmp_path, text, latency=lambda case: cost(case) * (9 if case.problem.groups == 32 else 1))["Groups"]
+    text = (
+        LAYERS
+        + '[[sweep]]\nname = "g"\nx = "groups"\nkind = ["standard", "grouped"]\nin_channels = 64\ngroups = [2, 4, 8, 16, 32]\n'
+    )
+    said = found(tmp_path, text, latency=lambda case: cost(case) * (9 if case.problem.groups == 32 else 1))[
+        "Groups"
+    ]
     assert "32 groups take" in said.text
 
 
 def test_a_jump_along_an_axis_is_told_with_its_cause(tmp_path: Path) -> None:
-    text = LAYERS + '[[sweep]]\nname = "c"\nx = "in_channels"\nkind = "standard"\nin_channels = [16, 32, 64, 128]\n'
+    text = (
+        LAYERS
+        + '[[sweep]]\nname = "c"\nx = "in_channels"\nkind = "standard"\nin_channels = [16, 32, 64, 128]\n'
+    )
     said = found(
         tmp_path,
         text,
@@ -92,34 +102,59 @@ def test_a_jump_along_an_axis_is_told_with_its_cause(tmp_path: Path) -> None:
     assert "From 64 to 128 channels" in said.text
     assert "from Mkldnn to Slow2d" in said.text
     assert "other" not in said.text
-    assert said.cases == tuple(Case(Problem("standard", in_channels=channels, size=28), Setting()).case_id for channels in (64, 128))
+    assert said.cases == tuple(
+        Case(Problem("standard", in_channels=channels, size=28), Setting()).case_id for channels in (64, 128)
+    )
 
 
 def test_a_jump_along_kernels_is_told_though_some_are_not_square(tmp_path: Path) -> None:
     kernels = 'kernel_size = ["3", "5", "7", "9", "1x9", "9x1"]'
-    text = LAYERS + f'[[sweep]]\nname = "k"\nx = "kernel_size"\nkind = "depthwise"\nin_channels = 32\n{kernels}\n'
-    said = found(tmp_path, text, latency=lambda case: cost(case) * (6 if case.problem.kernel_size[0] > 5 else 1))["Jumps"]
+    text = (
+        LAYERS
+        + f'[[sweep]]\nname = "k"\nx = "kernel_size"\nkind = "depthwise"\nin_channels = 32\n{kernels}\n'
+    )
+    said = found(
+        tmp_path, text, latency=lambda case: cost(case) * (6 if case.problem.kernel_size[0] > 5 else 1)
+    )["Jumps"]
     assert "From 5 to" in said.text
 
 
 def test_a_jump_along_heights_of_one_width_is_told(tmp_path: Path) -> None:
-    text = LAYERS + '[[sweep]]\nname = "h"\nx = "height"\nkind = "depthwise"\nin_channels = 32\nheight = [7, 14, 28, 56, 112]\n'
-    said = found(tmp_path, text, latency=lambda case: cost(case) * (6 if case.problem.height > 28 else 1))["Jumps"]
+    text = (
+        LAYERS
+        + '[[sweep]]\nname = "h"\nx = "height"\nkind = "depthwise"\nin_channels = 32\nheight = [7, 14, 28, 56, 112]\n'
+    )
+    said = found(tmp_path, text, latency=lambda case: cost(case) * (6 if case.problem.height > 28 else 1))[
+        "Jumps"
+    ]
     assert "From 28 to" in said.text
 
 
 def test_a_dtype_that_helps_here_and_not_there_is_told(tmp_path: Path) -> None:
-    text = LAYERS + '[[sweep]]\nname = "d"\nkind = ["standard", "depthwise"]\nin_channels = 64\ndtype = ["float32", "bfloat16"]\n'
+    text = (
+        LAYERS
+        + '[[sweep]]\nname = "d"\nkind = ["standard", "depthwise"]\nin_channels = 64\ndtype = ["float32", "bfloat16"]\n'
+    )
 
     def halved(case: Case) -> float:
-        return cost(case) * (0.5 if case.setting.dtype == "bfloat16" and case.problem.kind == "standard" else 1)
+        return cost(case) * (
+            0.5 if case.setting.dtype == "bfloat16" and case.problem.kind == "standard" else 1
+        )
 
-    assert "bfloat16 is faster than float32 for 1 of 2 cases" in found(tmp_path, text, latency=halved)["Dtype"].text
+    assert (
+        "bfloat16 is faster than float32 for 1 of 2 cases"
+        in found(tmp_path, text, latency=halved)["Dtype"].text
+    )
 
 
 def test_a_mode_that_helps_is_told(tmp_path: Path) -> None:
-    text = LAYERS + '[[sweep]]\nname = "m"\nkind = "depthwise"\nin_channels = [32, 64]\nmode = ["eager", "compile"]\n'
-    said = found(tmp_path, text, latency=lambda case: cost(case) * (0.5 if case.setting.mode == "compile" else 1))["Mode"]
+    text = (
+        LAYERS
+        + '[[sweep]]\nname = "m"\nkind = "depthwise"\nin_channels = [32, 64]\nmode = ["eager", "compile"]\n'
+    )
+    said = found(
+        tmp_path, text, latency=lambda case: cost(case) * (0.5 if case.setting.mode == "compile" else 1)
+    )["Mode"]
     assert "compile is faster than eager for 2 of 2 cases" in said.text
 
 
@@ -129,34 +164,63 @@ def test_the_caveat_comes_first(tmp_path: Path) -> None:
 
 
 def test_launches_are_told_where_the_host_takes_longer_than_the_device(tmp_path: Path) -> None:
-    said = found(tmp_path, change=lambda case: {"device_s": 5e-6, "dispatch_s": 2e-5 if case.problem.kind == "depthwise" else 4e-6})["Launches"]
+    said = found(
+        tmp_path,
+        change=lambda case: {
+            "device_s": 5e-6,
+            "dispatch_s": 2e-5 if case.problem.kind == "depthwise" else 4e-6,
+        },
+    )["Launches"]
     assert said.strength == pytest.approx(4)
 
 
 def test_memory_that_a_kind_takes_is_told(tmp_path: Path) -> None:
-    said = found(tmp_path, change=lambda case: {"peak_bytes": 10**8 if case.problem.kind == "depthwise_separable" else 10**6})["Memory"]
+    said = found(
+        tmp_path,
+        change=lambda case: {"peak_bytes": 10**8 if case.problem.kind == "depthwise_separable" else 10**6},
+    )["Memory"]
     assert "depthwise separable" in said.text
 
 
 def test_what_was_seen_beside_wide_intervals_is_told(tmp_path: Path) -> None:
-    said = found(tmp_path, visits=2, change=lambda case: {"trust": "noisy", "trust_reasons": ["load"]} if case.problem.kind == "grouped" else {})
+    said = found(
+        tmp_path,
+        visits=2,
+        change=lambda case: (
+            {"trust": "noisy", "trust_reasons": ["load"]} if case.problem.kind == "grouped" else {}
+        ),
+    )
     assert "load" in said["Wide intervals"].text
 
 
 @pytest.mark.slow
 def test_nothing_is_found_in_visits_of_one_case_under_shuffled_labels(tmp_path: Path) -> None:
-    """A hundred runs of 24 cases, each visit drawn from 160 recorded ones of a single case, over an hour on a shared machine."""
+    """A hundred runs of 24 cases, each visit drawn from 160 recorded ones of a single case, over an hour on a
+    shared machine."""
     recorded = pd.read_parquet(RECORDED)
-    figures = recorded[recorded["case_id"] == recorded["case_id"].iloc[0]][["base_median_s", "head_median_s"]].to_numpy().ravel()
+    figures = (
+        recorded[recorded["case_id"] == recorded["case_id"].iloc[0]][["base_median_s", "head_median_s"]]
+        .to_numpy()
+        .ravel()
+    )
     random = np.random.default_rng(0)
-    cases = [Case.from_row(row) for row in load_results(make_run(tmp_path, SHUFFLED, visits=1)).summary.to_dict("records")]
+    cases = [
+        Case.from_row(row)
+        for row in load_results(make_run(tmp_path, SHUFFLED, visits=1)).summary.to_dict("records")
+    ]
     for _ in range(100):
         rows = []
         for case in cases:
             for number, latency in enumerate(random.choice(figures, 3, replace=False)):
-                facts = {"latency_s": latency, "place_figures_s": [latency] * 4, "process": f"{case.case_id} {number}"}
+                facts = {
+                    "latency_s": latency,
+                    "place_figures_s": [latency] * 4,
+                    "process": f"{case.case_id} {number}",
+                }
                 rows.append(visit("main", case, None, [latency]) | facts)
-        assert {finding.rule for finding in findings(summarize(pd.DataFrame(rows)), pd.DataFrame(rows))} <= {CAVEAT}
+        assert {finding.rule for finding in findings(summarize(pd.DataFrame(rows)), pd.DataFrame(rows))} <= {
+            CAVEAT
+        }
 
 
 def test_a_run_without_a_figure_says_nothing(tmp_path: Path) -> None:
@@ -164,7 +228,8 @@ def test_a_run_without_a_figure_says_nothing(tmp_path: Path) -> None:
 
 
 def test_cases_that_met_the_same_moments_are_told_apart_though_neither_is_known_well() -> None:
-    """Visits of either are slowed by up to three times, and so apart that no interval is past the other; grouped comes twice, and is one kind."""
+    """Visits of either are slowed by up to three times, and so apart that no interval is past the other;
+    grouped comes twice, and is one kind."""
     chance = np.random.default_rng(0)
     takes = {"standard": 2e-3, "depthwise": 1e-3, "grouped": 1.2e-3}
     cases = [Case(Problem(kind, in_channels=8, size=14), Setting()) for kind in takes if kind != "grouped"]
@@ -175,9 +240,15 @@ def test_cases_that_met_the_same_moments_are_told_apart_though_neither_is_known_
         began = {"turns": 24, "started_at": datetime(2026, 11, 28, 9, number, tzinfo=timezone.utc)}
         for case in cases:
             blocks = takes[case.problem.kind] * slowed * chance.lognormal(0, 0.01, 24)
-            rows.append(visit("main", case, None, list(blocks)) | began | {"process": f"{case.case_id} {number}"})
+            rows.append(
+                visit("main", case, None, list(blocks)) | began | {"process": f"{case.case_id} {number}"}
+            )
     said = {finding.rule: finding for finding in findings(summarize(pd.DataFrame(rows)), pd.DataFrame(rows))}
     assert said["Fastest kind"].text.startswith("Of 3 kinds depthwise is fastest")
     assert "standard takes 2.0 times (2.0 to 2.0) as long" in said["Fastest kind"].text
-    apart = [row | {"started_at": row["started_at"] + timedelta(seconds=number)} for number, row in enumerate(rows)]
-    assert {finding.rule for finding in findings(summarize(pd.DataFrame(apart)), pd.DataFrame(apart))} <= {CAVEAT}
+    apart = [
+        row | {"started_at": row["started_at"] + timedelta(seconds=number)} for number, row in enumerate(rows)
+    ]
+    assert {finding.rule for finding in findings(summarize(pd.DataFrame(apart)), pd.DataFrame(apart))} <= {
+        CAVEAT
+    }

@@ -12,7 +12,11 @@ from harness.core.gate import TOLERANCES, Gate
 from harness.plan.points import distinct_cases, expand
 from harness.plan.suite import find_suite, parse_suite, read_suite
 
-CONTENT = {"schema": 1, "name": "small", "sweep": [{"name": "one", "kind": "depthwise", "in_channels": 8, "size": 14}]}
+CONTENT = {
+    "schema": 1,
+    "name": "small",
+    "sweep": [{"name": "one", "kind": "depthwise", "in_channels": 8, "size": 14}],
+}
 
 
 def gate_of(**stated: Any) -> Gate:
@@ -28,7 +32,11 @@ def test_what_is_not_stated_is_default() -> None:
 
 
 def test_it_survives_json() -> None:
-    gate = gate_of(confirm_pairs=[4, 9], inconclusive="fail", override=[{"match": {"kind": "grouped"}, "tolerance": {"latency_s": 0.1}}])
+    gate = gate_of(
+        confirm_pairs=[4, 9],
+        inconclusive="fail",
+        override=[{"match": {"kind": "grouped"}, "tolerance": {"latency_s": 0.1}}],
+    )
     assert Gate.from_json(gate.as_json()).as_json() == gate.as_json()
 
 
@@ -45,7 +53,9 @@ def test_the_last_override_that_holds_wins() -> None:
 
 
 def test_one_tolerance_for_all_leaves_other_metrics_alone() -> None:
-    gate = gate_of(override=[{"match": {"kind": "depthwise"}, "tolerance": {"latency_s": 0.1, "peak_bytes": 0.2}}]).with_latency(0.03)
+    gate = gate_of(
+        override=[{"match": {"kind": "depthwise"}, "tolerance": {"latency_s": 0.1, "peak_bytes": 0.2}}]
+    ).with_latency(0.03)
     row = {"kind": "depthwise"}
     assert (gate.tolerance_of("latency_s", row), gate.tolerance_of("peak_bytes", row)) == (0.03, 0.2)
 
@@ -79,7 +89,13 @@ def test_the_shipped_gate_has_43_cases_and_no_override_that_hides_five_percent()
     suite = read_suite(find_suite("regression"))
     cases = distinct_cases(expand(suite))
     assert len(cases) == 43
-    assert {case.problem.kind for case in cases} == {"standard", "grouped", "depthwise", "pointwise", "depthwise_separable"}
+    assert {case.problem.kind for case in cases} == {
+        "standard",
+        "grouped",
+        "depthwise",
+        "pointwise",
+        "depthwise_separable",
+    }
     assert suite.gate.usual("latency_s") == 0.02
     assert all(override.tolerance.get("latency_s", 0) < 0.05 for override in suite.gate.overrides)
     assert suite.policy.time_limit_s < 360  # the command as a whole

@@ -1,4 +1,5 @@
-"""What the gate promises, held against recorded pairs of identical code: `virtual_gates` says how, and prints the whole table."""
+"""What the gate promises, held against recorded pairs of identical code: `virtual_gates` says how, and prints
+the whole table."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def random() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_identical_code_is_accused_in_at_most_one_gate_of_a_hundred(table: pd.DataFrame, random: np.random.Generator) -> None:
+def test_identical_code_is_accused_in_at_most_one_gate_of_a_hundred(
+    table: pd.DataFrame, random: np.random.Generator
+) -> None:
     assert virtual_gates.false_alarms(table, GATES, random) <= 0.01
 
 
@@ -33,11 +36,20 @@ def test_five_percent_on_one_case_of_all_is_found(table: pd.DataFrame, random: n
     assert virtual_gates.power(table, 0.05, GATES, random) >= 0.95
 
 
-def test_the_smallest_effect_stated_is_what_is_found_four_times_in_five(table: pd.DataFrame, random: np.random.Generator) -> None:
-    stated = fmean(virtual_gates.run(table, start, random).smallest_effect for start in range(0, table.shape[1] - virtual_gates.LONGEST, 5))
+def test_the_smallest_effect_stated_is_what_is_found_four_times_in_five(
+    table: pd.DataFrame, random: np.random.Generator
+) -> None:
+    stated = fmean(
+        virtual_gates.run(table, start, random).smallest_effect
+        for start in range(0, table.shape[1] - virtual_gates.LONGEST, 5)
+    )
     steps = [0.025, 0.03, 0.035, 0.04, 0.05]
     found = [virtual_gates.power(table, step, GATES // 2, random) for step in steps]
-    reached = next(((low, high), (a, b)) for (low, high), (a, b) in zip(pairwise(steps), pairwise(found), strict=True) if b >= 0.8)
+    reached = next(
+        ((low, high), (a, b))
+        for (low, high), (a, b) in zip(pairwise(steps), pairwise(found), strict=True)
+        if b >= 0.8
+    )
     (low, high), (a, b) = reached
     eighty = low + (high - low) * (0.8 - a) / (b - a)
     assert stated == pytest.approx(eighty, rel=0.3)

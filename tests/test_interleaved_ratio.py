@@ -17,7 +17,8 @@ BEGAN = datetime(2026, 11, 28, tzinfo=timezone.utc)
 
 
 def visits_of(kind: str, blocks: np.ndarray, **values: Any) -> list[dict[str, Any]]:
-    """A visit a row of `blocks`, in seconds, each of a group of its own that began a minute after the one before."""
+    """A visit a row of `blocks`, in seconds, each of a group of its own that began a minute after the one
+    before."""
     made = []
     for number, row in enumerate(blocks):
         began = {"turns": len(row), "started_at": BEGAN + timedelta(minutes=number)}

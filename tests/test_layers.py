@@ -63,9 +63,13 @@ def test_a_networks_layers_are_listed_with_how_often_they_run(convscope: Convsco
 
 
 def test_a_suite_of_them_counts_the_networks_macs(convscope: Convscope, models: Path) -> None:
-    """568,740,352 multiply-adds: MobileNetV1 (Howard et al. 2017, table 4) without its last layer of 1,024,000, by the closed form."""
+    """568,740,352 multiply-adds: MobileNetV1 (Howard et al. 2017, table 4) without its last layer of
+    1,024,000, by the closed form."""
     convscope("trace", "models:mobilenet", "--out", "layers.csv")
-    (models / "net.toml").write_text('schema = 1\nname = "net"\n[[sweep]]\nname = "net"\nx = "layer"\nlayers = "layers.csv"\n', encoding="utf-8")
+    (models / "net.toml").write_text(
+        'schema = 1\nname = "net"\n[[sweep]]\nname = "net"\nx = "layer"\nlayers = "layers.csv"\n',
+        encoding="utf-8",
+    )
     points = expand(read_suite(models / "net.toml"))
     assert sum(point.repeat * point.case.problem.macs for point in points if point.case) == 567_716_352
     assert {case.problem.kind for case in distinct_cases(points)} == {"standard", "depthwise", "pointwise"}
@@ -91,7 +95,9 @@ def test_what_cannot_be_measured_is_told_and_not_dropped(convscope: Convscope, m
         (("models:mixed", "--input", "3,224,224"), "1,3,224,224"),
     ],
 )
-def test_a_model_that_does_not_run_is_an_error_that_says_why(convscope: Convscope, models: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_a_model_that_does_not_run_is_an_error_that_says_why(
+    convscope: Convscope, models: Path, arguments: tuple[str, ...], said: str
+) -> None:
     ended = convscope("trace", *arguments, cwd=models)
     assert ended.code == 2
     assert said in ended.err

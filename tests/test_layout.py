@@ -1,4 +1,5 @@
-"""What each room may import from outside: read from the code itself, so that a new module cannot be forgotten."""
+"""What each room may import from outside: read from the code itself, so that a new module cannot be
+forgotten."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 HARNESS = Path(__file__).parents[1] / "harness"
-MEASURED = {"torch", "fvcore", "pynvml"}  # the last two where they are there: a function of the worker asks first
+# the last two where they are there: a function of the worker asks first
+MEASURED = {"torch", "fvcore", "pynvml"}
 
 
 def imported(path: Path) -> set[str]:

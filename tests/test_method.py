@@ -1,4 +1,5 @@
-"""Simulated runs: does the interval that a run states, its rounds included, hold the truth? And are two modes between visits told?"""
+"""Simulated runs: does the interval that a run states, its rounds included, hold the truth? And are two modes
+between visits told?"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ Draw = random.Random
 
 
 def visit(draw: Draw, sample: Callable[[Draw, float], float], correlation: float = 0.0) -> Places:
-    """The figures of one simulated visit, a second or so: its own level, and samples around it that may remember each other."""
+    """The figures of one simulated visit, a second or so: its own level, and samples around it that may
+    remember each other."""
     level, noise, samples = exp(draw.gauss(0, 0.015)), 0.0, []
     for _ in range(SAMPLES):
         noise = correlation * noise + draw.gauss(0, 0.03)
@@ -43,13 +45,16 @@ KINDS_OF_VISIT: dict[str, Callable[[Draw], Places]] = {
     "independent": lambda draw: visit(draw, lambda _, noise: 1 + noise),
     "correlated": lambda draw: visit(draw, lambda _, noise: 1 + noise, correlation=0.5),
     "quantised": lambda draw: visit(draw, lambda _, noise: round(50 * (1 + noise)) / 50),
-    "two modes within": lambda draw: visit(draw, lambda draw, noise: (1.3 if draw.random() < 0.3 else 1.0) + noise),
+    "two modes within": lambda draw: visit(
+        draw, lambda draw, noise: (1.3 if draw.random() < 0.3 else 1.0) + noise
+    ),
 }
 
 
 @pytest.mark.parametrize("share", [0.05, 0.4, 0.9])
 def test_the_figure_holds_what_page_faults_cost_however_many_calls_fault(share: float) -> None:
-    """Calls of 1 that by chance meet some 700 faults of 0.001 each: the figure is 1, less what a low quantile of noise is, and the mean's faults."""
+    """Calls of 1 that by chance meet some 700 faults of 0.001 each: the figure is 1, less what a low quantile
+    of noise is, and the mean's faults."""
     draw = random.Random(share)
     off = []
     for _ in range(100):
@@ -58,7 +63,10 @@ def test_the_figure_holds_what_page_faults_cost_however_many_calls_fault(share: 
         ends = list(range(20, 241, 20))
         found, without = (
             stats.describe(samples, ends, 1e-9, counts)["latency_s"]
-            for samples, counts in (([one + 0.001 * count for one, count in zip(noise, faults, strict=True)], faults), (noise, ()))
+            for samples, counts in (
+                ([one + 0.001 * count for one, count in zip(noise, faults, strict=True)], faults),
+                (noise, ()),
+            )
         )
         off.append(found - without - 0.001 * fmean(faults))
     assert abs(fmean(off)) < 0.01
@@ -82,7 +90,10 @@ def test_two_modes_between_visits_are_told_and_one_mode_is_not() -> None:
     draw = random.Random(7)
 
     def told(second_mode: float) -> float:
-        runs = [[exp(draw.gauss(0, 0.015) + (second_mode if draw.random() < 0.5 else 0)) for _ in range(12)] for _ in range(RUNS)]
+        runs = [
+            [exp(draw.gauss(0, 0.015) + (second_mode if draw.random() < 0.5 else 0)) for _ in range(12)]
+            for _ in range(RUNS)
+        ]
         return fmean(map(stats.two_modes, runs))
 
     assert told(0.3) > 0.9
@@ -93,7 +104,10 @@ def test_rounds_end_when_an_interval_is_within_its_target_and_never_after_the_mo
     policy = Policy(rounds=3, max_rounds=5, target_width=0.03)
 
     def visits(latencies: list[float], processes: str = "abcde") -> list[Counted]:
-        return [Counted(process, (latency_s,) * 4) for process, latency_s in zip(processes, latencies, strict=False)]
+        return [
+            Counted(process, (latency_s,) * 4)
+            for process, latency_s in zip(processes, latencies, strict=False)
+        ]
 
     tight, wide = [1.0, 1.001, 1.002], [1.0, 1.1, 1.2]
     assert [wants_another(policy, n, visits([1.0] * n)) for n in range(4)] == [True, True, True, False]

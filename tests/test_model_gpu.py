@@ -1,4 +1,5 @@
-"""The clock, the rules and the visit of a CUDA device, for real, on a GPU in virtual time: what they say against what is true there."""
+"""The clock, the rules and the visit of a CUDA device, for real, on a GPU in virtual time: what they say
+against what is true there."""
 
 from __future__ import annotations
 
@@ -63,7 +64,13 @@ def gpus(draw: st.DrawFn) -> Gpu:
     """Any with a steady clock."""
     hz = draw(clocks_hz)
     sm = Sm(default_hz=hz, boost_hz=hz)
-    return Gpu(launch_ns=draw(launches), gap_ns=draw(gaps), record_ns=draw(st.integers(100, 1_000)), now_ns=draw(moments), sm=sm)
+    return Gpu(
+        launch_ns=draw(launches),
+        gap_ns=draw(gaps),
+        record_ns=draw(st.integers(100, 1_000)),
+        now_ns=draw(moments),
+        sm=sm,
+    )
 
 
 def busy_s(gpu: Gpu, kernel_ns: float) -> float:
@@ -72,7 +79,8 @@ def busy_s(gpu: Gpu, kernel_ns: float) -> float:
 
 
 def truth_s(gpu: Gpu, kernel_ns: float) -> float:
-    """What a call of one kernel takes in a loop of them, in seconds: the larger of what the host and what the device needs."""
+    """What a call of one kernel takes in a loop of them, in seconds: the larger of what the host and what the
+    device needs."""
     return max(gpu.launch_ns / 1e9, busy_s(gpu, kernel_ns))
 
 
@@ -91,7 +99,9 @@ def was_covered(gpu: Gpu, calls: int) -> bool:
 
 @quick
 @given(gpus(), kernels)
-def test_a_sample_is_the_larger_of_what_the_host_and_what_the_device_needs(gpu: Gpu, kernel_ns: float) -> None:
+def test_a_sample_is_the_larger_of_what_the_host_and_what_the_device_needs(
+    gpu: Gpu, kernel_ns: float
+) -> None:
     call_s = truth_s(gpu, kernel_ns)
     calls = calls_per_sample(call_s, EVENT_SAMPLE_S)
     assert within(gpu.clock().sample(Layer(gpu, (kernel_ns,)), calls), call_s, calls, gpu)
@@ -118,8 +128,11 @@ def test_device_and_dispatch_are_told_apart_whatever_a_launch_takes(gpu: Gpu, ke
 
 @quick
 @given(gpus(), kernels, st.integers(1, QUEUE_LENGTH), st.floats(0.01, 2.0))
-def test_a_batch_is_covered_exactly_where_its_blocker_outlasted_the_launches(gpu: Gpu, kernel_ns: float, calls: int, known: float) -> None:
-    """Of a call of which too little is known, the first blockers are too short. A batch that was not covered never shows less than the truth."""
+def test_a_batch_is_covered_exactly_where_its_blocker_outlasted_the_launches(
+    gpu: Gpu, kernel_ns: float, calls: int, known: float
+) -> None:
+    """Of a call of which too little is known, the first blockers are too short. A batch that was not covered
+    never shows less than the truth."""
     batch = gpu.clock().blocked(Layer(gpu, (kernel_ns,)), calls, known * truth_s(gpu, kernel_ns))
     assert batch.covered == was_covered(gpu, calls)
     true_s = busy_s(gpu, kernel_ns)
@@ -129,8 +142,11 @@ def test_a_batch_is_covered_exactly_where_its_blocker_outlasted_the_launches(gpu
 
 @quick
 @given(gpus(), kernels, st.floats(0.2, 1.0))
-def test_a_blocker_that_was_too_short_is_tried_again_until_one_is_not(gpu: Gpu, kernel_ns: float, known: float) -> None:
-    """The longest of four is sixteen times what the calls were thought to take; a clock faster than a blocker reckons with costs it a fifth."""
+def test_a_blocker_that_was_too_short_is_tried_again_until_one_is_not(
+    gpu: Gpu, kernel_ns: float, known: float
+) -> None:
+    """The longest of four is sixteen times what the calls were thought to take; a clock faster than a blocker
+    reckons with costs it a fifth."""
     calls = calls_per_sample(truth_s(gpu, kernel_ns), EVENT_SAMPLE_S)
     assert gpu.clock().blocked(Layer(gpu, (kernel_ns,)), calls, known * truth_s(gpu, kernel_ns)).covered
 
@@ -142,7 +158,9 @@ SLACK_NS = int(BLOCKER_NS) - STALLING.record_ns - 40 * STALLING.launch_ns
 
 @quick
 @given(st.integers(0, 40), st.one_of(st.integers(0, SECOND_NS), st.integers(SLACK_NS - 200, SLACK_NS + 200)))
-def test_a_host_that_stalls_once_costs_one_more_try_where_it_stalls_past_the_blocker(at: int, stall_ns: int) -> None:
+def test_a_host_that_stalls_once_costs_one_more_try_where_it_stalls_past_the_blocker(
+    at: int, stall_ns: int
+) -> None:
     """Before launch 0, which is the blocker's own, it costs nothing."""
     gpu = Gpu()
     clock = gpu.clock()
@@ -169,7 +187,9 @@ def test_a_host_that_stalls_in_every_batch_has_no_device_time() -> None:
 
 @quick
 @given(gpus(), kernels, st.integers(1, 50))
-def test_a_call_that_waits_for_its_device_is_never_covered_and_said_so(gpu: Gpu, kernel_ns: float, calls: int) -> None:
+def test_a_call_that_waits_for_its_device_is_never_covered_and_said_so(
+    gpu: Gpu, kernel_ns: float, calls: int
+) -> None:
     batch = gpu.clock().blocked(Layer(gpu, (kernel_ns,), synchronises=True), calls, truth_s(gpu, kernel_ns))
     assert not batch.covered
     assert gpu.launches <= BLOCKER_TRIES * (calls + 1)
@@ -183,7 +203,8 @@ def test_a_call_whose_launch_outlasts_the_longest_blocker_has_no_device_time() -
 
 @pytest.mark.parametrize(("parts", "covered"), [(1, True), (2, True), (3, False)])
 def test_dispatch_is_what_a_launch_takes_until_the_queue_is_full(parts: int, covered: bool) -> None:
-    """Where a call has more launches than there is room for, its host waits for the blocker, and that is no time of dispatch."""
+    """Where a call has more launches than there is room for, its host waits for the blocker, and that is no
+    time of dispatch."""
     gpu = Gpu(launch_ns=5_000)
     batch = gpu.clock().blocked(Layer(gpu, (2_000,) * parts), 2 * QUEUE_LENGTH, parts * 5e-6)
     assert batch.covered == covered
@@ -192,13 +213,17 @@ def test_dispatch_is_what_a_launch_takes_until_the_queue_is_full(parts: int, cov
 
 @quick
 @given(gpus(), kernels, st.integers(2, 20), st.integers(1, 90))
-def test_figures_of_a_graph_are_of_one_of_its_calls(gpu: Gpu, kernel_ns: float, unrolled: int, wanted: int) -> None:
+def test_figures_of_a_graph_are_of_one_of_its_calls(
+    gpu: Gpu, kernel_ns: float, unrolled: int, wanted: int
+) -> None:
     """A sample is of whole replays, as many as hold the calls that are wanted."""
     replay, clock = Layer(gpu, (kernel_ns,) * unrolled, graph=True), gpu.clock(unrolled)
     replays = -(-wanted // unrolled)
     calls, call_s = replays * unrolled, max(gpu.launch_ns / 1e9 / unrolled, busy_s(gpu, kernel_ns))
     recorded_s = 2 * gpu.record_ns / 1e9 / calls  # which counts in a sample as short as some of these
-    assert abs(clock.sample(replay, wanted) - call_s) <= NEAR * call_s + recorded_s + gpu.step_ns / 1e9 / calls
+    assert (
+        abs(clock.sample(replay, wanted) - call_s) <= NEAR * call_s + recorded_s + gpu.step_ns / 1e9 / calls
+    )
     assert gpu.launches == replays + 1
     batch = clock.blocked(replay, wanted, call_s)
     assert batch.covered
@@ -209,7 +234,9 @@ def test_figures_of_a_graph_are_of_one_of_its_calls(gpu: Gpu, kernel_ns: float, 
 
 @quick
 @given(gpus(), kernels, st.floats(5_000, 100_000), st.integers(1, 30))
-def test_flushed_calls_are_alone_each_and_on_a_cold_cache(gpu: Gpu, kernel_ns: float, cold_ns: float, calls: int) -> None:
+def test_flushed_calls_are_alone_each_and_on_a_cold_cache(
+    gpu: Gpu, kernel_ns: float, cold_ns: float, calls: int
+) -> None:
     """Whatever a launch takes, as long as the blocker of 50 us covers it."""
     gpu.launch_ns = min(gpu.launch_ns, 30_000)
     layer = Layer(gpu, (kernel_ns,), cold_ns=cold_ns)
@@ -226,9 +253,14 @@ def test_of_a_flushed_graph_too_the_figure_is_of_one_call() -> None:
 
 @quick
 @given(st.sampled_from([32, 100, 500, 1_000]), moments, st.data())
-def test_the_resolution_is_the_step_of_the_devices_clock(step_ns: int, now_ns: int, data: st.DataObject) -> None:
-    """Unless every pair of events is as far apart: nothing is seen then. One pair may be far apart, where the host stalls."""
-    record_ns = data.draw(st.integers(100, 2_000).filter(lambda ns: 0.05 * step_ns <= ns % step_ns <= 0.95 * step_ns))
+def test_the_resolution_is_the_step_of_the_devices_clock(
+    step_ns: int, now_ns: int, data: st.DataObject
+) -> None:
+    """Unless every pair of events is as far apart: nothing is seen then. One pair may be far apart, where the
+    host stalls."""
+    record_ns = data.draw(
+        st.integers(100, 2_000).filter(lambda ns: 0.05 * step_ns <= ns % step_ns <= 0.95 * step_ns)
+    )
     gpu = Gpu(step_ns=step_ns, record_ns=record_ns, now_ns=now_ns, jitter=0.2)
     gpu.event_stalls[data.draw(st.integers(0, 399))] = 100_000
     assert gpu.clock().resolution_s == pytest.approx(step_ns / 1e9, rel=NEAR)
@@ -264,7 +296,9 @@ def test_the_sm_clock_is_found_whatever_a_launch_takes(gpu: Gpu, launch_ns: int)
 
 @quick
 @given(st.integers(0, 3), st.integers(0, 40_000))
-def test_a_host_that_stalls_for_less_than_a_blocker_does_not_move_the_sm_clock(at: int, stall_ns: int) -> None:
+def test_a_host_that_stalls_for_less_than_a_blocker_does_not_move_the_sm_clock(
+    at: int, stall_ns: int
+) -> None:
     """Before one of two blockers, or of what they cover."""
     gpu = Gpu()
     clock = gpu.clock()
@@ -294,7 +328,9 @@ shares = st.floats(0.2, 1.0)
 
 @quick
 @given(shares, st.sampled_from([(APPLICATIONS_CLOCKS,), (POWER_CAP,), (APPLICATIONS_CLOCKS, POWER_CAP)]))
-def test_a_clock_that_was_asked_for_or_capped_by_power_alone_spoils_nothing(share: float, bits: tuple[int, ...]) -> None:
+def test_a_clock_that_was_asked_for_or_capped_by_power_alone_spoils_nothing(
+    share: float, bits: tuple[int, ...]
+) -> None:
     gpu = limited(share * 1.7e9, *bits)
     reading = gpu.monitor().read()
     assert reading.share == pytest.approx(share, rel=NEAR)
@@ -303,8 +339,13 @@ def test_a_clock_that_was_asked_for_or_capped_by_power_alone_spoils_nothing(shar
 
 
 @quick
-@given(shares.filter(lambda share: abs(share / 0.75 - 1) > 2 * NEAR), st.sampled_from([(0,), (SOFTWARE_THERMAL,), (SOFTWARE_THERMAL, POWER_CAP)]))
-def test_a_clock_below_three_quarters_of_the_default_for_any_other_reason_or_for_none_is_low(share: float, bits: tuple[int, ...]) -> None:
+@given(
+    shares.filter(lambda share: abs(share / 0.75 - 1) > 2 * NEAR),
+    st.sampled_from([(0,), (SOFTWARE_THERMAL,), (SOFTWARE_THERMAL, POWER_CAP)]),
+)
+def test_a_clock_below_three_quarters_of_the_default_for_any_other_reason_or_for_none_is_low(
+    share: float, bits: tuple[int, ...]
+) -> None:
     assert limited(share * 1.7e9, *bits).monitor().read().low == (share < 0.75)
 
 
@@ -368,15 +409,22 @@ QUICK = Policy(warm_up_s=0.01, visit_time_s=0.036, min_samples=24)
 
 
 @contextlib.contextmanager
-def visited(gpu: Gpu, layer: Layer, policy: Policy = QUICK, turns: int = 0) -> Iterator[tuple[visit.Visit, HostTime]]:
+def visited(
+    gpu: Gpu, layer: Layer, policy: Policy = QUICK, turns: int = 0
+) -> Iterator[tuple[visit.Visit, HostTime]]:
     """A visit, and the host's time that it lives in. What torch does in it is the layer."""
     host = HostTime(gpu)
-    workload = SimpleNamespace(call=layer, unrolled=1, copies=1, capturing_s=None, resident_bytes=0, place=lambda: None)
+    workload = SimpleNamespace(
+        call=layer, unrolled=1, copies=1, capturing_s=None, resident_bytes=0, place=lambda: None
+    )
     with pytest.MonkeyPatch.context() as patch:
         for module in ("visit", "sampling", "clocks"):
             patch.setattr(f"harness.worker.{module}.time", host)
         patch.setattr("harness.worker.visit.Workload", lambda *_, **__: workload)
-        patch.setattr("harness.worker.environment.apply", lambda *_: {"threads_used": 1, "device_index": 0, "device_name": "model"})
+        patch.setattr(
+            "harness.worker.environment.apply",
+            lambda *_: {"threads_used": 1, "device_index": 0, "device_name": "model"},
+        )
         patch.setattr("harness.worker.counters.Meter", Quiet)
         case = Case(Problem("standard", in_channels=8, size=8), Setting(device="cuda"))
         yield visit.Visit(case, policy, 7, Link(), request={"id": 1, "turns": turns}, device=gpu), host  # type: ignore[arg-type]
@@ -390,7 +438,9 @@ def verdict(gpu: Gpu, layer: Layer | None = None, policy: Policy = QUICK, turns:
 
 @few
 @given(launches, st.floats(2_000, 200_000), gaps)
-def test_a_visit_tells_latency_device_time_and_dispatch_and_is_trusted(launch_ns: int, kernel_ns: float, gap_ns: float) -> None:
+def test_a_visit_tells_latency_device_time_and_dispatch_and_is_trusted(
+    launch_ns: int, kernel_ns: float, gap_ns: float
+) -> None:
     gpu = Gpu(launch_ns=launch_ns, gap_ns=gap_ns, jitter=0.005)
     values = verdict(gpu, Layer(gpu, (kernel_ns,)))
     assert (values["trust"], values["trust_reasons"]) == ("ok", [])
@@ -421,7 +471,9 @@ def test_a_visit_of_a_call_that_waits_for_its_device_has_no_device_time() -> Non
     ],
 )
 @pytest.mark.parametrize("turns", [0, 12])
-def test_what_a_limit_that_stays_makes_of_a_visit(hz: float, bits: int, trust: str, reasons: list[str], turns: int) -> None:
+def test_what_a_limit_that_stays_makes_of_a_visit(
+    hz: float, bits: int, trust: str, reasons: list[str], turns: int
+) -> None:
     gpu = limited(hz, bits)
     gpu.jitter = 0.005
     values = verdict(gpu, turns=turns)
@@ -439,13 +491,16 @@ def test_one_reading_of_a_slowdown_costs_no_block_and_two_in_a_row_cost_the_seco
         values = verdict(one)
         assert values["trust"] == "ok"
         blocks.append(values["discarded_samples"])
-    assert blocks[0] > blocks[1] + 2  # it holds two samples at least, and a call after tensors were placed anew
+    # it holds two samples at least, and a call after tensors were placed anew
+    assert blocks[0] > blocks[1] + 2
     assert blocks[1] == blocks[2]
 
 
 @few
 @given(st.one_of(st.floats(0, 12), st.just(inf)), st.sampled_from([SOFTWARE_THERMAL, 0]))
-def test_a_visit_waits_for_heat_or_a_low_clock_to_go_and_ends_however_long_it_lasts(lasts_s: float, bits: int) -> None:
+def test_a_visit_waits_for_heat_or_a_low_clock_to_go_and_ends_however_long_it_lasts(
+    lasts_s: float, bits: int
+) -> None:
     """Twelve blocks are taken again at most, after pauses of 8.55 s in all."""
     gpu = Gpu(jitter=0.005, sm=Sm(limits=[Limit(0.5e9, bits, until_ns=lasts_s * 1e9)]))
     with visited(gpu, Layer(gpu, (50_000,))) as (one, host):
@@ -464,7 +519,10 @@ def test_a_visit_waits_for_heat_or_a_low_clock_to_go_and_ends_however_long_it_la
 
 def test_a_visit_of_a_hot_device_keeps_its_limit() -> None:
     gpu = Gpu(sm=Sm(limits=[Limit(0.5e9, SOFTWARE_THERMAL)]))
-    with visited(gpu, Layer(gpu, (50_000,)), replace(QUICK, visit_limit_s=2)) as (one, host), pytest.raises(visit.OutOfTime):
+    with (
+        visited(gpu, Layer(gpu, (50_000,)), replace(QUICK, visit_limit_s=2)) as (one, host),
+        pytest.raises(visit.OutOfTime),
+    ):
         one.measure()
     assert host.perf_counter() == pytest.approx(2, abs=0.01)
 
@@ -476,7 +534,8 @@ sizes = st.integers(1, 40 * MIB)
 
 
 def peaks(before: list[int], workspace: int, output: int) -> tuple[int, int]:
-    """What the harness finds of a call that has a workspace and gives an output, and what the allocator's blocks would show, in bytes."""
+    """What the harness finds of a call that has a workspace and gives an output, and what the allocator's
+    blocks would show, in bytes."""
     memory = Allocator()
     for kept in before:
         memory.allocate(kept)
@@ -513,7 +572,9 @@ def stats_of(memory: Allocator) -> dict[str, int]:
 
 @quick
 @given(st.lists(sizes, max_size=3), sizes, sizes)
-def test_the_peak_is_what_a_call_asked_for_whatever_blocks_the_allocator_gave_it(before: list[int], workspace: int, output: int) -> None:
+def test_the_peak_is_what_a_call_asked_for_whatever_blocks_the_allocator_gave_it(
+    before: list[int], workspace: int, output: int
+) -> None:
     found, blocks = peaks(before, workspace, output)
     assert found == workspace + output
     assert 0 <= blocks - found <= 2 * (MIB + 511)
@@ -525,24 +586,34 @@ def test_an_output_of_eleven_and_a_half_mebibytes_has_a_block_of_twelve() -> Non
 
 def cases_of(device: str) -> st.SearchStrategy[list[Case]]:
     """Of two layers, in any setting, on one type of device."""
-    layers = st.sampled_from([Problem("standard", in_channels=8, size=8), Problem("depthwise", in_channels=8, size=8)])
+    layers = st.sampled_from(
+        [Problem("standard", in_channels=8, size=8), Problem("depthwise", in_channels=8, size=8)]
+    )
     one = st.builds(Case, layers, strategies.settings.map(lambda setting: replace(setting, device=device)))
-    autotuned = one.map(lambda case: replace(case, setting=replace(case.setting, autotune=not case.setting.autotune)))
+    autotuned = one.map(
+        lambda case: replace(case, setting=replace(case.setting, autotune=not case.setting.autotune))
+    )
     return st.lists(st.one_of(one, autotuned), min_size=1, max_size=8).flatmap(
-        lambda cases: st.permutations(cases + [replace(case, setting=replace(case.setting, autotune=True)) for case in cases])
+        lambda cases: st.permutations(
+            cases + [replace(case, setting=replace(case.setting, autotune=True)) for case in cases]
+        )
     )
 
 
 @quick
 @given(cases_of("cuda"))
-def test_on_a_gpu_cases_with_and_without_autotune_never_share_a_worker_and_each_has_its_own_plan(cases: list[Case]) -> None:
+def test_on_a_gpu_cases_with_and_without_autotune_never_share_a_worker_and_each_has_its_own_plan(
+    cases: list[Case],
+) -> None:
     groups = by_worker(cases, {})
     for device, _, mine in groups:
         plans = Plans()
         assert device == "cuda:0"
         assert len({(case.setting.autotune, case.setting.mode == "compile") for case in mine}) == 1
         assert all(plans.of(case) == Plans().of(case) for case in mine)
-    assert sorted(case.case_id for _, _, mine in groups for case in mine) == sorted(case.case_id for case in cases)
+    assert sorted(case.case_id for _, _, mine in groups for case in mine) == sorted(
+        case.case_id for case in cases
+    )
     assert len({apart for _, apart, _ in groups}) == len(groups) <= 4
 
 
@@ -565,10 +636,13 @@ def test_were_they_to_share_one_the_first_would_choose_the_plan_of_the_other() -
 
 
 def recorded(kind: str, in_channels: int) -> dict[int, float]:
-    """Of a layer on an H200: seconds a call on the device, the median of five batches, by the calls of a batch."""
+    """Of a layer on an H200: seconds a call on the device, the median of five batches, by the calls of a
+    batch."""
     (case,) = [
         case
-        for case in json.loads((Path(__file__).parent / "data" / "h200_batches.json").read_text(encoding="utf-8"))["cases"]
+        for case in json.loads(
+            (Path(__file__).parent / "data" / "h200_batches.json").read_text(encoding="utf-8")
+        )["cases"]
         if f"kind={kind};" in case["descriptor"] and f"in_channels={in_channels};" in case["descriptor"]
     ]
     found = defaultdict(list)
@@ -578,8 +652,12 @@ def recorded(kind: str, in_channels: int) -> dict[int, float]:
     return {calls: median(times) for calls, times in found.items()}
 
 
-@pytest.mark.parametrize(("kind", "in_channels"), [("depthwise", 32), ("depthwise", 64), ("depthwise", 256), ("pointwise", 128)])
-def test_a_batch_of_sixteen_tells_what_one_of_64_does_as_it_would_of_a_model_with_the_same_gap(kind: str, in_channels: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "in_channels"), [("depthwise", 32), ("depthwise", 64), ("depthwise", 256), ("pointwise", 128)]
+)
+def test_a_batch_of_sixteen_tells_what_one_of_64_does_as_it_would_of_a_model_with_the_same_gap(
+    kind: str, in_channels: int
+) -> None:
     real = recorded(kind, in_channels)
     gpu = Gpu(launch_ns=20_000, gap_ns=950, step_ns=32)
     layer = Layer(gpu, (round(real[64] * 1e9) - 950,))

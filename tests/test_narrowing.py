@@ -29,7 +29,9 @@ from tests.made_suites import suite_of
         ("implementation=mykernels:depthwise", "implementation", ("mykernels:depthwise",)),
     ],
 )
-def test_an_axis_on_the_command_line_is_values_or_steps_both_ends_included(text: str, axis: str, values: tuple[object, ...]) -> None:
+def test_an_axis_on_the_command_line_is_values_or_steps_both_ends_included(
+    text: str, axis: str, values: tuple[object, ...]
+) -> None:
     assert parse_override(text) == (axis, values)
 
 
@@ -57,19 +59,27 @@ def test_a_wrong_axis_on_the_command_line_is_told_what_is_allowed(text: str, tol
 
 
 def test_a_kind_on_the_command_line_narrows_and_other_axes_are_replaced() -> None:
-    suite = suite_of({"kind": ["standard", "pointwise"], "in_channels": [8, 16]}, {"kind": "depthwise", "in_channels": [8, 16]})
+    suite = suite_of(
+        {"kind": ["standard", "pointwise"], "in_channels": [8, 16]},
+        {"kind": "depthwise", "in_channels": [8, 16]},
+    )
     points = expand(narrowed(suite, {"kind": ("pointwise",), "in_channels": (4,)}))
     assert [(point.series, point.asked["in_channels"]) for point in points] == [("pointwise", 4)]
 
 
 def test_layers_are_narrowed_by_the_kind_that_their_fields_make_them() -> None:
-    points = expand(narrowed(read_suite(SHIPPED / "mobilenet_v1.toml"), {"kind": ("depthwise",), "batch": (1,)}))
+    points = expand(
+        narrowed(read_suite(SHIPPED / "mobilenet_v1.toml"), {"kind": ("depthwise",), "batch": (1,)})
+    )
     assert len(points) == 13
     assert {point.series for point in points} == {"depthwise"}
 
 
 def test_a_row_whose_kind_follows_from_an_axis_is_narrowed_place_by_place() -> None:
-    rows = {"rows": [{"in_channels": 8, "groups": 1}, {"in_channels": 16, "groups": "in_channels"}], "kernel_size": [1, 3]}
+    rows = {
+        "rows": [{"in_channels": 8, "groups": 1}, {"in_channels": 16, "groups": "in_channels"}],
+        "kernel_size": [1, 3],
+    }
 
     def kernels(kind: str) -> list[object]:
         return [point.asked["kernel_size"] for point in expand(narrowed(suite_of(rows), {"kind": (kind,)}))]
@@ -90,7 +100,9 @@ def test_rows_that_state_an_axis_are_narrowed_and_not_changed(axis: str) -> None
 
 
 def test_a_suite_of_too_many_points_can_be_narrowed() -> None:
-    suite = suite_of({"kind": "standard", "in_channels": list(range(1, 2001)), "out_channels": list(range(1, 2001))})
+    suite = suite_of(
+        {"kind": "standard", "in_channels": list(range(1, 2001)), "out_channels": list(range(1, 2001))}
+    )
     with pytest.raises(UsageError, match="4,000,000 points"):
         expand(suite)
     assert len(expand(narrowed(suite, {"in_channels": (8,)}))) == 2000
@@ -105,7 +117,9 @@ def test_narrowing_that_leaves_nothing_says_what_there_is() -> None:
     suite = suite_of({"kind": ["standard", "pointwise"]})
     with pytest.raises(UsageError) as raised:
         narrowed(suite, {"kind": ("depthwise",)})
-    assert str(raised.value) == "-a: nothing in suite tried matches kind=depthwise\nIt has pointwise, standard."
+    assert (
+        str(raised.value) == "-a: nothing in suite tried matches kind=depthwise\nIt has pointwise, standard."
+    )
 
 
 def test_a_device_on_the_command_line_takes_the_place_of_the_files_index() -> None:

@@ -1,6 +1,8 @@
-"""The worker where there is no fork, as on CUDA: one process measures case after case. Nothing here asserts a time.
+"""The worker where there is no fork, as on CUDA: one process measures case after case. Nothing here asserts a
+time.
 
-A worker of its own kind: a sitecustomize.py on its path takes `os.fork` away before anything of ours is imported.
+A worker of its own kind: a sitecustomize.py on its path takes `os.fork` away before anything of ours is
+imported.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ def state(problem, setting):
 
 @pytest.fixture(scope="module")
 def without_fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Interpreters started from here have no fork; they find tests/kernels.py, and `telling:state`, which tells what is in force."""
+    """Interpreters started from here have no fork; they find tests/kernels.py, and `telling:state`, which
+    tells what is in force."""
     folder = tmp_path_factory.mktemp("without_fork")
     (folder / "sitecustomize.py").write_text(WITHOUT_FORK, encoding="utf-8")
     (folder / "telling.py").write_text(TELLING, encoding="utf-8")
@@ -72,15 +75,21 @@ def ask(worker: WorkerProcess, what: str, case: Case, **more: Any) -> dict[str, 
 
 
 def small(kind: str = "standard", **setting: Any) -> Case:
-    return Case(Problem(kind, in_channels=8, size=12, groups=4 if kind == "grouped" else None), Setting(**setting))
+    return Case(
+        Problem(kind, in_channels=8, size=12, groups=4 if kind == "grouped" else None), Setting(**setting)
+    )
 
 
 def pid_of(values: dict[str, Any]) -> int:
     return int(values["process"].partition("-")[0])
 
 
-def test_every_kind_is_looked_at_and_measured_in_one_process_which_is_the_workers_own(worker: WorkerProcess) -> None:
-    required = {name for name in MEASURED if not BY_NAME[name].nullable and BY_NAME[name].part == "visit"} - {"status"}
+def test_every_kind_is_looked_at_and_measured_in_one_process_which_is_the_workers_own(
+    worker: WorkerProcess,
+) -> None:
+    required = {name for name in MEASURED if not BY_NAME[name].nullable and BY_NAME[name].part == "visit"} - {
+        "status"
+    }
     for kind in KINDS:
         facts, visit = ask(worker, "survey", small(kind)), ask(worker, "visit", small(kind))
         assert (facts["status"], visit["status"]) == ("ok", "ok"), (facts, visit)
@@ -105,14 +114,18 @@ FAILING = [
 
 @pytest.mark.parametrize("what", ["survey", "visit"])
 @pytest.mark.parametrize(("setting", "status"), FAILING, ids=str)
-def test_a_case_that_fails_is_a_status_and_the_next_is_measured(worker: WorkerProcess, setting: dict[str, Any], status: str, what: str) -> None:
+def test_a_case_that_fails_is_a_status_and_the_next_is_measured(
+    worker: WorkerProcess, setting: dict[str, Any], status: str, what: str
+) -> None:
     done = ask(worker, what, small(**setting))
     assert done["status"] == status
     assert done["message"]
     assert ask(worker, what, small())["status"] == "ok"
 
 
-def test_a_case_that_computes_something_else_is_found_and_the_next_is_not_taken_for_it(worker: WorkerProcess) -> None:
+def test_a_case_that_computes_something_else_is_found_and_the_next_is_not_taken_for_it(
+    worker: WorkerProcess,
+) -> None:
     wrong = ask(worker, "survey", small(implementation="kernels:off"))["values"]
     assert wrong["error"] > wrong["error_bound"]
     assert ask(worker, "visit", small(implementation="kernels:off"))["status"] == "incorrect"
@@ -129,7 +142,10 @@ def test_a_case_whose_time_is_up_is_a_status_and_the_next_is_measured(without_fo
 
 def test_a_case_that_ends_its_process_ends_the_worker_and_another_goes_on(without_fork: None) -> None:
     """No child dies in its place."""
-    requests = [{"do": "visit", "id": 1, "case": small(implementation=name).as_message()} for name in ("torch", "kernels:fatal", "torch")]
+    requests = [
+        {"do": "visit", "id": 1, "case": small(implementation=name).as_message()}
+        for name in ("torch", "kernels:fatal", "torch")
+    ]
     with DeviceWorker(sys.executable, "cpu", 7, QUICK) as station:
         first, fatal, last = [station.ask(request, 60) for request in requests]
     assert [answer["status"] for answer in (first, fatal, last)] == ["ok", "crashed", "ok"]
@@ -143,8 +159,12 @@ def test_two_workers_take_turns_block_by_block_and_measure_on(without_fork: None
         for _ in range(2):
             for worker in (base, head):
                 assert ask(worker, "visit", small(), turns=turns)["is"] == "ready"
-            answers = [[worker.ask({"do": "turn", "id": 1}, 20) for worker in (base, head)] for _ in range(turns)]
-            assert [[answer["is"] for answer in both] for both in answers] == [["turned"] * 2] * (turns - 1) + [["done"] * 2]
+            answers = [
+                [worker.ask({"do": "turn", "id": 1}, 20) for worker in (base, head)] for _ in range(turns)
+            ]
+            assert [[answer["is"] for answer in both] for both in answers] == [["turned"] * 2] * (
+                turns - 1
+            ) + [["done"] * 2]
             assert [answer["left"] for answer in answers[0]] == [turns - 1] * 2
             for worker, done in zip((base, head), answers[-1], strict=True):
                 assert done["status"] == "ok"
@@ -152,7 +172,9 @@ def test_two_workers_take_turns_block_by_block_and_measure_on(without_fork: None
                 assert pid_of(done["values"]) == worker._process.pid
 
 
-def test_a_partner_that_is_dropped_ends_as_skipped_and_the_next_case_is_measured(worker: WorkerProcess) -> None:
+def test_a_partner_that_is_dropped_ends_as_skipped_and_the_next_case_is_measured(
+    worker: WorkerProcess,
+) -> None:
     """Before its first turn, and after one. A turn that comes late is not answered."""
     for taken in (0, 1):
         assert ask(worker, "visit", small(), turns=6)["is"] == "ready"
@@ -177,7 +199,9 @@ LEAVING: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("what", ["survey", "visit", "turns"])
 @pytest.mark.parametrize("setting", LEAVING, ids=str)
-def test_a_case_finds_its_own_settings_in_force_and_no_tensor_of_the_one_before(worker: WorkerProcess, setting: dict[str, Any], what: str) -> None:
+def test_a_case_finds_its_own_settings_in_force_and_no_tensor_of_the_one_before(
+    worker: WorkerProcess, setting: dict[str, Any], what: str
+) -> None:
     if what != "turns":
         ask(worker, what, small(**setting))
     elif ask(worker, "visit", small(**setting), turns=6)["is"] == "ready":
@@ -185,12 +209,25 @@ def test_a_case_finds_its_own_settings_in_force_and_no_tensor_of_the_one_before(
     found = ask(worker, "visit", small(implementation="telling:state"))
     assert found["error_type"] == "LookupError"
     assert found["message"] == str([available_threads(), "ieee", "ieee", False, False, 0])
-    asked = ask(worker, "visit", small(implementation="telling:state", threads="1", fp32_precision="bf16", autotune=True, computation="forward"))
+    asked = ask(
+        worker,
+        "visit",
+        small(
+            implementation="telling:state",
+            threads="1",
+            fp32_precision="bf16",
+            autotune=True,
+            computation="forward",
+        ),
+    )
     assert asked["message"] == str([1, "bf16", "bf16", True, True, 0])
 
 
 def test_the_threads_of_a_case_are_its_own_whatever_the_one_before_had(worker: WorkerProcess) -> None:
-    used = [ask(worker, "visit", small(threads=threads))["values"]["threads_used"] for threads in ("all", "1", "all", "1")]
+    used = [
+        ask(worker, "visit", small(threads=threads))["values"]["threads_used"]
+        for threads in ("all", "1", "all", "1")
+    ]
     assert used == [available_threads(), 1] * 2
 
 
@@ -212,7 +249,12 @@ def test_roofs_are_measured_and_leave_the_next_case_its_threads(worker: WorkerPr
 
 
 def test_a_sweep_measures_each_round_in_a_process_of_its_own(own_folder: Path, without_fork: None) -> None:
-    axes: dict[str, tuple[Any, ...]] = {"kind": ("depthwise", "pointwise"), "in_channels": (8,), "size": (12,), "threads": ("1", "all")}
+    axes: dict[str, tuple[Any, ...]] = {
+        "kind": ("depthwise", "pointwise"),
+        "in_channels": (8,),
+        "size": (12,),
+        "threads": ("1", "all"),
+    }
     suite = replace(prepare("", axes), policy=replace(QUICK, rounds=2, max_rounds=2))
     try:
         visits = sweep(suite, python=sys.executable).visits

@@ -24,12 +24,18 @@ def test_a_pairs_figure_is_the_mean_over_corresponding_blocks_without_the_extrem
 
 
 def test_a_pair_without_turns_is_the_ratio_of_its_latencies() -> None:
-    rows = [visit("base", case(), 1, [1e-3] * 3, turns=0, latency_s=2e-3), visit("head", case(), 1, [1e-3] * 3, turns=0, latency_s=3e-3)]
+    rows = [
+        visit("base", case(), 1, [1e-3] * 3, turns=0, latency_s=2e-3),
+        visit("head", case(), 1, [1e-3] * 3, turns=0, latency_s=3e-3),
+    ]
     assert pair_effects.pair_ratios(frame(rows))["ratio"].tolist() == pytest.approx([log(1.5)])
 
 
 def test_a_pair_of_a_run_without_figures_of_blocks_is_compared_by_its_latencies() -> None:
-    rows = [visit("base", case(), 1, [1e-3] * 3, block_figures_s=None), visit("head", case(), 1, [1.2e-3] * 3, block_figures_s=None)]
+    rows = [
+        visit("base", case(), 1, [1e-3] * 3, block_figures_s=None),
+        visit("head", case(), 1, [1.2e-3] * 3, block_figures_s=None),
+    ]
     assert pair_effects.pair_ratios(frame(rows))["ratio"].tolist() == pytest.approx([log(1.2)])
 
 

@@ -28,14 +28,24 @@ suites = st.builds(
             "groups": st.lists(st.integers(1, 8), min_size=1, max_size=3, unique=True),
         },
         optional={
-            "out_channels": st.sampled_from([["in_channels"], ["2 * in_channels"], [6, 12], ["in_channels // 2", "in_channels + groups"]]),
-            "kernel_size": st.lists(st.sampled_from([1, 2, 3, "3x5", "1x1", 9]), min_size=1, max_size=3, unique_by=str),
+            "out_channels": st.sampled_from(
+                [["in_channels"], ["2 * in_channels"], [6, 12], ["in_channels // 2", "in_channels + groups"]]
+            ),
+            "kernel_size": st.lists(
+                st.sampled_from([1, 2, 3, "3x5", "1x1", 9]), min_size=1, max_size=3, unique_by=str
+            ),
             "padding": st.sampled_from([["same"], [0], ["same", 1]]),
             "size": st.lists(st.integers(1, 9), min_size=1, max_size=2, unique=True),
             "threads": st.sampled_from([["all"], [1, "all"]]),
         },
     ),
-    st.fixed_dictionaries({}, optional={"batch": st.sampled_from([[1], [1, 4]]), "memory_format": st.just(["contiguous", "channels_last"])}),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "batch": st.sampled_from([[1], [1, 4]]),
+            "memory_format": st.just(["contiguous", "channels_last"]),
+        },
+    ),
 )
 
 
@@ -66,12 +76,21 @@ def test_every_case_is_measured_once_however_many_points_lead_to_it(suite: Suite
 @given(suites)
 def test_a_kind_without_groups_has_one_case_whatever_the_groups(suite: Suite) -> None:
     """One point a value, all of one case: a flat line on the chart, and never a case a value."""
-    points = [point for point in expand(suite) if point.series in ("standard", "depthwise", "pointwise", "depthwise_separable") and point.case]
+    points = [
+        point
+        for point in expand(suite)
+        if point.series in ("standard", "depthwise", "pointwise", "depthwise_separable") and point.case
+    ]
     for point in points:
         assert "groups" not in point.asked
-    seen = {(point.sweep, *sorted((name, str(value)) for name, value in point.asked.items())): set[str]() for point in points}
+    seen = {
+        (point.sweep, *sorted((name, str(value)) for name, value in point.asked.items())): set[str]()
+        for point in points
+    }
     for point in points:
-        seen[(point.sweep, *sorted((name, str(value)) for name, value in point.asked.items()))] |= set(ids([point]))
+        seen[(point.sweep, *sorted((name, str(value)) for name, value in point.asked.items()))] |= set(
+            ids([point])
+        )
     assert all(len(cases) == 1 for cases in seen.values())
 
 
@@ -93,7 +112,14 @@ def test_a_measured_point_is_what_was_asked(suite: Suite) -> None:
 def test_a_grouped_point_that_is_really_another_kind_stays_in_its_series() -> None:
     points = points_of({"kind": "grouped", "kernel_size": [1, 3], "groups": [1, 2, 8], "x": "groups"})
     assert {point.series for point in points} == {"grouped"}
-    assert [point.case.problem.kind for point in points if point.case] == ["pointwise", "grouped", "depthwise", "standard", "grouped", "depthwise"]
+    assert [point.case.problem.kind for point in points if point.case] == [
+        "pointwise",
+        "grouped",
+        "depthwise",
+        "standard",
+        "grouped",
+        "depthwise",
+    ]
 
 
 def test_a_standard_point_with_a_kernel_of_one_is_the_case_of_the_pointwise_point() -> None:
@@ -129,12 +155,20 @@ def test_an_even_kernel_is_skipped_where_padding_is_same_and_measured_where_it_i
 
 
 def test_a_sweep_without_channels_is_skipped_with_what_is_missing() -> None:
-    assert [point.skip_reason for point in points_of({"kind": "pointwise"}, problem={"size": 8})] == ["in_channels: is not stated"]
+    assert [point.skip_reason for point in points_of({"kind": "pointwise"}, problem={"size": 8})] == [
+        "in_channels: is not stated"
+    ]
 
 
 @pytest.mark.parametrize(
     ("expression", "value"),
-    [("in_channels", 12), ("2 * in_channels", 24), ("in_channels // 5", 2), ("in_channels - 4 * groups", 4), ("(in_channels + height) // 2", 10)],
+    [
+        ("in_channels", 12),
+        ("2 * in_channels", 24),
+        ("in_channels // 5", 2),
+        ("in_channels - 4 * groups", 4),
+        ("(in_channels + height) // 2", 10),
+    ],
 )
 def test_an_expression_stands_on_the_other_fields_of_its_point(expression: str, value: int) -> None:
     (point,) = points_of({"kind": "grouped", "groups": 2, "in_channels": 12, "out_channels": expression})
@@ -143,10 +177,20 @@ def test_an_expression_stands_on_the_other_fields_of_its_point(expression: str, 
 
 def test_expressions_may_stand_on_one_another_in_any_order() -> None:
     (point,) = points_of(
-        {"kind": "grouped", "groups": "out_channels // 8", "out_channels": "2 * in_channels", "in_channels": "4 * batch", "batch": 2}
+        {
+            "kind": "grouped",
+            "groups": "out_channels // 8",
+            "out_channels": "2 * in_channels",
+            "in_channels": "4 * batch",
+            "batch": 2,
+        }
     )
     assert point.case is not None
-    assert (point.case.problem.in_channels, point.case.problem.out_channels, point.case.problem.groups) == (8, 16, 2)
+    assert (point.case.problem.in_channels, point.case.problem.out_channels, point.case.problem.groups) == (
+        8,
+        16,
+        2,
+    )
 
 
 def test_out_channels_that_are_not_stated_count_as_in_channels_in_an_expression() -> None:
@@ -168,7 +212,10 @@ def test_expressions_that_go_in_a_circle_are_a_reason_to_skip(axes: dict[str, st
     assert point.skip_reason.endswith("stands on itself")
 
 
-@pytest.mark.parametrize(("expression", "reason"), [("8 // (in_channels - 8)", "divides by 0"), ("in_channels - 9", "is -1 here, below 1")])
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [("8 // (in_channels - 8)", "divides by 0"), ("in_channels - 9", "is -1 here, below 1")],
+)
 def test_an_expression_without_a_usable_value_is_a_reason_to_skip(expression: str, reason: str) -> None:
     (point,) = points_of({"kind": "standard", "out_channels": expression})
     assert point.skip_reason is not None
@@ -223,7 +270,11 @@ def test_a_size_above_replaces_height_and_width_below_and_they_replace_a_size() 
 
 def test_a_sweep_overrides_the_suite_and_a_row_overrides_its_sweep() -> None:
     points = points_of(
-        {"kind": "pointwise", "in_channels": 16, "rows": [{"in_channels": 32}, {"batch": 2}, {"height": 3, "width": 5}]},
+        {
+            "kind": "pointwise",
+            "in_channels": 16,
+            "rows": [{"in_channels": 32}, {"batch": 2}, {"height": 3, "width": 5}],
+        },
         problem={"size": [8, 9], "in_channels": 8},
     )
     shapes = [point.case.problem.input_shape for point in points if point.case]
@@ -239,18 +290,28 @@ def test_a_height_alone_leaves_the_width_to_the_size_below() -> None:
 def test_rows_are_taken_as_they_stand_and_multiplied_with_the_other_axes() -> None:
     rows = [{"groups": 1, "in_channels": 4}, {"groups": 2, "in_channels": 8, "repeat": 3, "layer": "second"}]
     points = points_of({"kind": "grouped", "batch": [1, 2], "rows": rows})
-    assert [(point.asked["groups"], point.asked["in_channels"], point.asked["batch"]) for point in points] == [
+    assert [
+        (point.asked["groups"], point.asked["in_channels"], point.asked["batch"]) for point in points
+    ] == [
         (1, 4, 1),
         (1, 4, 2),
         (2, 8, 1),
         (2, 8, 2),
     ]
-    assert [(point.layer, point.repeat) for point in points] == [(None, 1), (None, 1), ("second", 3), ("second", 3)]
+    assert [(point.layer, point.repeat) for point in points] == [
+        (None, 1),
+        (None, 1),
+        ("second", 3),
+        ("second", 3),
+    ]
 
 
 def test_a_size_on_the_axis_of_a_chart_becomes_the_height() -> None:
     points = points_of({"kind": "pointwise", "size": [4, 8], "x": "size"})
-    assert [(point.x, point.asked["height"], point.asked["width"]) for point in points] == [("height", 4, 4), ("height", 8, 8)]
+    assert [(point.x, point.asked["height"], point.asked["width"]) for point in points] == [
+        ("height", 4, 4),
+        ("height", 8, 8),
+    ]
 
 
 def test_a_device_that_is_not_there_is_a_reason_and_the_others_stay() -> None:

@@ -1,4 +1,5 @@
-"""Counting: shapes, parameters, MACs and bytes, against hand counts, papers, and the formula applied to generated shapes."""
+"""Counting: shapes, parameters, MACs and bytes, against hand counts, papers, and the formula applied to
+generated shapes."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ def test_a_pointwise_convolution_is_compared_with_a_3x3_one() -> None:
 
 
 def test_a_separable_convolution_saves_what_mobilenets_says() -> None:
-    """MobileNets (Howard et al., 2017), section 3.1: the cost falls to 1/N + 1/K**2 of the standard convolution's."""
+    """MobileNets (Howard et al., 2017), section 3.1: the cost falls to 1/N + 1/K**2 of the standard
+    convolution's."""
     problem = at_56("depthwise_separable")
     assert problem.macs == 27_496_448
     assert problem.ratio_to_standard == pytest.approx(1 / 128 + 1 / 9, rel=1e-15)
@@ -121,7 +123,9 @@ def test_torch_default_padding_must_be_asked_for() -> None:
         ("height", {"in_channels": 2**30, "out_channels": 2**30, "size": 2**20}),
     ],
 )
-def test_a_convolution_that_cannot_be_names_the_field_that_is_wrong(field: str, arguments: dict[str, object]) -> None:
+def test_a_convolution_that_cannot_be_names_the_field_that_is_wrong(
+    field: str, arguments: dict[str, object]
+) -> None:
     with pytest.raises(ProblemError) as caught:
         Problem(**({"kind": "standard", "in_channels": 64, "size": 56} | arguments))  # type: ignore[arg-type]
     assert caught.value.field == field
@@ -136,7 +140,10 @@ def test_an_unknown_kind_suggests_the_nearest() -> None:
 @given(problems())
 def test_every_single_convolution_is_of_exactly_one_kind(problem: Problem) -> None:
     for part in problem.parts:
-        assert kind_of(in_channels=part.in_channels, groups=part.groups, kernel_size=part.kernel_size) == part.kind
+        assert (
+            kind_of(in_channels=part.in_channels, groups=part.groups, kernel_size=part.kernel_size)
+            == part.kind
+        )
 
 
 @given(problems())

@@ -14,7 +14,8 @@ from harness import load_results
 from tests.conftest import Ended, Stub, environment
 
 STEADY = {"spread": 0.001}
-UNUSED = "ignore:Benchmark fixture was not used"  # pytest-benchmark says so of a test that fails before it has figures
+# pytest-benchmark says so of a test that fails before it has figures
+UNUSED = "ignore:Benchmark fixture was not used"
 OPTIONS = ("-p", "no:randomly", "--strict-markers", "-W", "error", "-W", UNUSED, "-rA")
 
 
@@ -44,30 +45,45 @@ def test_a_suite_is_a_test_a_case_measured_in_one_run(run_pytest: Any, suite: Pa
 
 
 @pytest.mark.parametrize("chosen", [("-m", "depthwise"), ("-k", "depthwise and float32")])
-def test_what_is_selected_is_measured_and_nothing_else(run_pytest: Any, suite: Path, tmp_path: Path, chosen: tuple[str, ...]) -> None:
+def test_what_is_selected_is_measured_and_nothing_else(
+    run_pytest: Any, suite: Path, tmp_path: Path, chosen: tuple[str, ...]
+) -> None:
     ended = run_pytest(suite, *chosen)
     assert "2 passed, 4 deselected" in ended.out
     assert set(load_results(results=tmp_path / "results").visits["kind"]) == {"depthwise"}
 
 
-def test_pytest_benchmark_holds_the_samples_that_we_hold(run_pytest: Any, suite: Path, tmp_path: Path) -> None:
+def test_pytest_benchmark_holds_the_samples_that_we_hold(
+    run_pytest: Any, suite: Path, tmp_path: Path
+) -> None:
     assert run_pytest(suite, "--benchmark-json=out.json").code == 0
-    written = {bench["name"]: bench for bench in json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["benchmarks"]}
+    written = {
+        bench["name"]: bench
+        for bench in json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["benchmarks"]
+    }
     loaded = load_results(results=tmp_path / "results")
     assert len(written) == 6
     for row in loaded.summary.to_dict("records"):
         bench = next(b for b in written.values() if b["extra_info"]["descriptor"] == row["descriptor"])
-        ours = [x for samples in loaded.visits[loaded.visits["case_id"] == row["case_id"]]["samples_s"] for x in samples]
+        ours = [
+            x
+            for samples in loaded.visits[loaded.visits["case_id"] == row["case_id"]]["samples_s"]
+            for x in samples
+        ]
         assert bench["stats"]["data"] == ours
         assert bench["group"] == row["kind"]
         assert bench["extra_info"]["macs"] == row["macs"]
         assert bench["extra_info"]["peak_bytes"] == row["peak_bytes"]
 
 
-def test_saved_figures_and_our_export_are_baselines_for_it(run_pytest: Any, suite: Path, tmp_path: Path) -> None:
+def test_saved_figures_and_our_export_are_baselines_for_it(
+    run_pytest: Any, suite: Path, tmp_path: Path
+) -> None:
     assert run_pytest(suite, "--benchmark-save=first").code == 0
     slower = {"match": {"kind": "depthwise"}, "latency_s": 1.3e-3} | STEADY
-    again = run_pytest(suite, "--benchmark-compare=0001", "--benchmark-compare-fail=median:10%", cases=(slower,))
+    again = run_pytest(
+        suite, "--benchmark-compare=0001", "--benchmark-compare-fail=median:10%", cases=(slower,)
+    )
     assert again.code != 0
     assert "Performance has regressed" in again.out + again.err
     exported = subprocess.run(
@@ -75,13 +91,22 @@ def test_saved_figures_and_our_export_are_baselines_for_it(run_pytest: Any, suit
         cwd=tmp_path, env=environment(tmp_path), check=True,
     )  # fmt: skip
     assert exported.returncode == 0
-    held = run_pytest(suite, "-W", "default", "--benchmark-compare=ours.json", "--benchmark-compare-fail=median:10%", cases=(slower,))
+    held = run_pytest(
+        suite,
+        "-W",
+        "default",
+        "--benchmark-compare=ours.json",
+        "--benchmark-compare-fail=median:10%",
+        cases=(slower,),
+    )
     assert held.code == 0, held.out  # it warns of another machine: ours is named by its CPU alone
     assert "(ours)" in held.out, "it found them under their names"
 
 
 def test_a_case_that_fails_is_a_test_that_fails(run_pytest: Any, suite: Path) -> None:
-    ended = run_pytest(suite, cases=({"match": {"kind": "pointwise"}, "fault": "error", "message": "no kernel"},))
+    ended = run_pytest(
+        suite, cases=({"match": {"kind": "pointwise"}, "fault": "error", "message": "no kernel"},)
+    )
     assert ended.code == 1
     assert "2 failed, 4 passed" in ended.out
     assert "error: no kernel" in ended.out
@@ -111,7 +136,9 @@ def test_a_suite_with_faults_is_an_error_that_names_them(run_pytest: Any, suite:
     assert "in_chanels" in ended.out
 
 
-def test_with_benchmarks_disabled_a_case_is_visited_once(run_pytest: Any, suite: Path, tmp_path: Path) -> None:
+def test_with_benchmarks_disabled_a_case_is_visited_once(
+    run_pytest: Any, suite: Path, tmp_path: Path
+) -> None:
     assert run_pytest(suite, "--benchmark-disable").code == 0
     assert load_results(results=tmp_path / "results").runs[0]["quick"] is True
 
@@ -121,7 +148,9 @@ def test_skipped_benchmarks_measure_nothing(run_pytest: Any, suite: Path, tmp_pa
     assert not (tmp_path / "results").exists()
 
 
-def test_beside_other_workers_it_measures_nothing_and_says_so(run_pytest: Any, suite: Path, tmp_path: Path) -> None:
+def test_beside_other_workers_it_measures_nothing_and_says_so(
+    run_pytest: Any, suite: Path, tmp_path: Path
+) -> None:
     ended = run_pytest(suite, "-n", "1", "--benchmark-disable")
     assert "6 skipped" in ended.out
     assert "run this file without -n" in ended.out
@@ -138,8 +167,19 @@ def test_a_toml_file_that_nobody_named_is_left_alone(run_pytest: Any, suite: Pat
 
 def test_loading_it_costs_no_import_of_weight() -> None:
     code = "import sys, pytest; before = set(sys.modules); import harness.pytest_plugin; print(*sorted(set(sys.modules) - before))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {name.partition(".")[0] for name in loaded} & {"click", "numpy", "pandas", "pyarrow", "pydantic", "rich", "scipy", "torch"}
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {name.partition(".")[0] for name in loaded} & {
+        "click",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "pydantic",
+        "rich",
+        "scipy",
+        "torch",
+    }
 
 
 def test_what_cannot_be_measured_is_a_warning_by_name(run_pytest: Any, suite: Path) -> None:

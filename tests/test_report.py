@@ -1,4 +1,5 @@
-"""What stands in a report, from runs made of rows: every case that can go wrong in a run must still be a page that can be read."""
+"""What stands in a report, from runs made of rows: every case that can go wrong in a run must still be a page
+that can be read."""
 
 from __future__ import annotations
 
@@ -18,14 +19,25 @@ from harness.core.problem import KINDS
 from harness.output.report import write_report
 from harness.store.results import Results, load_results
 from tests.conftest import Stub
-from tests.made_runs import GROUPS_SUITE, KINDS_SUITE, NETWORK_LAYERS, NETWORK_SUITE, RUN_ID, Values, cost, failing, make_run
+from tests.made_runs import (
+    GROUPS_SUITE,
+    KINDS_SUITE,
+    NETWORK_LAYERS,
+    NETWORK_SUITE,
+    RUN_ID,
+    Values,
+    cost,
+    failing,
+    make_run,
+)
 
 HEAD = 'schema = 1\nname = "other"\n[problem]\nsize = 28\n'
 SWEEP = '[[sweep]]\nname = "few"\nkind = "depthwise"\nin_channels = [8, 16, 24]\n'
 
 
 class Page(HTMLParser):
-    """A page as a reader without a screen has it: its words, figures, links, ids, and tables as lists of texts."""
+    """A page as a reader without a screen has it: its words, figures, links, ids, and tables as lists of
+    texts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -77,7 +89,9 @@ class Page(HTMLParser):
 
 def report(*runs: Path, tmp_path: Path) -> Page:
     """The page over these runs."""
-    return Page(write_report(load_results(*runs), tmp_path / "reports" / "page.html").read_text(encoding="utf-8"))
+    return Page(
+        write_report(load_results(*runs), tmp_path / "reports" / "page.html").read_text(encoding="utf-8")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +120,18 @@ def test_the_page_says_what_was_measured_on_what_and_whether_to_trust_it(kinds: 
 
 
 def test_first_sentences_state_figures_and_lead_to_their_charts(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path, latency=lambda case: 1.001e-3 if case.problem.kind == "depthwise" else 2.5e-3, spread=1e-9), tmp_path=tmp_path)
-    assert "Fastest kind. At 256 input channels, contiguous, retained allocator, depthwise (1.00 ms) is fastest" in page.text
+    page = report(
+        make_run(
+            tmp_path,
+            latency=lambda case: 1.001e-3 if case.problem.kind == "depthwise" else 2.5e-3,
+            spread=1e-9,
+        ),
+        tmp_path=tmp_path,
+    )
+    assert (
+        "Fastest kind. At 256 input channels, contiguous, retained allocator, depthwise (1.00 ms) is fastest"
+        in page.text
+    )
     assert "takes 2.5 times as long" in page.text
     assert {"#latency-channels", "#work"} <= set(page.links)
 
@@ -118,9 +142,15 @@ def test_page_faults_are_named_where_they_cost_time(kinds: Page) -> None:
     assert re.search(r"with 500 page faults per call instead of 0", page.text)
 
 
-def test_the_other_allocator_of_the_survey_stands_in_for_a_case_that_was_not_asked_for(tmp_path: Path) -> None:
+def test_the_other_allocator_of_the_survey_stands_in_for_a_case_that_was_not_asked_for(
+    tmp_path: Path,
+) -> None:
     text = KINDS_SUITE.replace('allocator = ["retained", "default"]\n', "")
-    surveyed = {"other_allocator_s": 1.0, "other_allocator_faults": 1234.0, "other_allocator_system_share": 0.5}
+    surveyed = {
+        "other_allocator_s": 1.0,
+        "other_allocator_faults": 1234.0,
+        "other_allocator_system_share": 0.5,
+    }
     page = report(make_run(tmp_path, text, change=lambda _: surveyed), tmp_path=tmp_path)
     assert "allocators" in page.figures
     assert "A short loop per case, without an interval" in page.text
@@ -129,22 +159,36 @@ def test_the_other_allocator_of_the_survey_stands_in_for_a_case_that_was_not_ask
 
 
 @pytest.mark.parametrize(
-    ("precision", "backend", "warned"), [("tf32", "CudaDepthwise2d", True), ("tf32", "Cudnn", False), ("ieee", "CudaDepthwise2d", False)]
+    ("precision", "backend", "warned"),
+    [("tf32", "CudaDepthwise2d", True), ("tf32", "Cudnn", False), ("ieee", "CudaDepthwise2d", False)],
 )
-def test_kinds_that_multiply_in_different_precision_are_not_compared_in_silence(tmp_path: Path, precision: str, backend: str, warned: bool) -> None:
+def test_kinds_that_multiply_in_different_precision_are_not_compared_in_silence(
+    tmp_path: Path, precision: str, backend: str, warned: bool
+) -> None:
     text = KINDS_SUITE.replace("[setting]", f'[setting]\nfp32_precision = "{precision}"')
 
     def chosen(case: Case) -> Values:
-        return {"backend": backend if case.problem.kind == "depthwise" else "Cudnn+Cudnn" if case.problem.kind == "depthwise_separable" else "Cudnn"}
+        return {
+            "backend": backend
+            if case.problem.kind == "depthwise"
+            else "Cudnn+Cudnn"
+            if case.problem.kind == "depthwise_separable"
+            else "Cudnn"
+        }
 
     page = report(make_run(tmp_path, text, change=chosen), tmp_path=tmp_path)
-    assert ("depthwise ones in full float32 (CudaDepthwise2d): measure with fp32_precision = ieee" in page.text) == warned
+    assert (
+        "depthwise ones in full float32 (CudaDepthwise2d): measure with fp32_precision = ieee" in page.text
+    ) == warned
 
 
 def test_a_case_whose_visits_lie_in_two_groups_says_so(tmp_path: Path) -> None:
     chance = random.Random(3)
     folder = make_run(
-        tmp_path, KINDS_SUITE.replace("[16, 64, 256]", "[16]"), visits=8, change=lambda _: {"latency_s": 1e-3 * chance.choice([1, 1.5])}
+        tmp_path,
+        KINDS_SUITE.replace("[16, 64, 256]", "[16]"),
+        visits=8,
+        change=lambda _: {"latency_s": 1e-3 * chance.choice([1, 1.5])},
     )
     summary = load_results(folder).summary
     assert summary["trust_reasons"].map(lambda reasons: reasons == ["modes"]).mean() > 0.8
@@ -158,9 +202,13 @@ def test_a_run_without_page_faults_has_no_sentence_on_them(tmp_path: Path) -> No
 
 
 def test_where_the_time_of_a_call_goes_is_drawn_and_told(tmp_path: Path) -> None:
-    """Of every call but its page faults three fifths are the convolution, a fifth a reorder and a fifth dispatch."""
+    """Of every call but its page faults three fifths are the convolution, a fifth a reorder and a fifth
+    dispatch."""
     roofs = {"flops_per_s_float32": 1e12, "bytes_per_s_2097152": 1e11, "page_fault_s": 1e-7}
-    below = [{"name": "any", "role": role, "calls": 1, "time_s": time_s} for role, time_s in (("convolution", 3e-4), ("reorder_source", 1e-4))]
+    below = [
+        {"name": "any", "role": role, "calls": 1, "time_s": time_s}
+        for role, time_s in (("convolution", 3e-4), ("reorder_source", 1e-4))
+    ]
     run = make_run(
         tmp_path,
         ceilings=[{"device": "cpu", "device_index": None, "threads_used": 4, "roofs": roofs}],
@@ -171,7 +219,11 @@ def test_where_the_time_of_a_call_goes_is_drawn_and_told(tmp_path: Path) -> None
     assert "more than half of a call is not the convolution" in page.text
     (numbers,) = [found for found in page.tables if "Dispatch (%)" in found[0]]
     shares = dict(zip(numbers[0], numbers[-1], strict=True))
-    assert [shares[name] for name in ("Convolution (%)", "Reorders (%)", "Dispatch (%)")] == ["60.0", "20.0", "20.0"]
+    assert [shares[name] for name in ("Convolution (%)", "Reorders (%)", "Dispatch (%)")] == [
+        "60.0",
+        "20.0",
+        "20.0",
+    ]
 
 
 def test_every_link_within_the_page_has_its_target_and_ids_are_unique(kinds: Page) -> None:
@@ -192,7 +244,9 @@ def test_nothing_is_fetched_and_the_same_results_give_the_same_bytes(tmp_path: P
 def test_every_axis_of_a_sweep_gets_its_chart_and_flat_lines_are_explained(tmp_path: Path) -> None:
     page = report(make_run(tmp_path, GROUPS_SUITE), tmp_path=tmp_path)
     names = ("groups", "kernels", "threads", "types", "sizes", "no-axis")
-    assert [f"latency-{name}" for name in names] == [name for name in page.figures if name.startswith("latency-")]
+    assert [f"latency-{name}" for name in names] == [
+        name for name in page.figures if name.startswith("latency-")
+    ]
     assert "Hollow and dotted: standard and depthwise without this axis" in page.text
     assert "1 point has no latency" in page.text  # 48 does not divide 64
     assert "48 does not divide" in page.text
@@ -223,7 +277,9 @@ def test_failed_cases_are_rows_with_their_reason_and_counted_in_the_head(tmp_pat
 
 
 def test_a_run_where_everything_failed_is_a_page_without_charts(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path, change=lambda _: failing("killed", "crashed"), visits=1), tmp_path=tmp_path)
+    page = report(
+        make_run(tmp_path, change=lambda _: failing("killed", "crashed"), visits=1), tmp_path=tmp_path
+    )
     assert page.figures == []
     assert "No charts" in page.text
     assert "No case has a figure." in page.text
@@ -231,7 +287,10 @@ def test_a_run_where_everything_failed_is_a_page_without_charts(tmp_path: Path) 
 
 
 def test_a_run_that_was_stopped_before_its_first_visit_is_a_page(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path, reached=lambda _: False, state="interrupted", wall_s=None, timed_s=None), tmp_path=tmp_path)
+    page = report(
+        make_run(tmp_path, reached=lambda _: False, state="interrupted", wall_s=None, timed_s=None),
+        tmp_path=tmp_path,
+    )
     assert "Interrupted" in page.text
     assert "60 were not reached" in page.text
     assert {row["Outcome"] for row in page.case_rows()} == {"not reached: the run ended before"}
@@ -246,7 +305,12 @@ def test_a_quick_run_is_marked_and_states_no_difference(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "words"), [("time_limit", "Stopped by its time limit"), ("running", "still running, or killed"), ("failed", "Not finished: failed")]
+    ("state", "words"),
+    [
+        ("time_limit", "Stopped by its time limit"),
+        ("running", "still running, or killed"),
+        ("failed", "Not finished: failed"),
+    ],
 )
 def test_a_run_that_did_not_finish_says_so(tmp_path: Path, state: str, words: str) -> None:
     assert words in report(make_run(tmp_path, HEAD + SWEEP, state=state), tmp_path=tmp_path).text
@@ -256,7 +320,11 @@ def test_noisy_and_invalid_visits_are_counted_with_their_reasons(tmp_path: Path)
     def change(case: Case) -> Values:
         if case.problem.kind == "standard":
             return {"trust": "invalid", "trust_reasons": ["load"]}
-        return {"trust": "noisy", "trust_reasons": ["drift", "outliers"]} if case.problem.kind == "grouped" else {}
+        return (
+            {"trust": "noisy", "trust_reasons": ["drift", "outliers"]}
+            if case.problem.kind == "grouped"
+            else {}
+        )
 
     page = report(make_run(tmp_path, change=change), tmp_path=tmp_path)
     for words in ("108 ok (60 %)", "36 noisy (20 %)", "36 invalid (20 %)", "36 × drift", "36 × load"):
@@ -266,7 +334,9 @@ def test_noisy_and_invalid_visits_are_counted_with_their_reasons(tmp_path: Path)
 
 def test_layers_are_shown_with_their_repeats(tmp_path: Path) -> None:
     (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
-    page = report(make_run(tmp_path, NETWORK_SUITE, latency=lambda _: 1.0015e-3, spread=1e-9), tmp_path=tmp_path)
+    page = report(
+        make_run(tmp_path, NETWORK_SUITE, latency=lambda _: 1.0015e-3, spread=1e-9), tmp_path=tmp_path
+    )
     assert "network-net" in page.figures
     assert "13 convolutions take 13.0 ms in all" in page.text
     assert "block 2 depthwise ×5" in page.text
@@ -274,7 +344,11 @@ def test_layers_are_shown_with_their_repeats(tmp_path: Path) -> None:
 
 def test_several_runs_are_told_apart_and_compared(tmp_path: Path) -> None:
     first = make_run(tmp_path)
-    second = make_run(tmp_path, run_id="20261125T090000-made-0002", latency=lambda case: cost(case) * (2 if case.problem.kind == "grouped" else 1))
+    second = make_run(
+        tmp_path,
+        run_id="20261125T090000-made-0002",
+        latency=lambda case: cost(case) * (2 if case.problem.kind == "grouped" else 1),
+    )
     page = report(first, second, tmp_path=tmp_path)
     assert "Run A" in page.text
     assert "20261125T090000-made-0002" in page.text
@@ -288,7 +362,9 @@ def test_arms_of_one_run_are_compared_like_runs(tmp_path: Path) -> None:
     assert "sides-arm-base-arm-head" in page.figures
 
 
-def test_a_head_of_another_implementation_stands_beside_its_base(suite: Path, stub: Stub, own_folder: Path) -> None:
+def test_a_head_of_another_implementation_stands_beside_its_base(
+    suite: Path, stub: Stub, own_folder: Path
+) -> None:
     python = str(stub({"spread": 0.001}))
     run = harness.ab(suite, harness.Side(python), harness.Side(python, "mine:layer"))
     page = report(own_folder / "results" / run.runs[0]["run_id"], tmp_path=own_folder)
@@ -298,10 +374,17 @@ def test_a_head_of_another_implementation_stands_beside_its_base(suite: Path, st
 
 
 def test_an_ab_beside_another_run_reached_what_it_reached(tmp_path: Path) -> None:
-    ab = make_run(tmp_path, HEAD + SWEEP, arms=("base", "head"), reached=lambda case: case.problem.in_channels == 16)
+    ab = make_run(
+        tmp_path, HEAD + SWEEP, arms=("base", "head"), reached=lambda case: case.problem.in_channels == 16
+    )
     text = "cases were not measured and have no verdict"
     alone = re.search(rf"(\d+) {text}", report(ab, tmp_path=tmp_path).text)
-    together = re.search(rf"(\d+) {text}", report(ab, make_run(tmp_path, HEAD + SWEEP, run_id="20261125T090000-made-0002"), tmp_path=tmp_path).text)
+    together = re.search(
+        rf"(\d+) {text}",
+        report(
+            ab, make_run(tmp_path, HEAD + SWEEP, run_id="20261125T090000-made-0002"), tmp_path=tmp_path
+        ).text,
+    )
     assert alone
     assert together
     assert alone[1] == together[1]
@@ -310,7 +393,9 @@ def test_an_ab_beside_another_run_reached_what_it_reached(tmp_path: Path) -> Non
 def test_ways_to_have_one_layer_are_not_summed_up_as_a_network(tmp_path: Path) -> None:
     rows = 'rows = [{ layer = "whole" }, { layer = "half", repeat = 2, out_channels = 32 }]'
     ways = f'[[sweep]]\nname = "ways"\nkind = "standard"\nin_channels = 64\n{rows}\n'
-    page = report(make_run(tmp_path, HEAD + ways, latency=lambda _: 1.0015e-3, spread=1e-9), tmp_path=tmp_path)
+    page = report(
+        make_run(tmp_path, HEAD + ways, latency=lambda _: 1.0015e-3, spread=1e-9), tmp_path=tmp_path
+    )
     assert "Least: whole × 1 1.00 ms. Most: half × 2 2.00 ms." in page.text
     assert "in all" not in page.text
 
@@ -323,13 +408,20 @@ def test_kernels_that_are_not_square_have_names_of_their_own(tmp_path: Path) -> 
 
 
 def test_a_count_that_fvcore_does_not_share_is_shown(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path, change=lambda case: {"macs_fvcore": 7} if case.problem.kind == "pointwise" else {}), tmp_path=tmp_path)
+    page = report(
+        make_run(
+            tmp_path, change=lambda case: {"macs_fvcore": 7} if case.problem.kind == "pointwise" else {}
+        ),
+        tmp_path=tmp_path,
+    )
     assert "fvcore's MAC count differs in 12 cases" in page.text
     assert "MACs by fvcore (M)" in page.case_rows()[0]
 
 
 def test_columns_that_a_machine_cannot_fill_leave_their_charts_out(tmp_path: Path) -> None:
-    unknown = dict.fromkeys(("peak_bytes", "workspace_bytes", "minor_faults_per_call", "macs_fvcore", "threads_used"))
+    unknown = dict.fromkeys(
+        ("peak_bytes", "workspace_bytes", "minor_faults_per_call", "macs_fvcore", "threads_used")
+    )
     text = KINDS_SUITE.replace('allocator = ["retained", "default"]\n', "")
     page = report(make_run(tmp_path, text, change=lambda _: unknown), tmp_path=tmp_path)
     assert page.figures == ["latency-channels", "work"]

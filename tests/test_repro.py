@@ -27,9 +27,15 @@ SMALL: dict[str, Any] = {"in_channels": 8, "size": 10}
 @pytest.mark.parametrize(
     ("problem", "setting"),
     [
-        (Problem("grouped", **SMALL, groups=4, kernel_size="3x5", stride=2, bias=True), Setting(threads="1", allocator="default")),
+        (
+            Problem("grouped", **SMALL, groups=4, kernel_size="3x5", stride=2, bias=True),
+            Setting(threads="1", allocator="default"),
+        ),
         (Problem("depthwise", **SMALL, dilation=2), Setting(computation="training", dtype="bfloat16")),
-        (Problem("depthwise_separable", **SMALL, out_channels=16, batch=2), Setting(computation="forward", fp32_precision="bf16")),
+        (
+            Problem("depthwise_separable", **SMALL, out_channels=16, batch=2),
+            Setting(computation="forward", fp32_precision="bf16"),
+        ),
     ],
     ids=lambda value: value.kind if isinstance(value, Problem) else "",
 )
@@ -40,28 +46,41 @@ def test_the_script_runs_with_torch_alone(problem: Problem, setting: Setting, tm
     assert "harness" not in path.read_text(encoding="utf-8")
     ended = subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
-    assert re.fullmatch(r"[0-9.]+ us per call \(mean of the 10th percentiles of 4 ways to lie(, at [0-9]+ page faults per call)?\)\n", ended.stdout)
+    assert re.fullmatch(
+        r"[0-9.]+ us per call \(mean of the 10th percentiles of 4 ways to lie(, at [0-9]+ page faults per call)?\)\n",
+        ended.stdout,
+    )
 
 
 def test_the_script_has_the_figure_of_a_visit() -> None:
-    """Its lines on page faults and on ways to lie, on samples by turns of five kinds: what `stats` makes of them."""
+    """Its lines on page faults and on ways to lie, on samples by turns of five kinds: what `stats` makes of
+    them."""
     kinds = [(1e-3, 0), (1.4e-3, 376), (1.9e-3, 760), (1.1e-3, 0), (9e-3, 0)]
     known: dict[str, Any] = {"math": math, "statistics": statistics, "blocks": [kinds * 3 for _ in range(12)]}
     exec(ADJUST, known)  # the lines of the script
     seen = [sample for block in known["blocks"] for sample in block]
     samples, faults = zip(*(kinds * 36), strict=True)
     assert seen == pytest.approx(stats.at_mean_faults(samples, faults))
-    blocks = [[sample * (1 + 0.1 * (number % 4)) for sample in block[: 2 + number]] for number, block in enumerate(known["blocks"])]
+    blocks = [
+        [sample * (1 + 0.1 * (number % 4)) for sample in block[: 2 + number]]
+        for number, block in enumerate(known["blocks"])
+    ]
     exec(FIGURE, known := {"itertools": itertools, "blocks": blocks})
     ends = list(itertools.accumulate(map(len, blocks)))
     assert known["figures"] == pytest.approx(stats.place_figures(list(itertools.chain(*blocks)), ends))
 
 
 def test_onednn_gets_a_line_for_each_half() -> None:
-    """In the syntax of its driver: `g`, `mb`, `ic`, `oc`, then height and width, where a dilation of 0 is torch's 1."""
-    separable = Case(Problem("depthwise_separable", in_channels=64, out_channels=128, size=56, stride=2), Setting(memory_format="channels_last"))
+    """In the syntax of its driver: `g`, `mb`, `ic`, `oc`, then height and width, where a dilation of 0 is
+    torch's 1."""
+    separable = Case(
+        Problem("depthwise_separable", in_channels=64, out_channels=128, size=56, stride=2),
+        Setting(memory_format="channels_last"),
+    )
     depthwise, pointwise = benchdnn(separable)
-    assert depthwise.endswith("--dt=f32 --stag=acdb --dtag=acdb g64mb1_ic64oc64_ih56oh28kh3sh2dh0ph1_iw56ow28kw3sw2dw0pw1")
+    assert depthwise.endswith(
+        "--dt=f32 --stag=acdb --dtag=acdb g64mb1_ic64oc64_ih56oh28kh3sh2dh0ph1_iw56ow28kw3sw2dw0pw1"
+    )
     assert pointwise.endswith("g1mb1_ic64oc128_ih28oh28kh1sh1dh0ph0_iw28ow28kw1sw1dw0pw0")
 
 
@@ -78,7 +97,19 @@ def test_a_measured_case_carries_its_figure_and_its_environment(convscope: Convs
 
 
 def test_a_case_that_was_measured_is_explained_in_full(convscope: Convscope, stub: Stub) -> None:
-    convscope("run", "-a", "kind=depthwise", "-a", "in_channels=8", "-a", "size=14", "-a", "allocator=retained,default", "--python", stub())
+    convscope(
+        "run",
+        "-a",
+        "kind=depthwise",
+        "-a",
+        "in_channels=8",
+        "-a",
+        "size=14",
+        "-a",
+        "allocator=retained,default",
+        "--python",
+        stub(),
+    )
     identity = Case(Problem("depthwise", in_channels=8, size=14), Setting()).case_id
     ended = convscope("explain", identity)
     assert ended.code == 0, ended.err
@@ -114,7 +145,9 @@ def test_a_measured_case_takes_no_shape(convscope: Convscope) -> None:
     assert "already has its shape" in ended.err
 
 
-@pytest.mark.parametrize("setting", [{"device": "cuda"}, {"implementation": "mine:layer"}, {"cache": "rotating"}])
+@pytest.mark.parametrize(
+    "setting", [{"device": "cuda"}, {"implementation": "mine:layer"}, {"cache": "rotating"}]
+)
 def test_what_a_plain_script_cannot_repeat_is_refused(setting: dict[str, str]) -> None:
     with pytest.raises(UsageError):
         script(Case(Problem("standard", **SMALL), Setting(**setting)), None, None)

@@ -22,7 +22,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run."""
     place = tmp_path_factory.mktemp("made")
     (place / "small.toml").write_text(SUITE, encoding="utf-8")
-    run = sweep(place / "small.toml", python=str(testing.interpreter(place / "stub", {"cases": [{"spread": 0.001}]})), results=place / "results")
+    run = sweep(
+        place / "small.toml",
+        python=str(testing.interpreter(place / "stub", {"cases": [{"spread": 0.001}]})),
+        results=place / "results",
+    )
     return place / "results" / str(run.runs[0]["run_id"])
 
 
@@ -51,10 +55,15 @@ def test_the_summary_has_one_row_a_case_with_an_interval_between_visits(folder: 
     assert len(summary) == 6
     assert (summary["interval"] == "between").all()
     assert (summary["visits"] == 3).all()
-    assert ((summary["latency_low_s"] <= summary["latency_s"]) & (summary["latency_s"] <= summary["latency_high_s"])).all()
+    assert (
+        (summary["latency_low_s"] <= summary["latency_s"])
+        & (summary["latency_s"] <= summary["latency_high_s"])
+    ).all()
 
 
-def test_fewer_than_three_visits_are_shown_with_the_interval_within(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+def test_fewer_than_three_visits_are_shown_with_the_interval_within(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
     ended = convscope("run", suite, "--python", stub(), "--quick", "--json")
     summary = load_results(tmp_path / ended.json["path"]).summary
     assert (summary["interval"] == "within").all()
@@ -71,13 +80,23 @@ def test_an_old_run_is_read_with_figures_that_lie_within_its_blocks() -> None:
     assert run.visits["place_figures_s"].map(len).eq(4).all()
     for _, visits in run.visits.groupby("case_id"):
         figure = run.summary.set_index("case_id").loc[visits["case_id"].iloc[0], "latency_s"]
-        assert min(map(min, visits["block_figures_s"])) * 0.999 <= figure <= max(map(max, visits["block_figures_s"]))
+        assert (
+            min(map(min, visits["block_figures_s"])) * 0.999
+            <= figure
+            <= max(map(max, visits["block_figures_s"]))
+        )
 
 
-def test_runs_of_another_method_are_compared_by_force_alone(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
-    paths = [convscope("run", suite, "--python", stub({"spread": 0.001}), "--json").json["path"] for _ in range(2)]
+def test_runs_of_another_method_are_compared_by_force_alone(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
+    paths = [
+        convscope("run", suite, "--python", stub({"spread": 0.001}), "--json").json["path"] for _ in range(2)
+    ]
     header = tmp_path / paths[0] / "run.json"
-    header.write_text(json.dumps(json.loads(header.read_text(encoding="utf-8")) | {"method": 1}), encoding="utf-8")
+    header.write_text(
+        json.dumps(json.loads(header.read_text(encoding="utf-8")) | {"method": 1}), encoding="utf-8"
+    )
     refused = convscope("compare", *paths)
     assert refused.code == 3
     assert f"method 1 -> {METHOD}" in refused.err
@@ -105,7 +124,9 @@ def test_a_torn_last_line_costs_one_visit(folder: Path) -> None:
 def test_a_fold_that_was_cut_off_doubles_no_visit(folder: Path) -> None:
     """Killed after the parquet was written and before the journal was emptied."""
     visits = pq.read_table(folder / "measurements.parquet").to_pylist()
-    (folder / "journal.jsonl").write_text("".join(json.dumps(row, default=str) + "\n" for row in visits), encoding="utf-8")
+    (folder / "journal.jsonl").write_text(
+        "".join(json.dumps(row, default=str) + "\n" for row in visits), encoding="utf-8"
+    )
     assert len(load_results(folder).visits) == 18
 
 
@@ -117,7 +138,9 @@ def test_the_last_of_two_runs_that_began_in_one_second_is_the_later(tmp_path: Pa
 
 def test_several_runs_load_together(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
     python = stub({"spread": 0})
-    paths = [tmp_path / str(convscope("run", suite, "--python", python, "--json").json["path"]) for _ in range(2)]
+    paths = [
+        tmp_path / str(convscope("run", suite, "--python", python, "--json").json["path"]) for _ in range(2)
+    ]
     loaded = load_results(*paths)
     assert loaded.summary["run_id"].nunique() == 2
     assert len(loaded.summary) == 12
@@ -159,4 +182,8 @@ def test_a_parquet_that_is_broken_is_named(folder: Path) -> None:
 
 
 def test_values_for_json_have_no_nan() -> None:
-    assert as_json_values({"a": float("nan"), "b": [1.0, float("nan")], "c": "x"}) == {"a": None, "b": [1.0, None], "c": "x"}
+    assert as_json_values({"a": float("nan"), "b": [1.0, float("nan")], "c": "x"}) == {
+        "a": None,
+        "b": [1.0, None],
+        "c": "x",
+    }

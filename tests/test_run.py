@@ -1,4 +1,5 @@
-"""Runs, end to end through the command, against a stub worker: what becomes of cases, visits, faults and time."""
+"""Runs, end to end through the command, against a stub worker: what becomes of cases, visits, faults and
+time."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def visits_of(ended: Ended, cwd: Path) -> pd.DataFrame:
     return load_results(cwd / ended.json["path"]).visits
 
 
-def test_every_case_is_visited_in_each_round_in_an_order_of_its_own(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+def test_every_case_is_visited_in_each_round_in_an_order_of_its_own(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
     ended = run(convscope, suite, stub({"spread": 0}))
     assert ended.code == 0
     assert ended.json["state"] == "complete"
@@ -40,10 +43,17 @@ def test_every_case_is_visited_in_each_round_in_an_order_of_its_own(convscope: C
     assert len({tuple(order) for order in rounds}) > 1
     assert all(sorted(order) == sorted(rounds[0]) for order in rounds)
     assert visits["process"].nunique() == 18
-    assert visits.groupby("round")["process"].agg(lambda names: len({name.split("-")[1] for name in names})).eq(1).all()
+    assert (
+        visits.groupby("round")["process"]
+        .agg(lambda names: len({name.split("-")[1] for name in names}))
+        .eq(1)
+        .all()
+    )
 
 
-def test_only_cases_that_are_still_wide_are_visited_again(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+def test_only_cases_that_are_still_wide_are_visited_again(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
     python = stub({"match": {"kind": "depthwise"}, "spread": 0.5}, {"spread": 0})
     visits = visits_of(run(convscope, suite, python), tmp_path)
     assert visits.groupby("kind")["round"].max().to_dict() == {"depthwise": 4, "pointwise": 3, "standard": 3}
@@ -64,7 +74,8 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[WorkerProcess]:
 
 
 class Counting(ProgressListener):
-    """Notes how many workers had been started by the first visit of each round, and ends the idle ones then if told so."""
+    """Notes how many workers had been started by the first visit of each round, and ends the idle ones then
+    if told so."""
 
     def __init__(self, workers: list[WorkerProcess], *, fatal: bool = False) -> None:
         self.workers, self.fatal = workers, fatal
@@ -79,14 +90,17 @@ class Counting(ProgressListener):
 def test_workers_of_certain_rounds_come_up_at_once_and_none_outlives_its_run(
     own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
 ) -> None:
-    """One is connection and makes the surveys, three are for the rounds that are certain, two for those that may follow."""
+    """One is connection and makes the surveys, three are for the rounds that are certain, two for those that
+    may follow."""
     listener = Counting(workers)
     sweep(suite, python=str(stub({"spread": 0.5})), results=own_folder, listener=listener)
     assert listener.by_round == {1: 4, 2: 4, 3: 4, 4: 6}
     assert not any(worker.alive for worker in workers)
 
 
-def test_no_worker_comes_up_for_a_round_that_is_not_certain(own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]) -> None:
+def test_no_worker_comes_up_for_a_round_that_is_not_certain(
+    own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
+) -> None:
     """A quick run has one round; a time limit may come before any."""
     quick, limited = Counting(workers), Counting(workers)
     sweep(suite, python=str(stub({"spread": 0})), results=own_folder, quick=True, listener=quick)
@@ -95,13 +109,19 @@ def test_no_worker_comes_up_for_a_round_that_is_not_certain(own_folder: Path, su
     assert limited.by_round == {1: 4, 2: 5, 3: 6}
 
 
-def test_a_worker_that_dies_before_its_round_costs_nothing(own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]) -> None:
-    visits = sweep(suite, python=str(stub({"spread": 0})), results=own_folder, listener=Counting(workers, fatal=True)).visits
+def test_a_worker_that_dies_before_its_round_costs_nothing(
+    own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
+) -> None:
+    visits = sweep(
+        suite, python=str(stub({"spread": 0})), results=own_folder, listener=Counting(workers, fatal=True)
+    ).visits
     assert (visits["status"] == "ok").all()
     assert len(visits) == 18
 
 
-def test_a_worker_that_does_not_come_up_is_started_again(own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]) -> None:
+def test_a_worker_that_does_not_come_up_is_started_again(
+    own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
+) -> None:
     """One of those that come up together ends when it is connection, as where memory is short."""
     python, connection, ended = (own_folder / name for name in ("flaky", "connection", "ended"))
     sound = stub({"spread": 0})
@@ -115,12 +135,17 @@ def test_a_worker_that_does_not_come_up_is_started_again(own_folder: Path, suite
 
 
 @pytest.mark.parametrize("fault", ["crash", "die", "garbage", "error", "out_of_memory", "incorrect"])
-def test_a_case_that_fails_is_one_row_and_the_run_goes_on(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str) -> None:
+def test_a_case_that_fails_is_one_row_and_the_run_goes_on(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str
+) -> None:
     ended = run(convscope, suite, stub({"match": {"kind": "depthwise"}, "fault": fault}, {"spread": 0}))
     assert ended.code == 4
     visits = visits_of(ended, tmp_path)
     failed = visits[visits["kind"] == "depthwise"]
-    assert failed["status"].tolist() == [{"die": "crashed", "garbage": "crashed", "crash": "crashed"}.get(fault, fault)] * 2
+    assert (
+        failed["status"].tolist()
+        == [{"die": "crashed", "garbage": "crashed", "crash": "crashed"}.get(fault, fault)] * 2
+    )
     assert failed["message"].str.len().gt(0).all()
     assert failed["latency_s"].isna().all()
     assert (visits[visits["kind"] != "depthwise"]["status"] == "ok").sum() == 12
@@ -131,15 +156,23 @@ def test_a_case_that_hangs_is_ended_at_its_limit(
 ) -> None:
     text = suite.read_text(encoding="utf-8").replace("max_rounds = 4", "visit_limit_s = 0.2")
     suite.write_text(text, encoding="utf-8")
-    ended = run(convscope, suite, stub({"match": {"kind": "standard", "in_channels": 8}, "fault": "hang"}, {"spread": 0}))
+    ended = run(
+        convscope,
+        suite,
+        stub({"match": {"kind": "standard", "in_channels": 8}, "fault": "hang"}, {"spread": 0}),
+    )
     assert ended.code == 4
     assert ended.json["cases"] == {"ok": 5, "timeout": 1}
     hung = visits_of(ended, tmp_path).query("kind == 'standard' and in_channels == 8")
     assert hung["status"].tolist() == ["timeout"]
 
 
-def test_an_invalid_visit_stays_and_is_repeated_twice_at_most(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
-    ended = run(convscope, suite, stub({"match": {"kind": "pointwise"}, "fault": "invalid"}, {"spread": 0}), "--quick")
+def test_an_invalid_visit_stays_and_is_repeated_twice_at_most(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
+    ended = run(
+        convscope, suite, stub({"match": {"kind": "pointwise"}, "fault": "invalid"}, {"spread": 0}), "--quick"
+    )
     assert ended.code == 4
     assert ended.json["quick"] is True
     loaded = load_results(tmp_path / ended.json["path"])
@@ -150,8 +183,14 @@ def test_an_invalid_visit_stays_and_is_repeated_twice_at_most(convscope: Convsco
 
 
 @pytest.mark.parametrize("fault", ["die", "crash", "error", "garbage"])
-def test_a_survey_that_fails_costs_its_facts_and_nothing_else(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str) -> None:
-    ended = run(convscope, suite, stub({"match": {"kind": "pointwise"}, "survey_fault": fault, "spread": 0}, {"spread": 0}))
+def test_a_survey_that_fails_costs_its_facts_and_nothing_else(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str
+) -> None:
+    ended = run(
+        convscope,
+        suite,
+        stub({"match": {"kind": "pointwise"}, "survey_fault": fault, "spread": 0}, {"spread": 0}),
+    )
     assert ended.code == 0
     visits = visits_of(ended, tmp_path)
     assert (visits["status"] == "ok").all()
@@ -160,7 +199,9 @@ def test_a_survey_that_fails_costs_its_facts_and_nothing_else(convscope: Convsco
 
 
 @pytest.mark.parametrize(
-    ("facts", "groups"), [({}, 1), ({"memory_bytes": 1}, 6), ({"threads_available": 400}, 3)], ids=["plenty", "memory", "threads"]
+    ("facts", "groups"),
+    [({}, 1), ({"memory_bytes": 1}, 6), ({"threads_available": 400}, 3)],
+    ids=["plenty", "memory", "threads"],
 )
 def test_cases_are_interleaved_as_far_as_memory_and_threads_go(
     convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, facts: dict[str, int], groups: int
@@ -171,9 +212,17 @@ def test_cases_are_interleaved_as_far_as_memory_and_threads_go(
     assert (visits["status"] == "ok").all()
 
 
-def test_a_survey_that_hangs_leaves_the_rounds_their_time(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+def test_a_survey_that_hangs_leaves_the_rounds_their_time(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
     """It has a third of the limit; what it did not reach is measured without facts."""
-    ended = run(convscope, suite, stub({"match": {"kind": "standard"}, "survey_fault": "hang", "spread": 0}, {"spread": 0}), "--time-limit", "6")
+    ended = run(
+        convscope,
+        suite,
+        stub({"match": {"kind": "standard"}, "survey_fault": "hang", "spread": 0}, {"spread": 0}),
+        "--time-limit",
+        "6",
+    )
     assert ended.code == 0, ended.err
     assert "cases are measured without a survey" in ended.err
     visits = visits_of(ended, tmp_path)
@@ -182,7 +231,9 @@ def test_a_survey_that_hangs_leaves_the_rounds_their_time(convscope: Convscope, 
     assert visits["survey_message"].dropna().str.startswith("timeout").all()
 
 
-def test_a_value_that_cannot_be_stored_is_an_error_of_its_case(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+def test_a_value_that_cannot_be_stored_is_an_error_of_its_case(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
     python = stub({"match": {"kind": "depthwise"}, "values": {"latency_s": "fast"}}, {"spread": 0.001})
     ended = convscope("run", suite, "--python", python, "--quick", "--json")
     assert ended.code == 4
@@ -192,7 +243,9 @@ def test_a_value_that_cannot_be_stored_is_an_error_of_its_case(convscope: Convsc
     assert set(failed["message"]) == {"the worker sent latency_s = 'fast', which is no double?"}
 
 
-def test_where_every_visit_was_disturbed_the_answer_says_so(convscope: Convscope, suite: Path, stub: Stub) -> None:
+def test_where_every_visit_was_disturbed_the_answer_says_so(
+    convscope: Convscope, suite: Path, stub: Stub
+) -> None:
     python = stub({"fault": "invalid"})
     ended = convscope("run", suite, "--python", python, "--quick")
     assert ended.code == 4
@@ -202,7 +255,9 @@ def test_where_every_visit_was_disturbed_the_answer_says_so(convscope: Convscope
     assert "disturbed" in measured.out
 
 
-def test_noisy_visits_count_and_are_named(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+def test_noisy_visits_count_and_are_named(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
     ended = run(convscope, suite, stub({"match": {"kind": "pointwise"}, "fault": "noisy"}, {"spread": 0}))
     assert ended.code == 0
     summary = load_results(tmp_path / ended.json["path"]).summary.set_index("kind")
@@ -211,14 +266,18 @@ def test_noisy_visits_count_and_are_named(convscope: Convscope, suite: Path, stu
     assert (summary.loc["standard", "trust"] == "ok").all()
 
 
-def test_a_run_ends_between_visits_when_its_time_is_up(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+def test_a_run_ends_between_visits_when_its_time_is_up(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
     ended = run(convscope, suite, stub(), "--time-limit", "0.01")
     assert ended.code == 4
     assert ended.json["state"] == "time_limit"
     assert ended.json["visits"] == 0
 
 
-def test_the_seed_facts_and_policy_stand_in_run_json(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+def test_the_seed_facts_and_policy_stand_in_run_json(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
     ended = run(convscope, suite, stub(environment={"torch": "9.9"}))
     header = json.loads((tmp_path / ended.json["path"] / "run.json").read_text(encoding="utf-8"))
     assert header["suite"]["text"] == suite.read_text(encoding="utf-8")
@@ -228,7 +287,9 @@ def test_the_seed_facts_and_policy_stand_in_run_json(convscope: Convscope, suite
     assert header["wall_s"] > 0
 
 
-def test_a_device_named_in_the_file_and_not_there_is_skipped_with_that_reason(convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path) -> None:
+def test_a_device_named_in_the_file_and_not_there_is_skipped_with_that_reason(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
     with suite.open("a", encoding="utf-8") as file:
         file.write('device = ["cpu", "cuda"]\n')
     ended = run(convscope, suite, stub({"spread": 0}))
@@ -249,7 +310,15 @@ def test_a_device_that_was_asked_for_and_is_not_there_stops_the_run_before_it_be
 
 
 def test_a_measurement_without_a_file(convscope: Convscope, stub: Stub, tmp_path: Path) -> None:
-    python = stub({"match": {"allocator": "default"}, "latency_s": 4e-3, "spread": 0, "values": {"minor_faults_per_call": 900.0}}, {"spread": 0})
+    python = stub(
+        {
+            "match": {"allocator": "default"},
+            "latency_s": 4e-3,
+            "spread": 0,
+            "values": {"minor_faults_per_call": 900.0},
+        },
+        {"spread": 0},
+    )
     ended = convscope("measure", "depthwise", "--in", "32", "--python", python)
     assert ended.code == 0
     assert "900.0 page faults per call" in ended.out
@@ -285,7 +354,9 @@ class Waiting:
 
 @pytest.fixture
 def waiting(suite: Path, stub: Stub, tmp_path: Path) -> Waiting:
-    return Waiting(suite, stub({"fault": "hang", "after": 2, "spread": 0}, environment={"memory_bytes": 1}), tmp_path)
+    return Waiting(
+        suite, stub({"fault": "hang", "after": 2, "spread": 0}, environment={"memory_bytes": 1}), tmp_path
+    )
 
 
 def test_ctrl_c_keeps_what_is_done(waiting: Waiting) -> None:
@@ -314,7 +385,9 @@ def test_kill_loses_the_visit_in_flight_and_nothing_else(waiting: Waiting) -> No
     assert len(loaded.visits) >= 1
 
 
-def test_a_second_run_fails_at_once_or_waits_and_says_so(waiting: Waiting, suite: Path, stub: Stub, convscope: Convscope, tmp_path: Path) -> None:
+def test_a_second_run_fails_at_once_or_waits_and_says_so(
+    waiting: Waiting, suite: Path, stub: Stub, convscope: Convscope, tmp_path: Path
+) -> None:
     """One measurement a device: two at once spoil each other."""
     python = stub({"spread": 0}, name="quick")
     refused = convscope("run", suite, "--python", python, "--no-wait")
@@ -328,7 +401,8 @@ def test_a_second_run_fails_at_once_or_waits_and_says_so(waiting: Waiting, suite
         text=True,
     )
     assert second.stderr
-    assert any("Another convscope run is using cpu; waiting" in line for line in second.stderr)  # stops reading there
+    # stops reading there
+    assert any("Another convscope run is using cpu; waiting" in line for line in second.stderr)
     os.kill(waiting.process.pid, signal.SIGKILL)
     waiting.end()
     second.communicate(timeout=60)

@@ -1,4 +1,5 @@
-"""The rules of warming up, of blocks and of stopping, fed with literal sequences; and blocks under a fake clock."""
+"""The rules of warming up, of blocks and of stopping, fed with literal sequences; and blocks under a fake
+clock."""
 
 from __future__ import annotations
 
@@ -8,7 +9,16 @@ import pytest
 
 from harness.core.policy import Policy
 from harness.testing import FakeClock
-from harness.worker.sampling import BLOCKS, Plan, Steadiness, calls_per_sample, settle, stop_reason, take_block, warm_up
+from harness.worker.sampling import (
+    BLOCKS,
+    Plan,
+    Steadiness,
+    calls_per_sample,
+    settle,
+    stop_reason,
+    take_block,
+    warm_up,
+)
 
 
 def feed(steadiness: Steadiness, samples: list[float], took_s: float) -> int:

@@ -1,4 +1,5 @@
-"""The search for cliffs, on machines whose every jump is known: what it finds, where, and what it leaves alone."""
+"""The search for cliffs, on machines whose every jump is known: what it finds, where, and what it leaves
+alone."""
 
 from __future__ import annotations
 
@@ -27,9 +28,12 @@ def smooth(case: Case) -> float:
 
 
 class Machine:
-    """Measures cases at a known cost, three visits each that differ by a per cent; it counts, and says what runs below."""
+    """Measures cases at a known cost, three visits each that differ by a per cent; it counts, and says what
+    runs below."""
 
-    def __init__(self, cost: Cost, backend: Callable[[Case], str] = lambda _: "Mkldnn", seed: int = 0) -> None:
+    def __init__(
+        self, cost: Cost, backend: Callable[[Case], str] = lambda _: "Mkldnn", seed: int = 0
+    ) -> None:
         self.cost, self.backend, self.random = cost, backend, random.Random(seed)
         self.measured: list[Case] = []
 
@@ -40,11 +44,21 @@ class Machine:
             for round_ in range(3):
                 latency = self.cost(case) * self.random.lognormvariate(0, 0.01)
                 facts = {"backend": self.backend(case), "latency_low_s": latency, "latency_high_s": latency}
-                rows.append(visit("main", case, None, [latency]) | facts | {"latency_s": latency, "process": f"{number} {round_}"})
+                rows.append(
+                    visit("main", case, None, [latency])
+                    | facts
+                    | {"latency_s": latency, "process": f"{number} {round_}"}
+                )
         return summarize(pd.DataFrame(rows))
 
 
-def look(machine: Machine, axis: str = "in_channels", values: range = range(16, 513), kinds: tuple[str, ...] = ("standard",), **fields: Any) -> Found:
+def look(
+    machine: Machine,
+    axis: str = "in_channels",
+    values: range = range(16, 513),
+    kinds: tuple[str, ...] = ("standard",),
+    **fields: Any,
+) -> Found:
     shape = {"in_channels": 64, "out_channels": 64, "size": 28} | fields
     return search(axis, curves(kinds, axis, values, shape, Setting()), machine, lambda _: True)
 
@@ -56,7 +70,9 @@ def _standard(in_channels: int) -> Case:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_smooth_curve_has_no_cliff(seed: int) -> None:
     """Twenty simulated searches along three axes."""
-    axis, values = [("in_channels", range(16, 513)), ("batch", range(1, 33)), ("size", range(7, 113))][seed % 3]
+    axis, values = [("in_channels", range(16, 513)), ("batch", range(1, 33)), ("size", range(7, 113))][
+        seed % 3
+    ]
     found = look(Machine(smooth, seed=seed), axis, values, kinds=("standard", "pointwise"))
     assert found.cliffs == []
     assert found.complete
@@ -75,7 +91,8 @@ def test_a_jump_is_found_between_the_two_values_where_it_is(place: int, times: f
 def test_a_change_below_torch_is_named_as_the_cause() -> None:
     """As torch does for pointwise layers on one thread: below a batch of 16 oneDNN is left out."""
     machine = Machine(
-        lambda case: smooth(case) * (1.4 if case.problem.batch < 16 else 1), lambda case: "Slow2d" if case.problem.batch < 16 else "Mkldnn"
+        lambda case: smooth(case) * (1.4 if case.problem.batch < 16 else 1),
+        lambda case: "Slow2d" if case.problem.batch < 16 else "Mkldnn",
     )
     ((_, cliff),) = look(machine, "batch", range(1, 33)).cliffs
     assert (cliff.left["x"], cliff.right["x"]) == (15, 16)
@@ -83,7 +100,9 @@ def test_a_change_below_torch_is_named_as_the_cause() -> None:
 
 
 def test_a_change_below_torch_that_costs_nothing_is_a_seam_and_no_cliff() -> None:
-    found = look(Machine(smooth, lambda case: "Slow2d" if case.problem.height < 20 else "Mkldnn"), "size", range(7, 57))
+    found = look(
+        Machine(smooth, lambda case: "Slow2d" if case.problem.height < 20 else "Mkldnn"), "size", range(7, 57)
+    )
     assert found.cliffs == []
     ((_, seam),) = found.changes
     assert (seam.left["x"], seam.right["x"]) == (19, 20)
@@ -91,11 +110,19 @@ def test_a_change_below_torch_that_costs_nothing_is_a_seam_and_no_cliff() -> Non
 
 def test_two_kinds_that_cross_are_told_with_the_place() -> None:
     """Separable pays a second call, which is soon worth it."""
-    machine = Machine(lambda case: smooth(case) + (40e-6 if case.problem.kind == "depthwise_separable" else 0))
-    ((crossing),) = look(machine, values=range(4, 257), kinds=("standard", "depthwise_separable"), out_channels=None).crossings
+    machine = Machine(
+        lambda case: smooth(case) + (40e-6 if case.problem.kind == "depthwise_separable" else 0)
+    )
+    ((crossing),) = look(
+        machine, values=range(4, 257), kinds=("standard", "depthwise_separable"), out_channels=None
+    ).crossings
     assert (crossing.before, crossing.after) == ("standard", "depthwise_separable")
     cases = curves(("standard", "depthwise_separable"), "in_channels", range(4, 257), {"size": 28}, Setting())
-    equal = next(x for x in range(4, 257) if machine.cost(cases["standard"][x]) > machine.cost(cases["depthwise_separable"][x]))
+    equal = next(
+        x
+        for x in range(4, 257)
+        if machine.cost(cases["standard"][x]) > machine.cost(cases["depthwise_separable"][x])
+    )
     assert crossing.left < equal <= crossing.right
     assert crossing.right < 1.5 * crossing.left  # between the two they differ by less than a tenth
 
@@ -126,9 +153,18 @@ def test_a_search_ends_when_there_is_no_time() -> None:
 
 def test_a_place_without_a_figure_is_left_out() -> None:
     case = Case(
-        next(iter(curves(("standard",), "batch", range(1, 4), {"in_channels": 8, "size": 8}, Setting())["standard"].values())).problem, Setting()
+        next(
+            iter(
+                curves(("standard",), "batch", range(1, 4), {"in_channels": 8, "size": 8}, Setting())[
+                    "standard"
+                ].values()
+            )
+        ).problem,
+        Setting(),
     )
-    rows = summarize(pd.DataFrame([visit("main", case, None, [1.0], status="error", message="as made", process="0")])).to_dict("records")
+    rows = summarize(
+        pd.DataFrame([visit("main", case, None, [1.0], status="error", message="as made", process="0")])
+    ).to_dict("records")
     assert steps([row | {"x": 1} for row in rows]) == []
 
 
@@ -139,12 +175,22 @@ def test_a_curve_that_cannot_be_measured_is_an_error_that_says_why(convscope: Co
 
 
 def test_a_curve_of_which_one_place_can_be_measured_has_no_cliff(convscope: Convscope, stub: Stub) -> None:
-    ended = convscope("cliffs", "--range", "8:12", "--size", "8", "--python", stub({"match": {"in_channels": 8}}, {"fault": "unsupported"}))
+    ended = convscope(
+        "cliffs",
+        "--range",
+        "8:12",
+        "--size",
+        "8",
+        "--python",
+        stub({"match": {"in_channels": 8}}, {"fault": "unsupported"}),
+    )
     assert ended.code == 0, ended.err
     assert "No cliff" in ended.out
 
 
-@pytest.mark.parametrize(("axis", "kind", "said"), [("bias", "standard", "in_channels"), ("groups", "grouped", "three")])
+@pytest.mark.parametrize(
+    ("axis", "kind", "said"), [("bias", "standard", "in_channels"), ("groups", "grouped", "three")]
+)
 def test_what_cannot_be_searched_is_refused(axis: str, kind: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         curves((kind,), axis, range(3, 6), {"in_channels": 64, "size": 8}, Setting())

@@ -1,4 +1,5 @@
-"""The suites that come along: they read, every point of them can be measured, and networks add up to what their papers state."""
+"""The suites that come along: they read, every point of them can be measured, and networks add up to what
+their papers state."""
 
 from __future__ import annotations
 
@@ -41,7 +42,10 @@ def test_the_axis_of_a_shipped_chart_takes_several_values(path: Path) -> None:
         if sweep.x in (None, "layer"):
             continue
         x = "height" if sweep.x == "size" else sweep.x
-        assert len({point.asked[x] for point in expand(suite) if point.sweep == sweep.name and x in point.asked}) > 1
+        assert (
+            len({point.asked[x] for point in expand(suite) if point.sweep == sweep.name and x in point.asked})
+            > 1
+        )
 
 
 @pytest.mark.parametrize(
@@ -57,8 +61,14 @@ def test_the_axis_of_a_shipped_chart_takes_several_values(path: Path) -> None:
         ("convnext_tiny", 22, 292_965_120, 8),
     ],
 )
-def test_the_layers_of_a_network_add_up_to_what_its_paper_states(name: str, layers: int, macs: int, cases: int) -> None:
-    points = [point for point in expand(read_suite(SHIPPED / f"{name}.toml")) if point.case and point.case.problem.batch == 1]
+def test_the_layers_of_a_network_add_up_to_what_its_paper_states(
+    name: str, layers: int, macs: int, cases: int
+) -> None:
+    points = [
+        point
+        for point in expand(read_suite(SHIPPED / f"{name}.toml"))
+        if point.case and point.case.problem.batch == 1
+    ]
     assert sum(point.repeat for point in points) == layers
     assert sum(point.case.problem.macs * point.repeat for point in points if point.case) == macs
     assert len(distinct_cases(points)) == cases
@@ -90,9 +100,17 @@ def test_the_channels_suite_has_every_kind_at_every_power_of_two() -> None:
 
 
 def test_the_group_suite_runs_from_one_group_to_depthwise_on_one_curve() -> None:
-    points = [point for point in expand(read_suite(SHIPPED / "groups.toml")) if point.sweep == "groups" and point.case]
+    points = [
+        point
+        for point in expand(read_suite(SHIPPED / "groups.toml"))
+        if point.sweep == "groups" and point.case
+    ]
     assert {point.series for point in points} == {"grouped"}
-    ends = {(point.asked["kernel_size"], point.asked["groups"]): point.case.problem.kind for point in points if point.case}
+    ends = {
+        (point.asked["kernel_size"], point.asked["groups"]): point.case.problem.kind
+        for point in points
+        if point.case
+    }
     assert ends["3x3", 1] == "standard"
     assert ends["1x1", 1] == "pointwise"
     assert ends["3x3", 128] == ends["1x1", 128] == "depthwise"
@@ -100,15 +118,32 @@ def test_the_group_suite_runs_from_one_group_to_depthwise_on_one_curve() -> None
 
 
 def test_separate_convolutions_have_as_many_macs_together_as_the_grouped_one() -> None:
-    points = expand(narrowed(read_suite(SHIPPED / "groups.toml"), {"device": ("cpu",), "memory_format": ("contiguous",), "kernel_size": ("3x3",)}))
-    grouped = {point.asked["groups"]: point.case.problem.macs for point in points if point.sweep == "groups" and point.case}
-    separate = {point.repeat: point.repeat * point.case.problem.macs for point in points if point.sweep == "separate" and point.case}
+    points = expand(
+        narrowed(
+            read_suite(SHIPPED / "groups.toml"),
+            {"device": ("cpu",), "memory_format": ("contiguous",), "kernel_size": ("3x3",)},
+        )
+    )
+    grouped = {
+        point.asked["groups"]: point.case.problem.macs
+        for point in points
+        if point.sweep == "groups" and point.case
+    }
+    separate = {
+        point.repeat: point.repeat * point.case.problem.macs
+        for point in points
+        if point.sweep == "separate" and point.case
+    }
     assert sorted(separate) == [2, 4, 8, 16]
     assert separate == {groups: grouped[groups] for groups in separate}
 
 
 def test_the_ten_layers_of_guideline_g2_have_equal_macs_within_two_per_cent() -> None:
-    points = [point for point in expand(read_suite(SHIPPED / "shufflenet_g2.toml")) if point.case and point.case.problem.batch == 1]
+    points = [
+        point
+        for point in expand(read_suite(SHIPPED / "shufflenet_g2.toml"))
+        if point.case and point.case.problem.batch == 1
+    ]
     totals = {point.asked["groups"]: 10 * point.case.problem.macs for point in points if point.case}
     assert {point.repeat for point in points} == {10}
     # 10 * 56 * 56 * channels^2 / groups

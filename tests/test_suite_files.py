@@ -86,7 +86,10 @@ def test_a_file_of_brackets_alone_is_a_fault_and_not_a_traceback(tmp_path: Path)
         ({"schema": True, "name": "a", "sweep": [{"name": "s"}]}, "schema: True is not the number 1"),
         ({"schema": 1, "name": "a"}, "sweep is not stated"),
         ({"schema": 1, "name": "a", "sweep": []}, "sweep: is empty"),
-        ({"schema": 1, "name": "a", "sweep": {"name": "s"}}, "sweep: is not a list; tables of a list are written in double brackets, [[sweep]]"),
+        (
+            {"schema": 1, "name": "a", "sweep": {"name": "s"}},
+            "sweep: is not a list; tables of a list are written in double brackets, [[sweep]]",
+        ),
         ({"schema": 1, "name": "a", "sweep": [3]}, "sweep 1: is not a table"),
         ({"schema": 1, "name": "a", "sweep": [{"kind": "standard"}]}, "sweep 1, name is not stated"),
     ],
@@ -98,12 +101,16 @@ def test_a_suite_that_lacks_its_frame_is_told_what_belongs_there(content: dict[s
 
 
 def test_two_sweeps_of_one_name_are_refused() -> None:
-    assert faults_of({"name": "twice"}, {"name": "twice"}) == ['sweep "twice": 2 sweeps have this name; give each its own']
+    assert faults_of({"name": "twice"}, {"name": "twice"}) == [
+        'sweep "twice": 2 sweeps have this name; give each its own'
+    ]
 
 
 @pytest.mark.parametrize("repeat", [0, -1, True, "2"])
 def test_a_row_is_repeated_once_at_least(repeat: object) -> None:
-    assert faults_of({"rows": [{"repeat": repeat}]}) == [f'sweep "s1" rows 1, repeat: {repeat!r} is not a whole number of at least 1']
+    assert faults_of({"rows": [{"repeat": repeat}]}) == [
+        f'sweep "s1" rows 1, repeat: {repeat!r} is not a whole number of at least 1'
+    ]
 
 
 def test_a_key_of_rows_alone_is_refused_in_a_sweep() -> None:
@@ -120,7 +127,9 @@ def test_a_key_of_rows_alone_is_refused_in_a_sweep() -> None:
         ({"warm_up_s": "1"}, ["[policy], warm_up_s: '1' is not a number above 0 and at most 32,767"]),
     ],
 )
-def test_a_policy_that_cannot_be_is_told_each_value_once(policy: dict[str, object], faults: list[str]) -> None:
+def test_a_policy_that_cannot_be_is_told_each_value_once(
+    policy: dict[str, object], faults: list[str]
+) -> None:
     assert faults_of({}, policy=policy) == faults
 
 
@@ -130,7 +139,9 @@ def test_two_indices_of_one_type_of_device_are_refused() -> None:
 
 
 def test_a_layer_list_becomes_a_point_a_line_and_what_is_empty_is_left_to_the_sweep(tmp_path: Path) -> None:
-    (tmp_path / "net.csv").write_text("name,repeat,in_channels,out_channels,kernel_size,groups\nstem,,3,8,3,\nbody,4,8,8,1x3,8\n")
+    (tmp_path / "net.csv").write_text(
+        "name,repeat,in_channels,out_channels,kernel_size,groups\nstem,,3,8,3,\nbody,4,8,8,1x3,8\n"
+    )
     points = points_of({"layers": "net.csv", "x": "layer", "batch": [1, 2]}, folder=tmp_path)
     assert [(point.layer, point.repeat, point.series, point.asked["batch"]) for point in points] == [
         ("stem", 1, "standard", 1),
@@ -150,7 +161,10 @@ def test_a_layer_list_from_a_spreadsheet_may_begin_with_a_byte_order_mark(tmp_pa
 @pytest.mark.parametrize(
     ("text", "faults"),
     [
-        ("name,in_chanels\na,3\nb,4\n", [", unknown column 'in_chanels'. Did you mean in_channels or out_channels?"]),
+        (
+            "name,in_chanels\na,3\nb,4\n",
+            [", unknown column 'in_chanels'. Did you mean in_channels or out_channels?"],
+        ),
         ("name,in_channels\na,3,4\n", [", line 2: has more values than columns"]),
         (
             "name,repeat,size\na,0,3\nb,x,0\n",
@@ -160,14 +174,23 @@ def test_a_layer_list_from_a_spreadsheet_may_begin_with_a_byte_order_mark(tmp_pa
                 ", line 3, size: 0 is below 1",
             ],
         ),
-        ("name,kind\na,depthwyse\n", [", line 2, kind: 'depthwyse' is not known. Did you mean depthwise or depthwise_separable or pointwise?"]),
+        (
+            "name,kind\na,depthwyse\n",
+            [
+                ", line 2, kind: 'depthwyse' is not known. Did you mean depthwise or depthwise_separable or pointwise?"
+            ],
+        ),
         ("name,in_channels\n", [": holds no layers"]),
         ("", [": holds no layers"]),
     ],
 )
-def test_every_fault_of_a_layer_list_is_told_with_its_line_and_column(tmp_path: Path, text: str, faults: list[str]) -> None:
+def test_every_fault_of_a_layer_list_is_told_with_its_line_and_column(
+    tmp_path: Path, text: str, faults: list[str]
+) -> None:
     (tmp_path / "net.csv").write_text(text)
-    assert faults_of({"layers": "net.csv"}, folder=tmp_path) == [f'sweep "s1", layers {tmp_path / "net.csv"}{fault}' for fault in faults]
+    assert faults_of({"layers": "net.csv"}, folder=tmp_path) == [
+        f'sweep "s1", layers {tmp_path / "net.csv"}{fault}' for fault in faults
+    ]
 
 
 def test_a_layer_list_that_is_not_text_is_a_fault_and_not_a_traceback(tmp_path: Path) -> None:
@@ -181,4 +204,6 @@ def test_a_layer_list_that_is_not_text_is_a_fault_and_not_a_traceback(tmp_path: 
 def test_a_chart_over_layers_needs_layers() -> None:
     told = 'sweep "s1", x: "layer" needs rows that each name their layer, or a layer list'
     assert faults_of({"x": "layer", "kind": "standard", "in_channels": 8}) == [told]
-    assert faults_of({"x": "layer", "kind": "standard", "rows": [{"layer": "a", "in_channels": 8}, {"in_channels": 8}]}) == [told]
+    assert faults_of(
+        {"x": "layer", "kind": "standard", "rows": [{"layer": "a", "in_channels": 8}, {"in_channels": 8}]}
+    ) == [told]

@@ -26,7 +26,10 @@ PLACES = st.lists(st.lists(st.floats(1e-6, 1.0), min_size=4, max_size=4), min_si
 
 def summary_of(*visits: list[float], **header: Any) -> pd.Series[Any]:
     """Of one case, from the medians of the blocks of each visit."""
-    rows = [visit("main", case(), None, blocks) | {"process": f"p{number}", "environment_id": "e"} for number, blocks in enumerate(visits)]
+    rows = [
+        visit("main", case(), None, blocks) | {"process": f"p{number}", "environment_id": "e"}
+        for number, blocks in enumerate(visits)
+    ]
     return summarize(pd.DataFrame(rows), {"r": header}).iloc[0]
 
 
@@ -48,7 +51,8 @@ def test_every_way_of_lying_counts_alike() -> None:
     """Of four ways one is fast: the figure is their mean, though the fast one alone would be the lowest."""
     blocks = [0.5, 1.0, 1.0, 1.0] * 3
     found = summary_of(*[blocks] * 3)["latency_s"]
-    assert found == pytest.approx(0.9 * 0.5**0.25, rel=1e-6)  # of samples at 0.9, 1.0 and 1.2 of each the low quantile is the first
+    # of samples at 0.9, 1.0 and 1.2 of each the low quantile is the first
+    assert found == pytest.approx(0.9 * 0.5**0.25, rel=1e-6)
 
 
 def test_three_visits_within_the_target_are_ok_and_wider_ones_wide() -> None:
@@ -81,12 +85,16 @@ def test_reasons_of_visits_are_told_and_do_not_decide(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("samples", [2, 4, 16, 200])
 def test_a_figure_means_the_same_for_few_slow_calls_and_for_many_fast_ones(samples: int) -> None:
-    """Samples of one distribution, 3 % wide: three visits of twelve blocks lie within half of that of 200 samples a block."""
+    """Samples of one distribution, 3 % wide: three visits of twelve blocks lie within half of that of 200
+    samples a block."""
     draw = random.Random(samples)
 
     def figure(count: int) -> float:
         ends = [count * (block + 1) for block in range(12)]
-        visits = [stats.place_figures([draw.lognormvariate(0, 0.03) for _ in range(12 * count)], ends) for _ in range(3)]
+        visits = [
+            stats.place_figures([draw.lognormvariate(0, 0.03) for _ in range(12 * count)], ends)
+            for _ in range(3)
+        ]
         return case_estimate.figure_s(visits)
 
     found, many = (np.mean([np.log(figure(count)) for _ in range(60)]) for count in (samples, 200))

@@ -11,7 +11,14 @@ from harness.core.columns import TRUST_REASONS
 from harness.worker.counters import Meter
 from harness.worker.trust import LIMITS, judge
 
-QUIET: dict[str, Any] = {"latency_s": 1e-3, "run_queue_share": 0.003, "steal_share": 0.0, "drift": 0.001, "lag1": 0.1, "minor_faults_per_call": 0.01}
+QUIET: dict[str, Any] = {
+    "latency_s": 1e-3,
+    "run_queue_share": 0.003,
+    "steal_share": 0.0,
+    "drift": 0.001,
+    "lag1": 0.1,
+    "minor_faults_per_call": 0.01,
+}
 SAMPLES = [1e-3] * 40
 
 
@@ -24,7 +31,15 @@ def judged(
     resolution_s: float = 1e-9,
     **seen: Any,
 ) -> tuple[str, list[str]]:
-    return judge(QUIET | seen, samples, allocator=allocator, enough=enough, low_clock=low_clock, hot=hot, resolution_s=resolution_s)
+    return judge(
+        QUIET | seen,
+        samples,
+        allocator=allocator,
+        enough=enough,
+        low_clock=low_clock,
+        hot=hot,
+        resolution_s=resolution_s,
+    )
 
 
 def test_a_quiet_visit_is_ok() -> None:

@@ -1,4 +1,5 @@
-"""Verdicts from effects: literal pairs, simulated ones. What the gate promises in numbers stands in test_gates."""
+"""Verdicts from effects: literal pairs, simulated ones. What the gate promises in numbers stands in
+test_gates."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def decide(*frames: pd.DataFrame, tolerance: float = TOLERANCE) -> pd.DataFrame:
     pairs = pd.concat(frames)
     screening, confirming = (pairs[pairs["stage"] == stage] for stage in ("screen", "confirm"))
     alone = screening[~screening["match_id"].isin(confirming["match_id"])]
-    return verdict_tests.decide(alone, confirming, pd.Series(log1p(tolerance), index=pairs["match_id"].unique()))
+    return verdict_tests.decide(
+        alone, confirming, pd.Series(log1p(tolerance), index=pairs["match_id"].unique())
+    )
 
 
 def around(centre: float, spread: float, count: int) -> list[float]:
@@ -41,7 +44,12 @@ def test_screening_clears_what_lies_within_the_tolerance_and_accuses_nobody() ->
 
 def test_confirming_pairs_alone_judge_a_case_that_has_them() -> None:
     slow, quiet = around(log(1.1), 0.005, 5), around(0, 0.005, 8)
-    found = decide(ratios("a", slow), ratios("a", quiet, "confirm"), ratios("b", slow), ratios("b", around(log(1.05), 0.01, 8), "confirm"))
+    found = decide(
+        ratios("a", slow),
+        ratios("a", quiet, "confirm"),
+        ratios("b", slow),
+        ratios("b", around(log(1.05), 0.01, 8), "confirm"),
+    )
     assert found["verdict"].to_dict() == {"a": "same", "b": "regressed"}
     assert (found["stage"] == "confirm").all()
 
@@ -51,7 +59,9 @@ def test_a_case_that_got_faster_is_named_too() -> None:
 
 
 def test_a_difference_near_the_tolerance_is_neither_named_nor_cleared() -> None:
-    assert decide(ratios("a", around(log1p(TOLERANCE), 0.01, 6), "confirm"))["verdict"].tolist() == ["inconclusive"]
+    assert decide(ratios("a", around(log1p(TOLERANCE), 0.01, 6), "confirm"))["verdict"].tolist() == [
+        "inconclusive"
+    ]
 
 
 def test_the_one_test_is_a_shifted_t_test() -> None:
@@ -60,7 +70,9 @@ def test_the_one_test_is_a_shifted_t_test() -> None:
 
     values = around(log(1.04), 0.012, 7)
     row = decide(ratios("a", values, "confirm")).iloc[0]
-    assert row["p_slower"] == pytest.approx(ttest_1samp(values, log1p(TOLERANCE), alternative="greater").pvalue)
+    assert row["p_slower"] == pytest.approx(
+        ttest_1samp(values, log1p(TOLERANCE), alternative="greater").pvalue
+    )
     low, high = student.interval(0.9, 6, np.mean(values), np.std(values, ddof=1) / np.sqrt(7))
     assert (row["low"], row["high"]) == pytest.approx((low, high))
 
@@ -87,7 +99,11 @@ def test_the_smallest_effect_is_found_four_times_in_five() -> None:
     """Simulated: 20,000 single cases with a slowdown of just that size."""
     spread, pairs = 0.01, 8
     limit = pd.Series([log1p(TOLERANCE)])
-    smallest = float(verdict_tests.smallest_effects(pd.Series([spread / np.sqrt(pairs)]), pd.Series([pairs - 1]), limit, 1)[0])
+    smallest = float(
+        verdict_tests.smallest_effects(
+            pd.Series([spread / np.sqrt(pairs)]), pd.Series([pairs - 1]), limit, 1
+        )[0]
+    )
     draws = np.random.default_rng(0).normal(log1p(smallest), spread, (20_000, pairs))
     statistic = (draws.mean(1) - limit[0]) / (draws.std(1, ddof=1) / np.sqrt(pairs))
     assert (student.sf(statistic, pairs - 1) <= 0.05).mean() == pytest.approx(0.8, abs=0.02)
@@ -99,11 +115,16 @@ def test_a_common_factor_is_one_finding() -> None:
     assert moved.ratio == pytest.approx(1.08)
     assert moved.low < moved.ratio < moved.high
     assert verdict_tests.common_factor([0.001 * i for i in range(-5, 6)], log1p(TOLERANCE)) is None
-    assert verdict_tests.common_factor([log(1.08)] * 5, log1p(TOLERANCE)) is None, "five cases have no 95 % interval of a median"
+    assert verdict_tests.common_factor([log(1.08)] * 5, log1p(TOLERANCE)) is None, (
+        "five cases have no 95 % interval of a median"
+    )
 
 
 def test_the_interval_of_a_median_is_that_of_the_sign_test_for_many_cases_too() -> None:
     """Of 10,000: ranks 4,902 and 5,099 by the normal approximation, 5,000 -+ 1.96 * 50."""
     many = verdict_tests.common_factor([log(1.08) + 1e-6 * i for i in range(10_000)], log1p(TOLERANCE))
     assert many is not None
-    assert (log(many.low / 1.08) * 1e6, log(many.high / 1.08) * 1e6) == (pytest.approx(4_901, abs=1), pytest.approx(5_098, abs=1))
+    assert (log(many.low / 1.08) * 1e6, log(many.high / 1.08) * 1e6) == (
+        pytest.approx(4_901, abs=1),
+        pytest.approx(5_098, abs=1),
+    )

@@ -1,4 +1,5 @@
-"""Networks before and after a replacement: what is replaced, what is left, and the sums, on a stub machine whose costs are known."""
+"""Networks before and after a replacement: what is replaced, what is left, and the sums, on a stub machine
+whose costs are known."""
 
 from __future__ import annotations
 
@@ -25,13 +26,17 @@ def layers(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_sums_count_every_layer_as_often_as_it_runs(convscope: Convscope, stub: Stub, layers: Path) -> None:
+def test_the_sums_count_every_layer_as_often_as_it_runs(
+    convscope: Convscope, stub: Stub, layers: Path
+) -> None:
     python = stub(
         {"match": {"kind": "standard"}, "latency_s": 4e-3, "spread": 0},
         {"match": {"kind": "pointwise"}, "latency_s": 1e-3, "spread": 0},
         {"match": {"kind": "depthwise_separable"}, "latency_s": 2e-3, "spread": 0},
     )
-    ended = convscope("whatif", layers, "--replace", "standard=depthwise_separable", "--python", python, "--json")
+    ended = convscope(
+        "whatif", layers, "--replace", "standard=depthwise_separable", "--python", python, "--json"
+    )
     assert ended.code == 0, ended.err
     before, after = ended.json["networks"]
     assert before["whole"]["executed"] == after["whole"]["executed"] == 11
@@ -45,16 +50,22 @@ def test_the_sums_count_every_layer_as_often_as_it_runs(convscope: Convscope, st
 
 
 def test_the_answer_says_what_fewer_macs_bought(convscope: Convscope, stub: Stub, layers: Path) -> None:
-    ended = convscope("whatif", layers, "--replace", "standard=grouped:8", "--python", stub({"spread": 0}), "--quick")
+    ended = convscope(
+        "whatif", layers, "--replace", "standard=grouped:8", "--python", stub({"spread": 0}), "--quick"
+    )
     assert ended.code == 0, ended.err
     assert "unchanged: stem" in ended.out
     assert "takes 1.00 of the time" in ended.out
     assert convscope("report", "last").code == 0
 
 
-def test_a_network_with_a_layer_that_has_no_figure_is_told_and_not_compared(convscope: Convscope, stub: Stub, layers: Path) -> None:
+def test_a_network_with_a_layer_that_has_no_figure_is_told_and_not_compared(
+    convscope: Convscope, stub: Stub, layers: Path
+) -> None:
     python = stub({"match": {"kind": "pointwise"}, "fault": "error"}, {"spread": 0})
-    ended = convscope("whatif", layers, "--replace", "standard=depthwise_separable", "--python", python, "--quick")
+    ended = convscope(
+        "whatif", layers, "--replace", "standard=depthwise_separable", "--python", python, "--quick"
+    )
     assert ended.code == 4
     assert "not included, because they have no latency: mixing (pointwise)" in ended.out
     assert "cannot be compared" in ended.out
@@ -71,7 +82,10 @@ def test_a_replaced_layer_keeps_its_shape(layers: Path) -> None:
         replacement(Problem("standard", in_channels=3, out_channels=64, size=8), "depthwise", None)
 
 
-@pytest.mark.parametrize("text", ["standard", "standard=round", "depthwise=grouped", "standard=pointwise:3", "=", "standard=grouped:x"])
+@pytest.mark.parametrize(
+    "text",
+    ["standard", "standard=round", "depthwise=grouped", "standard=pointwise:3", "=", "standard=grouped:x"],
+)
 def test_what_is_no_replacement_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_replacement(text)
@@ -81,6 +95,13 @@ def test_a_replacement_of_nothing_is_refused(convscope: Convscope, layers: Path)
     ended = convscope("whatif", layers, "--replace", "depthwise=pointwise")
     assert ended.code == 2
     assert "there are pointwise, standard" in ended.err
-    ended = convscope("whatif", layers, "--replace", "standard=depthwise_separable", "-a", "memory_format=contiguous,channels_last")
+    ended = convscope(
+        "whatif",
+        layers,
+        "--replace",
+        "standard=depthwise_separable",
+        "-a",
+        "memory_format=contiguous,channels_last",
+    )
     assert ended.code == 2
     assert "several values" in ended.err

@@ -27,7 +27,8 @@ QUICK = Policy(warm_up_s=0.005, visit_time_s=0.02, min_samples=10, visit_limit_s
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[WorkerProcess]:
-    """A configured worker that finds tests/kernels.py; one for all tests, since every visit is a process of its own."""
+    """A configured worker that finds tests/kernels.py; one for all tests, since every visit is a process of
+    its own."""
     with contextlib.chdir(Path(__file__).parent):
         running = started()
     with running:
@@ -51,12 +52,16 @@ def small(kind: str = "depthwise", **setting: Any) -> Case:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_visit_answers_with_columns_of_the_record_and_a_figure_inside_its_interval(worker: WorkerProcess, kind: str) -> None:
+def test_a_visit_answers_with_columns_of_the_record_and_a_figure_inside_its_interval(
+    worker: WorkerProcess, kind: str
+) -> None:
     done = ask(worker, "visit", small(kind))
     assert done["status"] == "ok"
     values = done["values"]
     assert set(values) <= MEASURED
-    required = {name for name in MEASURED if not BY_NAME[name].nullable and BY_NAME[name].part == "visit"} - {"status"}
+    required = {name for name in MEASURED if not BY_NAME[name].nullable and BY_NAME[name].part == "visit"} - {
+        "status"
+    }
     assert required <= set(values)
     assert 0 < values["latency_low_s"] <= values["latency_s"] <= values["latency_high_s"]
     assert len(values["block_ends"]) == 12
@@ -64,12 +69,17 @@ def test_a_visit_answers_with_columns_of_the_record_and_a_figure_inside_its_inte
     assert len(values["place_figures_s"]) == 4
     assert min(values["samples_s"]) <= min(values["place_figures_s"])
     assert max(values["place_figures_s"]) <= max(values["samples_s"])
-    assert values["resident_bytes"] == 4 * (8 * 144 + sum(a * b * c * d for a, b, c, d in small(kind).problem.weight_shapes))
+    assert values["resident_bytes"] == 4 * (
+        8 * 144 + sum(a * b * c * d for a, b, c, d in small(kind).problem.weight_shapes)
+    )
 
 
 def test_calls_that_fault_are_in_the_figure(worker: WorkerProcess) -> None:
     """A low quantile of the samples is of the calls that do not."""
-    case = Case(Problem("standard", in_channels=64, size=56), Setting(threads="1", allocator="default", implementation="kernels:faulting"))
+    case = Case(
+        Problem("standard", in_channels=64, size=56),
+        Setting(threads="1", allocator="default", implementation="kernels:faulting"),
+    )
     values = ask(worker, "visit", case)["values"]
     assert values["calls_per_sample"] == 1
     assert values["minor_faults_per_call"] > 200
@@ -78,7 +88,9 @@ def test_calls_that_fault_are_in_the_figure(worker: WorkerProcess) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-def test_a_survey_finds_torch_correct_and_fvcore_in_agreement(worker: WorkerProcess, kind: str, memory_format: str) -> None:
+def test_a_survey_finds_torch_correct_and_fvcore_in_agreement(
+    worker: WorkerProcess, kind: str, memory_format: str
+) -> None:
     case = small(kind, memory_format=memory_format)
     done = ask(worker, "survey", case)
     assert done["status"] == "ok"
@@ -96,18 +108,25 @@ def test_a_survey_finds_torch_correct_and_fvcore_in_agreement(worker: WorkerProc
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_onednn_ran_is_found_with_its_roles(worker: WorkerProcess, kind: str, allocator: str) -> None:
     """Large enough that torch leaves it to oneDNN, whose choices differ by processor: the roles do not."""
-    case = Case(Problem(kind, in_channels=32, size=56, groups=4 if kind == "grouped" else None), Setting(allocator=allocator))
+    case = Case(
+        Problem(kind, in_channels=32, size=56, groups=4 if kind == "grouped" else None),
+        Setting(allocator=allocator),
+    )
     values = ask(worker, "survey", case)["values"]
     assert "Mkldnn" in values["backend"]
     convolutions = [primitive for primitive in values["primitives"] if primitive["role"] == "convolution"]
-    assert sum(primitive["calls"] for primitive in convolutions) == (2 if kind == "depthwise_separable" else 1)
+    assert sum(primitive["calls"] for primitive in convolutions) == (
+        2 if kind == "depthwise_separable" else 1
+    )
     assert all(primitive["time_s"] > 0 and primitive["name"] for primitive in values["primitives"])
     assert values["explained_share"] > 0
 
 
 def test_what_torch_itself_ran_is_found_where_onednn_has_no_part(worker: WorkerProcess) -> None:
     """On one thread torch leaves oneDNN out for few pointwise images."""
-    values = ask(worker, "survey", Case(Problem("pointwise", in_channels=64, size=28), Setting(threads="1")))["values"]
+    values = ask(worker, "survey", Case(Problem("pointwise", in_channels=64, size=28), Setting(threads="1")))[
+        "values"
+    ]
     assert "Mkldnn" not in values["backend"]
     assert "convolution" in {primitive["role"] for primitive in values["primitives"]}
     assert values.get("explained_share") is None
@@ -142,8 +161,11 @@ def test_more_threads_than_there_are_have_none(worker: WorkerProcess) -> None:
     ids=str,
 )
 def test_settings_are_measured_and_correct(worker: WorkerProcess, setting: dict[str, Any]) -> None:
-    """What is rotated is large enough that copies leave the cache within the most allowed, on a large host too."""
-    case = Case(Problem("pointwise", in_channels=64, size=224 if "cache" in setting else 56), Setting(**setting))
+    """What is rotated is large enough that copies leave the cache within the most allowed, on a large host
+    too."""
+    case = Case(
+        Problem("pointwise", in_channels=64, size=224 if "cache" in setting else 56), Setting(**setting)
+    )
     survey, visit = ask(worker, "survey", case), ask(worker, "visit", case)
     assert (survey["status"], visit["status"]) == ("ok", "ok"), (survey, visit)
     assert survey["values"]["error"] <= survey["values"]["error_bound"]
@@ -162,7 +184,12 @@ def test_the_default_allocator_faults_and_the_retained_does_not() -> None:
     problem = Problem("depthwise", in_channels=128, size=56)
     with started(Policy()) as worker:
         kept = ask(worker, "visit", Case(problem, Setting()))["values"]["minor_faults_per_call"]
-        plain = max(ask(worker, "visit", Case(problem, Setting(allocator="default")))["values"]["minor_faults_per_call"] for _ in range(3))
+        plain = max(
+            ask(worker, "visit", Case(problem, Setting(allocator="default")))["values"][
+                "minor_faults_per_call"
+            ]
+            for _ in range(3)
+        )
     assert kept < 8
     assert plain > 300
 
@@ -175,7 +202,9 @@ def test_an_implementation_is_checked_like_torch(worker: WorkerProcess) -> None:
 
 
 @pytest.mark.parametrize("name", ["remembering", "sharing"])
-def test_a_kernel_that_remembers_its_answer_or_hands_out_one_buffer_is_wrong(worker: WorkerProcess, name: str) -> None:
+def test_a_kernel_that_remembers_its_answer_or_hands_out_one_buffer_is_wrong(
+    worker: WorkerProcess, name: str
+) -> None:
     values = ask(worker, "survey", small("standard", implementation=f"kernels:{name}"))["values"]
     assert values["error"] > values["error_bound"]
 
@@ -194,8 +223,12 @@ def test_a_kernel_that_keeps_its_weights_itself_is_checked_too(worker: WorkerPro
     assert 0 < values["error"] <= values["error_bound"]
 
 
-@pytest.mark.parametrize(("name", "status"), [("fatal", "crashed"), ("greedy", "out_of_memory"), ("nowhere", "error")])
-def test_a_child_that_fails_is_a_status_and_the_worker_lives_on(worker: WorkerProcess, name: str, status: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "status"), [("fatal", "crashed"), ("greedy", "out_of_memory"), ("nowhere", "error")]
+)
+def test_a_child_that_fails_is_a_status_and_the_worker_lives_on(
+    worker: WorkerProcess, name: str, status: str
+) -> None:
     for what in ("survey", "visit"):
         done = ask(worker, what, small("standard", implementation=f"kernels:{name}"))
         assert done["status"] == status
@@ -227,21 +260,35 @@ def test_two_workers_take_turns_block_by_block() -> None:
         assert done["status"] == "ok"
         assert len(done["values"]["block_ends"]) == done["values"]["turns"] == turns
         assert done["values"]["stop_reason"] == "turns"
-        assert min(b - a for a, b in zip([0, *done["values"]["block_ends"]], done["values"]["block_ends"], strict=False)) >= 2
+        assert (
+            min(
+                b - a
+                for a, b in zip(
+                    [0, *done["values"]["block_ends"]], done["values"]["block_ends"], strict=False
+                )
+            )
+            >= 2
+        )
 
 
-def together(worker: WorkerProcess, cases: list[Case], limit_s: float = 20) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def together(
+    worker: WorkerProcess, cases: list[Case], limit_s: float = 20
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What visits came to whose blocks are interleaved, and what the worker told meanwhile."""
     told: list[dict[str, Any]] = []
     visits = [{"do": "visit", "id": number, "case": case.as_message()} for number, case in enumerate(cases)]
-    done = worker.ask({"do": "visits", "id": 0, "visits": visits, "limit_s": limit_s, "together_s": 60}, 60, told.append)
+    done = worker.ask(
+        {"do": "visits", "id": 0, "visits": visits, "limit_s": limit_s, "together_s": 60}, 60, told.append
+    )
     return sorted(done["visits"], key=lambda answer: int(answer["id"])), told
 
 
 def test_blocks_of_several_cases_are_interleaved_each_in_a_process_of_its_own(worker: WorkerProcess) -> None:
     answers, told = together(worker, [small(kind) for kind in KINDS])
     assert [answer["status"] for answer in answers] == ["ok"] * len(KINDS)
-    assert [(message["turn"], message["of"]) for message in told] == [(turn, TURNS) for turn in range(1, TURNS + 1)]
+    assert [(message["turn"], message["of"]) for message in told] == [
+        (turn, TURNS) for turn in range(1, TURNS + 1)
+    ]
     assert len({answer["values"]["process"] for answer in answers}) == len(KINDS)
     for values in (answer["values"] for answer in answers):
         assert len(values["block_ends"]) == values["turns"] == TURNS
@@ -249,9 +296,16 @@ def test_blocks_of_several_cases_are_interleaved_each_in_a_process_of_its_own(wo
         assert set(values) <= MEASURED
 
 
-@pytest.mark.parametrize(("name", "status"), [("fatal", "crashed"), ("greedy", "out_of_memory"), ("nowhere", "error"), ("endless", "timeout")])
-def test_of_cases_that_are_interleaved_one_that_fails_costs_the_others_nothing(worker: WorkerProcess, name: str, status: str) -> None:
-    answers, _ = together(worker, [small(), small("standard", implementation=f"kernels:{name}"), small("pointwise")], limit_s=2)
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("fatal", "crashed"), ("greedy", "out_of_memory"), ("nowhere", "error"), ("endless", "timeout")],
+)
+def test_of_cases_that_are_interleaved_one_that_fails_costs_the_others_nothing(
+    worker: WorkerProcess, name: str, status: str
+) -> None:
+    answers, _ = together(
+        worker, [small(), small("standard", implementation=f"kernels:{name}"), small("pointwise")], limit_s=2
+    )
     assert [answer["status"] for answer in answers] == ["ok", status, "ok"]
     assert answers[1]["message"]
 
@@ -264,7 +318,11 @@ def test_a_slow_case_among_others_ends_with_what_it_has() -> None:
     assert all(len(answer["values"]["samples_s"]) >= 3 for answer in answers)
 
 
-@pytest.mark.parametrize("kill", [WorkerProcess.kill, lambda worker: os.kill(worker._process.pid, signal.SIGKILL)], ids=["ended", "killed alone"])
+@pytest.mark.parametrize(
+    "kill",
+    [WorkerProcess.kill, lambda worker: os.kill(worker._process.pid, signal.SIGKILL)],
+    ids=["ended", "killed alone"],
+)
 def test_children_that_are_stopped_do_not_outlive_their_worker(kill: Callable[[WorkerProcess], None]) -> None:
     """A stopped process does nothing, not even end, unless it is told to."""
     with contextlib.chdir(Path(__file__).parent):
@@ -288,7 +346,9 @@ def states(group: int) -> set[str]:
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            state, _, own_group = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[:3]
+            state, _, own_group = (
+                stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[:3]
+            )
             found |= {state} if int(own_group) == group else set()
     return found
 
@@ -323,7 +383,11 @@ def test_a_worker_whose_planner_is_gone_ends_by_itself(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     pid = int(ended.stdout)
     end = time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="ascii") and time.monotonic() < end:
+    while (
+        Path(f"/proc/{pid}").exists()
+        and " Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+        and time.monotonic() < end
+    ):
         os.sched_yield()
     assert not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
 
@@ -336,10 +400,15 @@ def test_the_worker_imports_the_standard_library_torch_and_nothing_else_of_ours(
         "print(*sorted(name for name in sys.modules if name.startswith('harness')))\n"
         "print(*sorted({'pandas', 'pyarrow', 'pydantic', 'click', 'rich', 'seaborn'} & set(sys.modules)))\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     ours, foreign = ended.stdout.split("\n")[:2]
     assert foreign == ""
-    planner = {f"harness.{name}" for name in ("suite", "points", "runner", "results", "summary", "cli", "api", "bridge")}
+    planner = {
+        f"harness.{name}"
+        for name in ("suite", "points", "runner", "results", "summary", "cli", "api", "bridge")
+    }
     assert not planner & set(ours.split())
 
 
@@ -356,17 +425,22 @@ def test_a_survey_loads_no_compiler(threads: str) -> None:
         "print(found['survey_message'], found['peak_bytes'] > 0, bool(found['primitives']))\n"
         "print({'torch._dynamo', 'torch._inductor'} & set(sys.modules))\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert ended.stdout.splitlines()[-2:] == ["None True True", "set()"]
 
 
 def test_a_busy_neighbour_is_seen_in_the_run_queue() -> None:
-    """Every core busy with something else: waiting for a processor is at least a tenth of the time, and more than without."""
+    """Every core busy with something else: waiting for a processor is at least a tenth of the time, and more
+    than without."""
     case = Case(Problem("standard", in_channels=64, size=56), Setting())
     policy = Policy(warm_up_s=0.02, visit_time_s=0.3)
     with started(policy) as worker:
         quiet = min(ask(worker, "visit", case)["values"]["run_queue_share"] for _ in range(3))
-        loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+        loops = [
+            subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)
+        ]
         try:
             loaded = ask(worker, "visit", case)["values"]
         finally:

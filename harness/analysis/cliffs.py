@@ -1,8 +1,10 @@
 """Where a curve jumps, and where two curves cross: what is found on one, and where to look next.
 
-In: places, rows of the summary along a numeric axis, each with its value as `x`. Out: `Step`s and `Crossing`s. Pure.
-What work explains: from one place to the next latency may grow by anything between nothing and as much as FLOPs or least bytes do,
-whichever grow more (or shrink likewise). What lies beyond that, past the interval and by more than a tenth, is a cliff.
+In: places, rows of the summary along a numeric axis, each with its value as `x`. Out: `Step`s and
+`Crossing`s. Pure.
+What work explains: from one place to the next latency may grow by anything between nothing and as much as
+FLOPs or least bytes do, whichever grow more (or shrink likewise). What lies beyond that, past the interval
+and by more than a tenth, is a cliff.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ HINT = log(NOTABLE) / 2  # a step that is so far out of line is looked into
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From one place of a curve to the next. `growth`: latency on the right over the left; `beyond`: the part of its logarithm that work does not
-    explain."""
+    """From one place of a curve to the next. `growth`: latency on the right over the left; `beyond`: the part
+    of its logarithm that work does not explain."""
 
     left: Place
     right: Place
@@ -66,12 +68,18 @@ class Crossing:
 def convolving(place: Place) -> list[str]:
     """The primitives that convolve there, by name; none where nobody looked."""
     primitives = place["primitives"]
-    return [one["name"] for one in primitives if one["role"] == "convolution"] if isinstance(primitives, Iterable) else []
+    return (
+        [one["name"] for one in primitives if one["role"] == "convolution"]
+        if isinstance(primitives, Iterable)
+        else []
+    )
 
 
 def steps(curve: Sequence[Place]) -> list[Step]:
     """From each place with a figure to the next one."""
-    measured = sorted((place for place in curve if (place["latency_s"] or 0) > 0), key=lambda place: place["x"])
+    measured = sorted(
+        (place for place in curve if (place["latency_s"] or 0) > 0), key=lambda place: place["x"]
+    )
     return [_step(left, right) for left, right in pairwise(measured)]
 
 
@@ -93,7 +101,11 @@ def crossings(name: str, curve: Sequence[Place], other: str, against: Sequence[P
                 faster.append((place["x"], name))
             elif clearly_slower(place, beside[place["x"]]):
                 faster.append((place["x"], other))
-    return [Crossing(before, after, left, right) for (left, before), (right, after) in pairwise(faster) if before != after]
+    return [
+        Crossing(before, after, left, right)
+        for (left, before), (right, after) in pairwise(faster)
+        if before != after
+    ]
 
 
 def first_places(values: Sequence[int]) -> list[int]:
@@ -106,7 +118,8 @@ def first_places(values: Sequence[int]) -> list[int]:
 
 
 def to_look_into(curve: Sequence[Place], values: Sequence[int]) -> set[int]:
-    """The middle value of every step that hides something and has values between: its ends differ below torch, or it is out of line."""
+    """The middle value of every step that hides something and has values between: its ends differ below
+    torch, or it is out of line."""
     found = steps(curve)
     if not found:  # fewer than two places have a figure
         return set()
@@ -119,7 +132,8 @@ def to_look_into(curve: Sequence[Place], values: Sequence[int]) -> set[int]:
 
 
 def _bend(before: Step, after: Step) -> float:
-    """By how much, on logarithms, a step is off what the slope of the one before it foretells, taken over the shorter of the two."""
+    """By how much, on logarithms, a step is off what the slope of the one before it foretells, taken over the
+    shorter of the two."""
     spans = [log(step.right["x"] / step.left["x"]) for step in (before, after)]
     return (log(after.growth.value) / spans[1] - log(before.growth.value) / spans[0]) * min(spans)
 

@@ -1,4 +1,5 @@
-"""Which facts of two environments must be equal for figures to be set side by side, and which are only worth knowing.
+"""Which facts of two environments must be equal for figures to be set side by side, and which are only worth
+knowing.
 
 In: headers of runs (run.json) and an arm of each. Out: the fields that differ, with both values.
 """
@@ -14,9 +15,24 @@ if TYPE_CHECKING:
 
     Header = Mapping[str, Any]
 
-MUST_MATCH = ("machine", "cpu", "instruction_set", "threads_available")  # another machine's figures are another thing
-HOW_MEASURED = ("method", "warm_up_s", "visit_time_s", "min_samples")  # another definition, or another amount of it, is another figure
-INFORM = ("torch", "torch_git", "onednn", "cuda", "cudnn", "driver", "system", "kernel", "libc", "python", "transparent_hugepages", "variables")
+# another machine's figures are another thing
+MUST_MATCH = ("machine", "cpu", "instruction_set", "threads_available")
+# another definition, or another amount of it, is another figure
+HOW_MEASURED = ("method", "warm_up_s", "visit_time_s", "min_samples")
+INFORM = (
+    "torch",
+    "torch_git",
+    "onednn",
+    "cuda",
+    "cudnn",
+    "driver",
+    "system",
+    "kernel",
+    "libc",
+    "python",
+    "transparent_hugepages",
+    "variables",
+)
 Differences = dict[str, tuple[Any, Any]]
 
 
@@ -27,20 +43,28 @@ def facts(header: Header, arm: str) -> dict[str, Any]:
 
 
 def run_spread(header: Header, environment_id: str) -> float:
-    """By how much runs of this environment differ beyond their visits, as it was known when the run began: a standard deviation of logarithms."""
+    """By how much runs of this environment differ beyond their visits, as it was known when the run began: a
+    standard deviation of logarithms."""
     return float((header.get("run_spread") or {}).get(environment_id, RUN_SPREAD))
 
 
 def likeness(header: Header, arm: str) -> dict[str, Any]:
-    """What must be equal, by name, for the figures of two runs to be set side by side. Devices and threads are a case's: `Results.visits`."""
+    """What must be equal, by name, for the figures of two runs to be set side by side. Devices and threads
+    are a case's: `Results.visits`."""
     environment, policy = facts(header, arm), header.get("policy") or {}
     how = {"method": header.get("method"), **policy}
-    return {name: environment.get(name) for name in MUST_MATCH} | {name: how.get(name) for name in HOW_MEASURED}
+    return {name: environment.get(name) for name in MUST_MATCH} | {
+        name: how.get(name) for name in HOW_MEASURED
+    }
 
 
 def differing(base: Mapping[str, Any], head: Mapping[str, Any]) -> Differences:
     """The names whose values differ, with both values."""
-    return {name: (base.get(name), head.get(name)) for name in dict.fromkeys([*base, *head]) if base.get(name) != head.get(name)}
+    return {
+        name: (base.get(name), head.get(name))
+        for name in dict.fromkeys([*base, *head])
+        if base.get(name) != head.get(name)
+    }
 
 
 def informative(base: Mapping[str, Any], head: Mapping[str, Any]) -> Differences:

@@ -1,7 +1,7 @@
 """Comparisons: the verdict on every case of two arms, with its reason.
 
-Two ways in: `judge_pairs`, over the pairs of one A/B run, and `judge_runs`, over the visits of two runs. In: frames of visits by the
-record's names. Out: a `Comparison`. Pure: no file, no device.
+Two ways in: `judge_pairs`, over the pairs of one A/B run, and `judge_runs`, over the visits of two runs. In:
+frames of visits by the record's names. Out: a `Comparison`. Pure: no file, no device.
 
     visits of two arms -> effects -> what they prove (`verdict_tests`) -> a verdict a case and metric
 """
@@ -44,8 +44,9 @@ ALL_CASES = "all"  # match_id of the row of what all cases share
 class Completeness:
     """How the visits came about, where it is a reason for no verdict.
 
-    `ended`: the state that the run ended in. `planned`: by match_id, how many confirming pairs it was to get; `short`: the match_ids that got
-    fewer than their spread asked for; `unreached`: how many cases were to be measured and have no visit.
+    `ended`: the state that the run ended in. `planned`: by match_id, how many confirming pairs it was to get;
+    `short`: the match_ids that got fewer than their spread asked for; `unreached`: how many cases were to be
+    measured and have no visit.
     """
 
     quick: bool = False
@@ -59,8 +60,9 @@ class Completeness:
 class Comparison:
     """A frame with a row a case and metric, worst first, and what else is to be said.
 
-    Columns: match_id, case_id, label, kind, metric, verdict, reason, base and head (seconds or bytes), ratio with ratio_low and ratio_high
-    (90 %), p_slower, pairs (or visits of the smaller side), stage, tolerance, smallest_effect, failed. `only` is the verdict that is shown.
+    Columns: match_id, case_id, label, kind, metric, verdict, reason, base and head (seconds or bytes), ratio
+    with ratio_low and ratio_high (90 %), p_slower, pairs (or visits of the smaller side), stage, tolerance,
+    smallest_effect, failed. `only` is the verdict that is shown.
     """
 
     verdicts: pd.DataFrame
@@ -79,27 +81,38 @@ class Comparison:
 
     @property
     def unconfirmed(self) -> pd.DataFrame:
-        """The latencies that nothing was proved of, and whose interval lies wholly beyond the tolerance; the slowest first."""
-        undecided = self.verdicts[(self.verdicts["verdict"] == "inconclusive") & (self.verdicts["metric"] == "latency_s")]
-        return undecided[undecided["ratio_low"] > 1 + undecided["tolerance"]].sort_values("ratio", ascending=False)
+        """The latencies that nothing was proved of, and whose interval lies wholly beyond the tolerance; the
+        slowest first."""
+        undecided = self.verdicts[
+            (self.verdicts["verdict"] == "inconclusive") & (self.verdicts["metric"] == "latency_s")
+        ]
+        return undecided[undecided["ratio_low"] > 1 + undecided["tolerance"]].sort_values(
+            "ratio", ascending=False
+        )
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many cases and metrics have each verdict, in the order of `VERDICTS`; what was not reached is inconclusive."""
+        """How many cases and metrics have each verdict, in the order of `VERDICTS`; what was not reached is
+        inconclusive."""
         found = self.verdicts["verdict"].value_counts().to_dict()
         found["inconclusive"] = found.get("inconclusive", 0) + self.completeness.unreached
         return {verdict: int(found[verdict]) for verdict in VERDICTS if found.get(verdict)}
 
     @property
     def code(self) -> int:
-        """The exit code: 1 where something regressed (or is inconclusive, where the gate says fail), 4 where a case failed, 3 where one cannot
-        be compared or is missing, where the run was stopped, or where there is nothing, else 0."""
+        """The exit code: 1 where something regressed (or is inconclusive, where the gate says fail), 4 where
+        a case failed, 3 where one cannot be compared or is missing, where the run was stopped, or where there
+        is nothing, else 0."""
         counts = self.counts
         if "regressed" in counts or ("inconclusive" in counts and self.gate.inconclusive == "fail"):
             return 1
         if self.verdicts["failed"].any():
             return 4
-        return 3 if self.verdicts.empty or self.stopped or "not comparable" in counts or "missing" in counts else 0
+        return (
+            3
+            if self.verdicts.empty or self.stopped or "not comparable" in counts or "missing" in counts
+            else 0
+        )
 
     @property
     def stopped(self) -> bool:
@@ -108,7 +121,8 @@ class Comparison:
 
     @property
     def smallest_effect(self) -> float | None:
-        """The slowdown that this comparison finds in four of five cases of usual spread: the median over the cases, a fraction."""
+        """The slowdown that this comparison finds in four of five cases of usual spread: the median over the
+        cases, a fraction."""
         known = self.verdicts["smallest_effect"].dropna()
         return None if known.empty else float(known.median())
 
@@ -122,14 +136,20 @@ def judge_pairs(visits: pd.DataFrame, gate: Gate, completeness: Completeness | N
     cases = _cases(base, head)
     behind = marked[(marked["stage"] == "confirm") | ~marked["match_id"].isin(begun)]
     arms = {side: behind[behind["arm"] == side] for side in SIDES}
-    cases = cases.assign(**{f"{side}_s": _latencies(visits, visits["latency_s"]) for side, visits in arms.items()})
+    cases = cases.assign(
+        **{f"{side}_s": _latencies(visits, visits["latency_s"]) for side, visits in arms.items()}
+    )
     limits = map_values(np.log1p, _tolerances(cases, gate, "latency_s"))
     ratios = pair_ratios(marked)
     screening, confirming = ratios[ratios["stage"] == "screen"], ratios[ratios["stage"] == "confirm"]
     judged = decide(screening[~screening["match_id"].isin(begun)], confirming, limits)
     latency = cases.join(judged)
-    latency["verdict"] = latency["verdict"].where(latency["verdict"].notna() & (not completeness.quick), "inconclusive")
-    latency["smallest_effect"] = smallest_of_two_stages(paired_effects(screening), judged[judged["stage"] == "confirm"], limits, gate)
+    latency["verdict"] = latency["verdict"].where(
+        latency["verdict"].notna() & (not completeness.quick), "inconclusive"
+    )
+    latency["smallest_effect"] = smallest_of_two_stages(
+        paired_effects(screening), judged[judged["stage"] == "confirm"], limits, gate
+    )
     return _comparison(latency, limits, gate, completeness, unit="pairs")
 
 
@@ -142,13 +162,21 @@ def judge_runs(
     asked: Mapping[str, Container[str]] | None = None,
     quick: bool = False,
 ) -> Comparison:
-    """Two sets of visits that were measured apart. Of six cases or more, what they share is a row of its own, and their ratios are without it.
+    """Two sets of visits that were measured apart. Of six cases or more, what they share is a row of its own,
+    and their ratios are without it.
 
-    `run_spread`: what runs of this machine differ by, a standard deviation of logarithms. `asked`: the case_ids that each side was to measure.
+    `run_spread`: what runs of this machine differ by, a standard deviation of logarithms. `asked`: the
+    case_ids that each side was to measure.
     """
-    sides = {side: visits.assign(match_id=visits["descriptor"]) for side, visits in zip(SIDES, (base, head), strict=True)}
+    sides = {
+        side: visits.assign(match_id=visits["descriptor"])
+        for side, visits in zip(SIDES, (base, head), strict=True)
+    }
     figures = {side: visits[is_valid(visits)] for side, visits in sides.items()}
-    latencies = {f"{side}_s": _latencies(visits, map_values(np.exp, between_runs.level(visits))) for side, visits in figures.items()}
+    latencies = {
+        f"{side}_s": _latencies(visits, map_values(np.exp, between_runs.level(visits)))
+        for side, visits in figures.items()
+    }
     cases = _cases(sides["base"], sides["head"], asked).assign(**latencies)
     for side in SIDES:  # a run has a figure for what failed after its valid visits
         cases[f"{side}_failure"] = cases[f"{side}_failure"].where(cases[f"{side}_s"].isna(), None)
@@ -164,18 +192,34 @@ def judge_runs(
 def _latencies(visits: pd.DataFrame, latency_s: pd.Series[float]) -> pd.Series[float]:
     """By case, the geometric mean of what its valid visits took, in seconds."""
     valid = is_valid(visits)
-    return map_values(np.exp, map_values(np.log, latency_s[valid]).groupby(visits.loc[valid, "match_id"]).mean())
+    return map_values(
+        np.exp, map_values(np.log, latency_s[valid]).groupby(visits.loc[valid, "match_id"]).mean()
+    )
 
 
-def _cases(base: pd.DataFrame, head: pd.DataFrame, asked: Mapping[str, Container[str]] | None = None) -> pd.DataFrame:
-    """One row a case of either arm, by match_id: what it is, and what became of it in each arm. What neither supports is left out."""
-    cases = pd.concat([base, head]).drop_duplicates("match_id", keep="last").set_index("match_id")[[*MATCHED_BY]].copy()
+def _cases(
+    base: pd.DataFrame, head: pd.DataFrame, asked: Mapping[str, Container[str]] | None = None
+) -> pd.DataFrame:
+    """One row a case of either arm, by match_id: what it is, and what became of it in each arm. What neither
+    supports is left out."""
+    cases = (
+        pd.concat([base, head])
+        .drop_duplicates("match_id", keep="last")
+        .set_index("match_id")[[*MATCHED_BY]]
+        .copy()
+    )
     for side, visits in zip(SIDES, (base, head), strict=True):
         grouped = visits.groupby("match_id")
         cases[f"{side}_visits"] = grouped.size().reindex(cases.index).fillna(0)
-        cases[f"{side}_asked"] = True if asked is None else [identity in asked[side] for identity in cases["case_id"]]
-        cases[f"{side}_invalid"] = (visits["trust"] == "invalid").groupby(visits["match_id"]).sum().reindex(cases.index).fillna(0)
-        failed = visits[(visits["status"] != "ok") & ~visits["message"].fillna("").str.startswith("partner ")].groupby("match_id")
+        cases[f"{side}_asked"] = (
+            True if asked is None else [identity in asked[side] for identity in cases["case_id"]]
+        )
+        cases[f"{side}_invalid"] = (
+            (visits["trust"] == "invalid").groupby(visits["match_id"]).sum().reindex(cases.index).fillna(0)
+        )
+        failed = visits[
+            (visits["status"] != "ok") & ~visits["message"].fillna("").str.startswith("partner ")
+        ].groupby("match_id")
         cases[f"{side}_failure"] = failed["status"].last().reindex(cases.index)
         cases[f"{side}_message"] = failed["message"].last().reindex(cases.index)
         for fact in (*FACTS, "peak_bytes"):
@@ -190,10 +234,17 @@ def _tolerances(cases: pd.DataFrame, gate: Gate, metric: str) -> pd.Series[float
     return pd.Series([gate.tolerance_of(metric, row) for row in cases.to_dict("records")], index=cases.index)
 
 
-def _comparison(latency: pd.DataFrame, limits: pd.Series[float], gate: Gate, completeness: Completeness, *, unit: str) -> Comparison:
-    """Latency and memory in one frame; what cannot be compared, is new or is missing overrides what was measured."""
+def _comparison(
+    latency: pd.DataFrame, limits: pd.Series[float], gate: Gate, completeness: Completeness, *, unit: str
+) -> Comparison:
+    """Latency and memory in one frame; what cannot be compared, is new or is missing overrides what was
+    measured."""
     latency = latency.assign(
-        metric="latency_s", base=latency["base_s"], head=latency["head_s"], tolerance=map_values(np.expm1, limits), pairs=latency["count"]
+        metric="latency_s",
+        base=latency["base_s"],
+        head=latency["head_s"],
+        tolerance=map_values(np.expm1, limits),
+        pairs=latency["count"],
     )
     latency["reason"] = _reasons(latency, limits, completeness, unit)
     for name, column in (("mean", "ratio"), ("low", "ratio_low"), ("high", "ratio_high")):
@@ -206,9 +257,15 @@ def _comparison(latency: pd.DataFrame, limits: pd.Series[float], gate: Gate, com
         rows.loc[holds, "reason"] = reason[holds] if isinstance(reason, pd.Series) else reason
     rows["label"] = [Case.from_row(row).label for row in rows.to_dict("records")]
     order = rows["verdict"].map(VERDICTS.index)
-    rows = rows.assign(order=order).sort_values(["order", "ratio"], ascending=[True, False], kind="stable").reset_index()
+    rows = (
+        rows.assign(order=order)
+        .sort_values(["order", "ratio"], ascending=[True, False], kind="stable")
+        .reset_index()
+    )
     means = latency.loc[latency["count"].notna(), "mean"].tolist()
-    return Comparison(rows[_COLUMNS], gate, completeness, common_factor(means, log1p(gate.usual("latency_s"))))
+    return Comparison(
+        rows[_COLUMNS], gate, completeness, common_factor(means, log1p(gate.usual("latency_s")))
+    )
 
 
 def _with_shift(comparison: Comparison, shift: between_runs.Shift | None) -> Comparison:
@@ -233,23 +290,50 @@ def _with_shift(comparison: Comparison, shift: between_runs.Shift | None) -> Com
         "tolerance": tolerance,
         "failed": False,
     }
-    rows = pd.concat([pd.DataFrame([about]).reindex(columns=_COLUMNS).astype(comparison.verdicts.dtypes), comparison.verdicts], ignore_index=True)
-    rows = rows.sort_values("verdict", key=lambda verdicts: verdicts.map(VERDICTS.index), kind="stable", ignore_index=True)
+    rows = pd.concat(
+        [
+            pd.DataFrame([about]).reindex(columns=_COLUMNS).astype(comparison.verdicts.dtypes),
+            comparison.verdicts,
+        ],
+        ignore_index=True,
+    )
+    rows = rows.sort_values(
+        "verdict", key=lambda verdicts: verdicts.map(VERDICTS.index), kind="stable", ignore_index=True
+    )
     return replace(comparison, verdicts=rows, common=None)
 
 
 _COLUMNS = [
-    *("match_id", "case_id", "label", "kind", "metric", "verdict", "reason", "base", "head", "ratio", "ratio_low", "ratio_high"),
+    *(
+        "match_id",
+        "case_id",
+        "label",
+        "kind",
+        "metric",
+        "verdict",
+        "reason",
+        "base",
+        "head",
+        "ratio",
+        "ratio_low",
+        "ratio_high",
+    ),
     *("p_slower", "pairs", "stage", "tolerance", "smallest_effect", "failed"),
 ]
 
 
-def _reasons(latency: pd.DataFrame, limits: pd.Series[float], completeness: Completeness, unit: str) -> pd.Series[str]:
+def _reasons(
+    latency: pd.DataFrame, limits: pd.Series[float], completeness: Completeness, unit: str
+) -> pd.Series[str]:
     """Why a case is inconclusive; null for the others."""
     disturbed = (latency["base_invalid"] > 0) | (latency["head_invalid"] > 0)
     wide = (latency["high"] - latency["low"]) / 2 > limits
     cut = completeness.ended != "complete"
-    unconfirmed = "time: not confirmed before the time limit" if cut else "not confirmed: no confirmation pairs were measured"
+    unconfirmed = (
+        "time: not confirmed before the time limit"
+        if cut
+        else "not confirmed: no confirmation pairs were measured"
+    )
     planned = pd.Series(completeness.planned, dtype=float).reindex(latency.index)
     choices = [
         (latency["verdict"] != "inconclusive", None),
@@ -271,12 +355,18 @@ def _reasons(latency: pd.DataFrame, limits: pd.Series[float], completeness: Comp
 def _memory(latency: pd.DataFrame, gate: Gate) -> pd.DataFrame:
     """Peak memory, which does not vary: judged by its ratio alone, where an arm knows it and none failed."""
     base, head = (latency[f"{side}_peak_bytes"].astype(float) for side in SIDES)
-    told_once = latency[[f"{side}_failure" for side in SIDES]].notna().any(axis=1) | (latency[[f"{side}_visits" for side in SIDES]] == 0).any(axis=1)
+    told_once = latency[[f"{side}_failure" for side in SIDES]].notna().any(axis=1) | (
+        latency[[f"{side}_visits" for side in SIDES]] == 0
+    ).any(axis=1)
     rows = latency[(base.notna() | head.notna()) & ~told_once].copy()
     base, head = base[rows.index], head[rows.index]
     tolerance = _tolerances(rows, gate, "peak_bytes")
     ratio = head.clip(lower=1) / base.clip(lower=1)
-    verdict = np.select([ratio.isna(), ratio > 1 + tolerance, ratio < 1 / (1 + tolerance)], ["inconclusive", "regressed", "improved"], "same")
+    verdict = np.select(
+        [ratio.isna(), ratio > 1 + tolerance, ratio < 1 / (1 + tolerance)],
+        ["inconclusive", "regressed", "improved"],
+        "same",
+    )
     rows[["p_slower", "stage", "smallest_effect", "pairs"]] = None
     return rows.assign(
         metric="peak_bytes",
@@ -287,7 +377,9 @@ def _memory(latency: pd.DataFrame, gate: Gate) -> pd.DataFrame:
         ratio_high=ratio,
         verdict=verdict,
         tolerance=tolerance,
-        reason=pd.Series("unknown: one side did not measure it", index=rows.index, dtype="object").where(ratio.isna(), None),
+        reason=pd.Series("unknown: one side did not measure it", index=rows.index, dtype="object").where(
+            ratio.isna(), None
+        ),
     )
 
 
@@ -296,14 +388,27 @@ def _not_compared(rows: pd.DataFrame, gate: Gate) -> list[tuple[pd.Series[bool],
     found: list[tuple[pd.Series[bool], str, Any]] = []
     for fact in FACTS:
         both = rows[f"base_{fact}"].notna() & rows[f"head_{fact}"].notna()
-        apart = (rows[f"head_{fact}"] / rows[f"base_{fact}"] - 1).abs() > _tolerances(rows, gate, fact).to_numpy()
+        apart = (rows[f"head_{fact}"] / rows[f"base_{fact}"] - 1).abs() > _tolerances(
+            rows, gate, fact
+        ).to_numpy()
         values = zip(rows[f"base_{fact}"], rows[f"head_{fact}"], strict=True)
-        words = pd.Series([f"{fact} {base:,.0f} -> {head:,.0f}" for base, head in values], rows.index, dtype="object")
+        words = pd.Series(
+            [f"{fact} {base:,.0f} -> {head:,.0f}" for base, head in values], rows.index, dtype="object"
+        )
         found.append((both & apart, "not comparable", words))
     for side, verdict in (("base", "new"), ("head", "missing")):
         absent = rows[f"{side}_visits"] == 0
-        found += [(absent, verdict, f"not in {side}"), (absent & rows[f"{side}_asked"], "inconclusive", f"time: {side} did not reach it")]
+        found += [
+            (absent, verdict, f"not in {side}"),
+            (absent & rows[f"{side}_asked"], "inconclusive", f"time: {side} did not reach it"),
+        ]
     for side in SIDES:
-        words = side + " " + rows[f"{side}_failure"].astype("str").str.replace("_", " ") + ": " + rows[f"{side}_message"].astype("str")
+        words = (
+            side
+            + " "
+            + rows[f"{side}_failure"].astype("str").str.replace("_", " ")
+            + ": "
+            + rows[f"{side}_message"].astype("str")
+        )
         found.append((rows[f"{side}_failure"].notna(), "not comparable", words))
     return found

@@ -1,7 +1,9 @@
 """Two figures of one case set side by side: under both allocators, and in two runs or arms.
 
-In: the summary. Out: frames with a row a pair: both figures with their intervals, their ratio, and whether it is past them.
-Not here: verdicts. A ratio beyond the intervals is worth a look; whether a change is real is for `compare` to say.
+In: the summary. Out: frames with a row a pair: both figures with their intervals, their ratio, and whether it
+is past them.
+Not here: verdicts. A ratio beyond the intervals is worth a look; whether a change is real is for `compare` to
+say.
 """
 
 from __future__ import annotations
@@ -38,19 +40,24 @@ PAIR_COLUMNS = (
 
 
 def clearly_slower(slow: Row, fast: Row) -> bool:
-    """Whether a case is slower than another beyond both intervals and by more than 10 %; never with an interval from within one process."""
+    """Whether a case is slower than another beyond both intervals and by more than 10 %; never with an
+    interval from within one process."""
     return bool(fast["interval"] == slow["interval"] == "between" and beyond_intervals(slow, fast))
 
 
 def beyond_intervals(slow: Row, fast: Row) -> bool:
     """The same, whatever the intervals are of."""
-    return bool(slow["latency_low_s"] > fast["latency_high_s"] and slow["latency_s"] > NOTABLE * fast["latency_s"])
+    return bool(
+        slow["latency_low_s"] > fast["latency_high_s"] and slow["latency_s"] > NOTABLE * fast["latency_s"]
+    )
 
 
 def allocator_pairs(summary: pd.DataFrame) -> pd.DataFrame:
-    """The retained allocator (base) against the default one (other), with minor faults a call; the largest ratio first.
+    """The retained allocator (base) against the default one (other), with minor faults a call; the largest
+    ratio first.
 
-    Where both are cases, both have intervals; else the survey's single figure stands for the one that is not, without an interval.
+    Where both are cases, both have intervals; else the survey's single figure stands for the one that is not,
+    without an interval.
     """
     measured = summary[summary["latency_s"].notna() & summary["allocator"].isin(["retained", "default"])]
     same = ["run_id", "arm", "problem_id", *(name for name in DEFAULTS if name != "allocator")]
@@ -61,16 +68,25 @@ def allocator_pairs(summary: pd.DataFrame) -> pd.DataFrame:
         other = "default" if known["allocator"] == "retained" else "retained"
         if other not in sides and not known["other_allocator_s"] > 0:
             continue
-        lone: dict[Hashable, Any] = {"minor_faults_per_call": known["other_allocator_faults"], "interval": "survey"}
+        lone: dict[Hashable, Any] = {
+            "minor_faults_per_call": known["other_allocator_faults"],
+            "interval": "survey",
+        }
         lone.update(dict.fromkeys(_FIGURE, known["other_allocator_s"]))
         sides.setdefault(other, lone)
-        faults = {f"{name}_faults": sides[side]["minor_faults_per_call"] for name, side in (("base", "retained"), ("other", "default"))}
-        rows.append(known | _ratio(sides["retained"], sides["default"]) | faults | {"surveyed": len(group) < 2})
+        faults = {
+            f"{name}_faults": sides[side]["minor_faults_per_call"]
+            for name, side in (("base", "retained"), ("other", "default"))
+        }
+        rows.append(
+            known | _ratio(sides["retained"], sides["default"]) | faults | {"surveyed": len(group) < 2}
+        )
     return _frame(rows, summary)
 
 
 def side_pairs(summary: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """Each later run or arm against the first, over the cases that both were asked for: names of base and other, and the pairs."""
+    """Each later run or arm against the first, over the cases that both were asked for: names of base and
+    other, and the pairs."""
     measured = summary[summary["latency_s"].notna()]
     sides = [(keys, group) for keys, group in measured.groupby(["run", "arm"], sort=False)]
     several_arms, several_runs = measured["arm"].nunique() > 1, measured["run"].nunique() > 1
@@ -82,7 +98,11 @@ def side_pairs(summary: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     found = []
     for keys, group in sides[1:]:
         base = {row["asked_id"]: row for row in sides[0][1].to_dict("records")}
-        rows = [row | _ratio(base[row["asked_id"]], row) for row in group.to_dict("records") if row["asked_id"] in base]
+        rows = [
+            row | _ratio(base[row["asked_id"]], row)
+            for row in group.to_dict("records")
+            if row["asked_id"] in base
+        ]
         if rows:
             found.append((name(sides[0][0]), name(keys), _frame(rows, summary)))
     return found
@@ -90,13 +110,30 @@ def side_pairs(summary: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
 
 def _ratio(base: Any, other: Any) -> dict[str, Any]:
     """Other over base with the interval of the quotient: half-widths of the logarithms added as squares."""
-    values = {f"{side}{name.removeprefix('latency')}": row[name] for side, row in (("base", base), ("other", other)) for name in _FIGURE}
+    values = {
+        f"{side}{name.removeprefix('latency')}": row[name]
+        for side, row in (("base", base), ("other", other))
+        for name in _FIGURE
+    }
     ratio = Interval.of_latency(other).over(Interval.of_latency(base))
     within = not base["interval"] == other["interval"] == "between"
     clear = clearly_slower(other, base) or clearly_slower(base, other)
-    return values | {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high, "clear": clear, "within": within}
+    return values | {
+        "ratio": ratio.value,
+        "ratio_low": ratio.low,
+        "ratio_high": ratio.high,
+        "clear": clear,
+        "within": within,
+    }
 
 
 def _frame(rows: list[dict[Hashable, Any]], summary: pd.DataFrame) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=list(dict.fromkeys([*summary.columns, *PAIR_COLUMNS, "base_faults", "other_faults", "surveyed"])))
-    return frame.sort_values("ratio", key=lambda r: r.map(lambda v: -abs(log(v))), kind="stable", ignore_index=True)
+    frame = pd.DataFrame(
+        rows,
+        columns=list(
+            dict.fromkeys([*summary.columns, *PAIR_COLUMNS, "base_faults", "other_faults", "surveyed"])
+        ),
+    )
+    return frame.sort_values(
+        "ratio", key=lambda r: r.map(lambda v: -abs(log(v))), kind="stable", ignore_index=True
+    )

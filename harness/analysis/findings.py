@@ -1,10 +1,13 @@
-"""What a run says, in sentences: each rule looks for one thing in the summary, and says it with its figures, or says nothing.
+"""What a run says, in sentences: each rule looks for one thing in the summary, and says it with its figures,
+or says nothing.
 
-In: the summary of a run, and its visits. Out: `Finding`s, strongest first. Of times only differences above a tenth and past their own interval are
-spoken of, in either direction; of several cases the one that shows it most is named, and how many others there are. Two cases are compared in the
-moments that both met (`interleaved_ratio`), or else by their figures. Where to add one: a rule below, and its name in `RULES`.
-Why five standard errors: a run is asked hundreds of questions, and three visits agree by luck now and then, so that two intervals lie
-apart where nothing differs. The error of a case alone is therefore never taken smaller than that of the run's usual case.
+In: the summary of a run, and its visits. Out: `Finding`s, strongest first. Of times only differences above a
+tenth and past their own interval are spoken of, in either direction; of several cases the one that shows it
+most is named, and how many others there are. Two cases are compared in the moments that both met
+(`interleaved_ratio`), or else by their figures. Where to add one: a rule below, and its name in `RULES`.
+Why five standard errors: a run is asked hundreds of questions, and three visits agree by luck now and then,
+so that two intervals lie apart where nothing differs. The error of a case alone is therefore never taken
+smaller than that of the run's usual case.
 """
 
 from __future__ import annotations
@@ -44,9 +47,11 @@ PROBLEM = (
 )
 KERNEL = ("kernel_height", "kernel_width", "padding_height", "padding_width")
 SIDE = ("run_id", "arm")
-CURVES = ("in_channels", "out_channels", "height", "batch", "kernel_height", "groups")  # axes along which cliffs are looked for
+# axes along which cliffs are looked for
+CURVES = ("in_channels", "out_channels", "height", "batch", "kernel_height", "groups")
 ONE_LAYER = ("standard", "grouped", "depthwise")  # kinds that differ by the number of groups alone
-CONTRASTED = ("allocator", "memory_format", "dtype", "mode")  # settings whose two values a sentence names itself
+# settings whose two values a sentence names itself
+CONTRASTED = ("allocator", "memory_format", "dtype", "mode")
 SAVED_WORK = "Fewer FLOPs, more time"
 FASTEST = "Fastest kind"
 CAVEAT = "Wide intervals"
@@ -57,7 +62,8 @@ MEDIAN_SPREAD = 0.83  # of three normal figures: the median of their standard de
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A sentence after a few words, the cases that it rests on, and its strength: how many times as long, or as large, the worse side is."""
+    """A sentence after a few words, the cases that it rests on, and its strength: how many times as long, or
+    as large, the worse side is."""
 
     rule: str
     text: str
@@ -70,8 +76,12 @@ def findings(summary: pd.DataFrame, visits: pd.DataFrame) -> list[Finding]:
     measured = summary[summary["latency_s"].notna()].reset_index(drop=True)
     if measured.empty:
         return []
-    named = {"label": labels(measured)} | {f"label, {axis} aside": labels(measured, without=[axis]) for axis in CONTRASTED}
-    rows = measured.assign(**{name: list(map(sentence, texts)) for name, texts in named.items()}, error=_errors(measured)).to_dict("records")
+    named = {"label": labels(measured)} | {
+        f"label, {axis} aside": labels(measured, without=[axis]) for axis in CONTRASTED
+    }
+    rows = measured.assign(
+        **{name: list(map(sentence, texts)) for name, texts in named.items()}, error=_errors(measured)
+    ).to_dict("records")
     met = interleaved_ratio.of_cases(visits)
     for row in rows:
         row["moments"] = met.get(tuple(row[name] for name in KEYS), {})
@@ -80,8 +90,9 @@ def findings(summary: pd.DataFrame, visits: pd.DataFrame) -> list[Finding]:
 
 
 def _errors(summary: pd.DataFrame) -> pd.Series[float]:
-    """The standard error of each case's latency, on logarithms: of its own spread or that of the usual case of its run, whichever is larger.
-    What all cases of a run share, the hour above all, is no part of it: they are compared within their run."""
+    """The standard error of each case's latency, on logarithms: of its own spread or that of the usual case
+    of its run, whichever is larger. What all cases of a run share, the hour above all, is no part of it: they
+    are compared within their run."""
     spread = pd.to_numeric(summary["between_cv"]).fillna(0.0)
     usual = spread.groupby([summary[name] for name in SIDE]).transform("median") / MEDIAN_SPREAD
     return (spread.clip(lower=usual) ** 2 / summary["visits"] + WITHIN_RUN**2) ** 0.5
@@ -90,19 +101,29 @@ def _errors(summary: pd.DataFrame) -> pd.Series[float]:
 def _ratio(base: Row, other: Row) -> Ratio:
     """How many times as long other takes."""
     paired = interleaved_ratio.ratio(base["moments"], other["moments"])
-    return paired or Ratio(other["latency_s"] / base["latency_s"], hypot(base["error"], other["error"]), paired=False)
+    return paired or Ratio(
+        other["latency_s"] / base["latency_s"], hypot(base["error"], other["error"]), paired=False
+    )
 
 
 def _clear(fast: Row, slow: Row) -> bool:
-    """Whether one case is slower than another, past a tenth and what luck can do, and past both intervals where they met no moments together."""
+    """Whether one case is slower than another, past a tenth and what luck can do, and past both intervals
+    where they met no moments together."""
     ratio = _ratio(fast, slow)
-    return ratio.value > NOTABLE and log(ratio.value) > SURE * ratio.error and (ratio.paired or clearly_slower(slow, fast))
+    return (
+        ratio.value > NOTABLE
+        and log(ratio.value) > SURE * ratio.error
+        and (ratio.paired or clearly_slower(slow, fast))
+    )
 
 
 def _times(base: Row, other: Row) -> str:
-    """`5.2 times as long (4.9 to 5.6)`, or the inverse where other is the faster; the interval where it was measured in the same moments."""
+    """`5.2 times as long (4.9 to 5.6)`, or the inverse where other is the faster; the interval where it was
+    measured in the same moments."""
     ratio = _ratio(base, other).upward
-    ends = f" ({units.significant(ratio.low, 2)} to {units.significant(ratio.high, 2)})" if ratio.paired else ""
+    ends = (
+        f" ({units.significant(ratio.low, 2)} to {units.significant(ratio.high, 2)})" if ratio.paired else ""
+    )
     return f"{units.significant(ratio.value, 2)} times{ends}"
 
 
@@ -135,7 +156,9 @@ def dtypes(rows: list[Row]) -> Finding | None:
 
 def graphs(rows: list[Row]) -> Finding | None:
     """What torch.compile and CUDA graphs give."""
-    return _together("Mode", [_gain(rows, "Mode", "mode", "eager", mode) for mode in ("cuda_graph", "compile")])
+    return _together(
+        "Mode", [_gain(rows, "Mode", "mode", "eager", mode) for mode in ("cuda_graph", "compile")]
+    )
 
 
 def kinds(rows: list[Row]) -> Finding | None:
@@ -148,8 +171,12 @@ def kinds(rows: list[Row]) -> Finding | None:
             places += [(fast, standard, rivals)] if _clear(fast, standard) else []
     if not places:
         return None
-    fast, standard, rivals = max(places, key=lambda place: (_kinds(place[2]), place[1]["flops"], _factor(place[:2])))
-    ahead = dict.fromkeys(kind_name(row["kind"]) for row in (fast, *rivals) if row is fast or not _clear(fast, row))
+    fast, standard, rivals = max(
+        places, key=lambda place: (_kinds(place[2]), place[1]["flops"], _factor(place[:2]))
+    )
+    ahead = dict.fromkeys(
+        kind_name(row["kind"]) for row in (fast, *rivals) if row is fast or not _clear(fast, row)
+    )
     text = (
         f"Of {_kinds(rivals)} kinds {' and '.join(ahead)} {'is' if len(ahead) == 1 else 'are'} fastest ({fast['label']}: "
         f"{units.seconds(fast['latency_s'])}); standard takes {_times(fast, standard)} as long, for "
@@ -163,11 +190,16 @@ def _kinds(rows: Iterable[Row]) -> int:
 
 
 def work(rows: list[Row]) -> Finding | None:
-    """FLOPs that were saved and bought no time: of two kinds at one place, the one that does fewer takes longer."""
+    """FLOPs that were saved and bought no time: of two kinds at one place, the one that does fewer takes
+    longer."""
     worse = []
     for alike in _alike(rows, (*PROBLEM, *DEFAULTS)):
         for few in alike:
-            worse += [(few, many) for many in alike if _beside(few, many) and many["flops"] > NOTABLE * few["flops"] and _clear(many, few)]
+            worse += [
+                (few, many)
+                for many in alike
+                if _beside(few, many) and many["flops"] > NOTABLE * few["flops"] and _clear(many, few)
+            ]
     if not worse:
         return None
     few, many = max(worse, key=_factor)
@@ -183,7 +215,9 @@ def group_counts(rows: list[Row]) -> Finding | None:
     falls = []
     for alike in _alike((row for row in rows if row["kind"] in ONE_LAYER), (*PROBLEM, *KERNEL, *DEFAULTS)):
         ordered = sorted(alike, key=lambda row: row["groups"])
-        falls += [(few, many) for i, few in enumerate(ordered) for many in ordered[i + 1 :] if _clear(few, many)]
+        falls += [
+            (few, many) for i, few in enumerate(ordered) for many in ordered[i + 1 :] if _clear(few, many)
+        ]
     if not falls:
         return None
     few, many = max(falls, key=_factor)
@@ -196,13 +230,18 @@ def group_counts(rows: list[Row]) -> Finding | None:
 
 def cliffs(rows: list[Row]) -> Finding | None:
     """Where latency jumps along an axis by more than the work does, and what changes below torch there."""
-    jumps: dict[tuple[str, str], tuple[str, Step]] = {}  # channels in and out may move together, and are then one axis
+    # channels in and out may move together, and are then one axis
+    jumps: dict[tuple[str, str], tuple[str, Step]] = {}
     stated = [row | {"stated_groups": row["groups"] if row["kind"] == "grouped" else 0} for row in rows]
     for axis in CURVES:
         for alike in _curves([row for row in stated if axis != "groups" or row["kind"] in ONE_LAYER], axis):
             curve = [row | {"x": row[axis]} for row in alike]
             if len({place["x"] for place in curve}) == len(curve) >= CURVE:
-                jumps |= {(step.left["case_id"], step.right["case_id"]): (axis, step) for step in steps(curve) if _sure(step)}
+                jumps |= {
+                    (step.left["case_id"], step.right["case_id"]): (axis, step)
+                    for step in steps(curve)
+                    if _sure(step)
+                }
     if not jumps:
         return None
     axis, worst = max(jumps.values(), key=lambda jump: abs(jump[1].beyond))
@@ -232,7 +271,11 @@ def _sure(step: Step) -> bool:
 
 def launches(rows: list[Row]) -> Finding | None:
     """Cases whose time is mostly that of the host, which tells the device what to do."""
-    bound = [row for row in rows if row["mode"] == "eager" and (row["dispatch_s"] or 0) > NOTABLE * (row["device_s"] or float("inf"))]
+    bound = [
+        row
+        for row in rows
+        if row["mode"] == "eager" and (row["dispatch_s"] or 0) > NOTABLE * (row["device_s"] or float("inf"))
+    ]
     if not bound:
         return None
     worst = max(bound, key=lambda row: row["dispatch_s"] / row["device_s"])
@@ -240,7 +283,9 @@ def launches(rows: list[Row]) -> Finding | None:
         f"{len(bound)} of {len(rows)} cases wait for the host: {worst['label']} keeps the device busy for {units.seconds(worst['device_s'])} of "
         f"the {units.seconds(worst['dispatch_s'])} that the host needs to launch it."
     )
-    return Finding("Launches", text, tuple(row["case_id"] for row in bound), worst["dispatch_s"] / worst["device_s"])
+    return Finding(
+        "Launches", text, tuple(row["case_id"] for row in bound), worst["dispatch_s"] / worst["device_s"]
+    )
 
 
 def memory(rows: list[Row]) -> Finding | None:
@@ -275,7 +320,19 @@ def untrusted(rows: list[Row]) -> Finding | None:
     return Finding(CAVEAT, text, tuple(row["case_id"] for row in doubtful), 1.0)
 
 
-RULES: tuple[Rule, ...] = (kinds, page_faults, work, layout, group_counts, cliffs, dtypes, graphs, launches, memory, untrusted)
+RULES: tuple[Rule, ...] = (
+    kinds,
+    page_faults,
+    work,
+    layout,
+    group_counts,
+    cliffs,
+    dtypes,
+    graphs,
+    launches,
+    memory,
+    untrusted,
+)
 
 
 def _alike(rows: Iterable[Row], names: Iterable[str]) -> list[list[Row]]:
@@ -289,26 +346,43 @@ def _alike(rows: Iterable[Row], names: Iterable[str]) -> list[list[Row]]:
 def _beside(one: Row, other: Row) -> bool:
     """Whether two rows are different kinds with one kernel; pointwise has its own."""
     kernels = [tuple(row[name] for name in KERNEL) for row in (one, other)]
-    return bool(one["kind"] != other["kind"] and ("pointwise" in (one["kind"], other["kind"]) or kernels[0] == kernels[1]))
+    return bool(
+        one["kind"] != other["kind"]
+        and ("pointwise" in (one["kind"], other["kind"]) or kernels[0] == kernels[1])
+    )
 
 
 def _pairs(rows: list[Row], axis: str, base: str, other: str) -> list[tuple[Row, Row]]:
     """The cases that were measured under both values of a setting, and are alike in all others."""
     either = (row for row in rows if row[axis] in (base, other))
-    sides = [{row[axis]: row for row in alike} for alike in _alike(either, ("problem_id", *(name for name in DEFAULTS if name != axis)))]
+    sides = [
+        {row[axis]: row for row in alike}
+        for alike in _alike(either, ("problem_id", *(name for name in DEFAULTS if name != axis)))
+    ]
     return [(side[base], side[other]) for side in sides]
 
 
 def _gain(rows: list[Row], rule: str, axis: str, base: str, other: str) -> Finding | None:
-    """One value of a setting against another over all cases that were measured under both: where it helps, where it costs, where neither."""
+    """One value of a setting against another over all cases that were measured under both: where it helps,
+    where it costs, where neither."""
     pairs = _pairs(rows, axis, base, other)
     faster = [(one, two) for one, two in pairs if _clear(two, one)]
     slower = [(one, two) for one, two in pairs if _clear(one, two)]
     if not faster and not slower:
         return None
-    said = [f"{other} is faster than {base} for {len(faster)} of {len(pairs)} cases{_most(faster, axis)}"] if faster else []
-    said += [f"{other} is slower than {base} for {len(slower)} of {len(pairs)} cases{_most(slower, axis)}"] if slower else []
-    return Finding(rule, f"{'; '.join(said)}.", _cases([*faster, *slower]), max(map(_factor, [*faster, *slower])))
+    said = (
+        [f"{other} is faster than {base} for {len(faster)} of {len(pairs)} cases{_most(faster, axis)}"]
+        if faster
+        else []
+    )
+    said += (
+        [f"{other} is slower than {base} for {len(slower)} of {len(pairs)} cases{_most(slower, axis)}"]
+        if slower
+        else []
+    )
+    return Finding(
+        rule, f"{'; '.join(said)}.", _cases([*faster, *slower]), max(map(_factor, [*faster, *slower]))
+    )
 
 
 def _most(pairs: list[tuple[Row, Row]], axis: str) -> str:
@@ -324,7 +398,9 @@ def _together(rule: str, found: list[Finding | None]) -> Finding | None:
     if not said:
         return None
     cases = tuple(dict.fromkeys(case for finding in said for case in finding.cases))
-    return Finding(rule, " ".join(finding.text for finding in said), cases, max(finding.strength for finding in said))
+    return Finding(
+        rule, " ".join(finding.text for finding in said), cases, max(finding.strength for finding in said)
+    )
 
 
 def _factor(pair: tuple[Row, Row]) -> float:
@@ -342,8 +418,14 @@ def _others(found: list[Any], what: str) -> str:
 
 
 def _moves_with(axis: str) -> set[str]:
-    """The columns that go along with an axis in a sweep: channels with channels, a square's sides, padding with its kernel."""
-    for together in ({"in_channels", "out_channels"}, {"height", "width"}, {*KERNEL}, {"groups", "stated_groups", "kind"}):
+    """The columns that go along with an axis in a sweep: channels with channels, a square's sides, padding
+    with its kernel."""
+    for together in (
+        {"in_channels", "out_channels"},
+        {"height", "width"},
+        {*KERNEL},
+        {"groups", "stated_groups", "kind"},
+    ):
         if axis in together:
             return together
     return {axis}

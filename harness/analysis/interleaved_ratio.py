@@ -1,7 +1,8 @@
 """Two cases of one run against each other, from blocks that were measured in the same moments.
 
-In: visits whose blocks were interleaved. Out: how many times as long one case takes as another, with an interval of its own. What disturbed both
-is in neither: cases whose figures are known within a tenth are told apart where they differ by a twentieth.
+In: visits whose blocks were interleaved. Out: how many times as long one case takes as another, with an
+interval of its own. What disturbed both is in neither: cases whose figures are known within a tenth are told
+apart where they differ by a twentieth.
 """
 
 from __future__ import annotations
@@ -22,17 +23,20 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    Moments = Mapping[Any, np.ndarray]  # by when the visits of a group began: the logarithms of a visit's block figures, a turn each
+    # by when the visits of a group began: the logarithms of a visit's block figures, a turn each
+    Moments = Mapping[Any, np.ndarray]
 
 CAPPED = 0.1  # of them, on either side, for their spread
-REMEMBERED = 1.6  # standard errors of independent differences: blocks of one round remember each other (docs/method.md)
+# standard errors of independent differences: blocks of one round remember each other (docs/method.md)
+REMEMBERED = 1.6
 FEWEST_VISITS = 2
 WITHIN_RUN = 0.005  # by which cases that are equal differ in one run, beyond the spread of their visits
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times as long one case takes as another; `error`: standard error of its logarithm; `paired`: from the same moments."""
+    """How many times as long one case takes as another; `error`: standard error of its logarithm; `paired`:
+    from the same moments."""
 
     value: float
     error: float
@@ -57,7 +61,9 @@ class Ratio:
 def of_cases(visits: pd.DataFrame) -> dict[tuple[Any, ...], Moments]:
     """By run_id, arm and case_id, the blocks of valid visits that were interleaved with others."""
     found: dict[tuple[Any, ...], dict[Any, np.ndarray]] = defaultdict(dict)
-    turned = visits[is_valid(visits) & (visits["turns"] > 0) & visits["pair"].isna() & visits["block_figures_s"].notna()]
+    turned = visits[
+        is_valid(visits) & (visits["turns"] > 0) & visits["pair"].isna() & visits["block_figures_s"].notna()
+    ]
     for row in turned[[*KEYS, "started_at", "block_figures_s"]].to_dict("records"):
         found[tuple(row[name] for name in KEYS)][row["started_at"]] = np.log(row["block_figures_s"])
     return dict(found)
@@ -71,7 +77,9 @@ def ratio(base: Moments, other: Moments) -> Ratio | None:
     differences = np.sort(np.concatenate([other[began] - base[began] for began in shared]))
     count = len(differences)
     capped = int(CAPPED * count)
-    spread = differences.clip(differences[capped], differences[count - capped - 1]).std(ddof=1) / (1 - 2 * CAPPED)
+    spread = differences.clip(differences[capped], differences[count - capped - 1]).std(ddof=1) / (
+        1 - 2 * CAPPED
+    )
     between = np.std([middle_mean((other[began] - base[began]).tolist()) for began in shared], ddof=1)
     error = max(REMEMBERED * float(spread) / count**0.5, float(between) / len(shared) ** 0.5)
     return Ratio(exp(middle_mean(differences.tolist())), hypot(error, WITHIN_RUN), paired=True)

@@ -1,4 +1,5 @@
-"""Cases and their settings in a few words, for charts, findings and answers: what is the same everywhere is left out.
+"""Cases and their settings in a few words, for charts, findings and answers: what is the same everywhere is
+left out.
 
 In: rows of the summary. Out: text. Not here: numbers as text (`units`), a case's full label (`case`).
 """
@@ -71,13 +72,15 @@ def kind_name(kind: object) -> str:
 
 
 def how_well(summary: pd.DataFrame, target: float) -> str:
-    """How many cases are as well known as asked, half of an interval within `target`, and what the machine's other work cost: a call's median over
-    what it takes undisturbed."""
+    """How many cases are as well known as asked, half of an interval within `target`, and what the machine's
+    other work cost: a call's median over what it takes undisturbed."""
     measured = summary[summary["latency_s"].notna()]
     if measured.empty:
         return "nothing measured"
     typical = float((measured["typical_s"] / measured["latency_s"]).median())
-    known = f"{int((measured['trust'] == 'ok').sum())} of {len(measured)} cases within ±{units.percent(target)}"
+    known = (
+        f"{int((measured['trust'] == 'ok').sum())} of {len(measured)} cases within ±{units.percent(target)}"
+    )
     return f"{known}; {'shared machine: ' * (typical > SHARED)}median call {units.significant(typical)} times the undisturbed latency"
 
 
@@ -99,7 +102,9 @@ def labels(summary: pd.DataFrame, without: Iterable[str] = ()) -> list[str]:
         skip |= {*_sides("padding")}  # goes with kernel and dilation, where it is "same"
     names = [name for name in (*FACTS, "run", "arm") if name in summary and name not in skip]
     differs = {name for name in names if summary[name].map(str).nunique() > 1}
-    return [" · ".join([kind_name(row["kind"]), *_differing(row, differs)]) for row in summary.to_dict("records")]
+    return [
+        " · ".join([kind_name(row["kind"]), *_differing(row, differs)]) for row in summary.to_dict("records")
+    ]
 
 
 def _sides(what: str) -> tuple[str, str]:
@@ -133,5 +138,9 @@ def _differing(row: Mapping[Hashable, Any], differs: set[str]) -> list[str]:
     if "groups" in differs and row["kind"] == "grouped":
         parts.append(f"g{row['groups']}")
     parts += [words("batch", row["batch"])] * ("batch" in differs)
-    parts += [words(name, _side_by_side(row, name)) for name in ("stride", "dilation", "padding") if differs & {*_sides(name)}]
+    parts += [
+        words(name, _side_by_side(row, name))
+        for name in ("stride", "dilation", "padding")
+        if differs & {*_sides(name)}
+    ]
     return parts + [words(name, row[name]) for name in ("bias", *SETTINGS, "run", "arm") if name in differs]

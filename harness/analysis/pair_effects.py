@@ -2,7 +2,8 @@
 
 Of pairs that were measured in turns; of runs that were measured apart, `between_runs`.
 
-In: frames of visits by the record's names. Out: a row a pair, or a row a case with mean, error, degrees of freedom and count. Pure.
+In: frames of visits by the record's names. Out: a row a pair, or a row a case with mean, error, degrees of
+freedom and count. Pure.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def map_values(function: Callable[..., np.ndarray], values: pd.Series[float]) ->
 
 
 def match_ids(visits: pd.DataFrame) -> pd.Series[str]:
-    """What makes the cases of two arms the same one: the descriptor, whoever implements it, unless an arm has it by two implementations."""
+    """What makes the cases of two arms the same one: the descriptor, whoever implements it, unless an arm has
+    it by two implementations."""
     own = visits.drop_duplicates(["arm", "descriptor"])[["arm", "descriptor"]]
     own = own.assign(shared=own["descriptor"].str.replace(r";implementation=[^;|]+", "", regex=True))
     if own.duplicated(["arm", "shared"]).any():
@@ -36,10 +38,11 @@ def match_ids(visits: pd.DataFrame) -> pd.Series[str]:
 
 
 def pair_ratios(visits: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair whose visits are both valid: match_id, stage, pair, and ratio, the logarithm of head over base.
+    """One row a pair whose visits are both valid: match_id, stage, pair, and ratio, the logarithm of head
+    over base.
 
-    With turns it is the mean of the middle half of the blocks' log ratios: block i was measured right beside block i. Without turns, the log ratio
-    of the two latencies. `visits` have a match_id.
+    With turns it is the mean of the middle half of the blocks' log ratios: block i was measured right beside
+    block i. Without turns, the log ratio of the two latencies. `visits` have a match_id.
     """
     counted = visits[is_valid(visits) & visits["pair"].notna()]
     counted = counted[counted.groupby("pair")["arm"].transform("nunique") == len(SIDES)]
@@ -64,10 +67,18 @@ def _ratios_of_turns(turned: pd.DataFrame) -> pd.Series[float]:
         }
     )
     by_arm = blocks.pivot(index=["pair", "block"], columns="arm", values="figure_s")
-    return map_values(np.log, by_arm["head"] / by_arm["base"]).dropna().groupby("pair").agg(lambda ratios: middle_mean(ratios.tolist()))
+    return (
+        map_values(np.log, by_arm["head"] / by_arm["base"])
+        .dropna()
+        .groupby("pair")
+        .agg(lambda ratios: middle_mean(ratios.tolist()))
+    )
 
 
 def paired_effects(ratios: pd.DataFrame) -> pd.DataFrame:
-    """By case, of its pairs' log ratios: mean, spread (standard deviation), error (of the mean), degrees, count."""
-    grouped = ratios.groupby("match_id")["ratio"].agg(["mean", "std", "count"]).rename(columns={"std": "spread"})
+    """By case, of its pairs' log ratios: mean, spread (standard deviation), error (of the mean), degrees,
+    count."""
+    grouped = (
+        ratios.groupby("match_id")["ratio"].agg(["mean", "std", "count"]).rename(columns={"std": "spread"})
+    )
     return grouped.assign(error=grouped["spread"] / np.sqrt(grouped["count"]), degrees=grouped["count"] - 1)

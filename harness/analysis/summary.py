@@ -1,7 +1,8 @@
 """One row a case from the rows of its visits.
 
-In: a frame of visits by the record's names. Out: a frame with one row a run, arm and case: counts, the figure with its interval, what it took
-here in the median, how far it can be trusted, and what the visits had in common. Pure: no file, no device.
+In: a frame of visits by the record's names. Out: a frame with one row a run, arm and case: counts, the figure
+with its interval, what it took here in the median, how far it can be trusted, and what the visits had in
+common. Pure: no file, no device.
 """
 
 from __future__ import annotations
@@ -30,18 +31,30 @@ FACTS = [c.name for c in COLUMNS if c.part in ("case", "survey") and c.name != "
 ]
 COMPUTED = [
     *("visits", "processes", "invalid", "status", "message", "trust", "trust_reasons"),
-    *("latency_s", "latency_low_s", "latency_high_s", "typical_s", "interval", "between_cv", "minor_faults_per_call"),
+    *(
+        "latency_s",
+        "latency_low_s",
+        "latency_high_s",
+        "typical_s",
+        "interval",
+        "between_cv",
+        "minor_faults_per_call",
+    ),
 ]
 MEDIANS = ["system_share", "run_queue_share", "device_s", "dispatch_s", "sm_clock_hz", "energy_j"]
 
 
 def summarize(visits: pd.DataFrame, headers: Mapping[str, Mapping[str, Any]] | None = None) -> pd.DataFrame:
-    """The summary of a frame of visits: `KEYS`, latency with interval, trust, counts, medians of what was seen, facts; as they first appear.
+    """The summary of a frame of visits: `KEYS`, latency with interval, trust, counts, medians of what was
+    seen, facts; as they first appear.
 
-    `headers`: of each run, by its run_id, what its run.json says: `run_spread`, what runs of its machine differ by, by environment, and the policy,
-    whose target_width tells `ok` from `wide`.
+    `headers`: of each run, by its run_id, what its run.json says: `run_spread`, what runs of its machine
+    differ by, by environment, and the policy, whose target_width tells `ok` from `wide`.
     """
-    rows = [dict(zip(KEYS, keys, strict=True)) | _case_row(group, (headers or {}).get(str(keys[0]), {})) for keys, group in _groups(visits)]
+    rows = [
+        dict(zip(KEYS, keys, strict=True)) | _case_row(group, (headers or {}).get(str(keys[0]), {}))
+        for keys, group in _groups(visits)
+    ]
     if not rows:
         return pd.DataFrame(columns=[*KEYS, *COMPUTED, *MEDIANS, *FACTS])
     facts = visits.groupby(KEYS, sort=False)[FACTS].first()
@@ -69,7 +82,11 @@ def _case_row(group: pd.DataFrame, header: Mapping[str, Any]) -> dict[str, Any]:
         "invalid": int(((group["status"] == "ok") & (group["trust"] == "invalid")).sum()),
         "status": _status(valid, failed),
         "message": _message(group, valid, failed),
-        "trust": "invalid" if estimate is None else "ok" if estimate.between and estimate.half_width <= target else "wide",
+        "trust": "invalid"
+        if estimate is None
+        else "ok"
+        if estimate.between and estimate.half_width <= target
+        else "wide",
         "trust_reasons": sorted(_reasons(group) | ({"modes"} if modes else set())),
     }
     return row | {
@@ -79,7 +96,8 @@ def _case_row(group: pd.DataFrame, header: Mapping[str, Any]) -> dict[str, Any]:
         "typical_s": valid["latency_median_s"].median(),
         "interval": ("between" if estimate.between else "within") if estimate else None,
         "between_cv": spread_between(valid["latency_s"].tolist()),
-        "minor_faults_per_call": valid["minor_faults_per_call"].mean(),  # as the latency: some visits may fault and others not
+        # as the latency: some visits may fault and others not
+        "minor_faults_per_call": valid["minor_faults_per_call"].mean(),
     }
 
 
@@ -88,7 +106,8 @@ def _reasons(group: pd.DataFrame) -> set[str]:
 
 
 def _status(valid: pd.DataFrame, failed: pd.DataFrame) -> str:
-    """`ok` with a figure; else what became of the last visit that failed, or `invalid` where all were disturbed."""
+    """`ok` with a figure; else what became of the last visit that failed, or `invalid` where all were
+    disturbed."""
     if len(valid):
         return "ok"
     return "invalid" if failed.empty else str(failed["status"].iloc[-1])
@@ -97,17 +116,22 @@ def _status(valid: pd.DataFrame, failed: pd.DataFrame) -> str:
 def _message(group: pd.DataFrame, valid: pd.DataFrame, failed: pd.DataFrame) -> str | None:
     if not failed.empty:
         return str(failed["message"].iloc[-1])
-    return None if len(valid) else f"all {len(group)} repetitions were disturbed: other processes used the CPU"
+    return (
+        None if len(valid) else f"all {len(group)} repetitions were disturbed: other processes used the CPU"
+    )
 
 
 def estimate_of(valid: pd.DataFrame, run_spread: float) -> Estimate | None:
-    """Of the valid visits of a case: between them where three processes or more stand behind it; with fewer, from the lowest to the highest end of
-    the intervals within them. None without a visit."""
+    """Of the valid visits of a case: between them where three processes or more stand behind it; with fewer,
+    from the lowest to the highest end of the intervals within them. None without a visit."""
     if valid.empty:
         return None
     places = valid["place_figures_s"].tolist()
     if valid["process"].nunique() >= FEWEST_VISITS:
         return case_estimate.between(places, run_spread)
     value_s = case_estimate.figure_s(places)
-    low_s, high_s = float(np.minimum(valid["latency_low_s"].min(), value_s)), float(np.maximum(valid["latency_high_s"].max(), value_s))
+    low_s, high_s = (
+        float(np.minimum(valid["latency_low_s"].min(), value_s)),
+        float(np.maximum(valid["latency_high_s"].max(), value_s)),
+    )
     return Estimate(value_s=value_s, low_s=low_s, high_s=high_s, between=False)

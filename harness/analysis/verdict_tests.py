@@ -1,12 +1,14 @@
 """Judging: what effects prove, and how many pairs it takes to prove more. Pure.
 
-The one test. A case is `regressed` when "ratio <= 1 + T" is rejected, `improved` when "ratio >= 1 / (1 + T)" is, one-sided t on log
-ratios, with Benjamini and Hochberg's bound (1995) on the share of false ones among those named; `same` when the 90 % interval lies within
-+-ln(1 + T) (two one-sided tests, Schuirmann 1987). Everything else is `inconclusive`. The test is shifted by T, since to demand a
-difference from 0 and an interval above T besides finds a slowdown of 5 % two times in a hundred.
+The one test. A case is `regressed` when "ratio <= 1 + T" is rejected, `improved` when "ratio >= 1 / (1 + T)"
+is, one-sided t on log ratios, with Benjamini and Hochberg's bound (1995) on the share of false ones among
+those named; `same` when the 90 % interval lies within +-ln(1 + T) (two one-sided tests, Schuirmann 1987).
+Everything else is `inconclusive`. The test is shifted by T, since to demand a difference from 0 and an
+interval above T besides finds a slowdown of 5 % two times in a hundred.
 
-Two stages. Screening only clears: what is not `same` there gets fresh pairs, so many as Stein's rule (1945) takes from what the screening
-saw, and is judged on those alone. A case that only looked slow by chance is measured again before it is accused.
+Two stages. Screening only clears: what is not `same` there gets fresh pairs, so many as Stein's rule (1945)
+takes from what the screening saw, and is judged on those alone. A case that only looked slow by chance is
+measured again before it is accused.
 
 `limits`, everywhere: ln(1 + T) by case.
 """
@@ -49,10 +51,12 @@ class Common:
 
 
 def planned(screened: pd.DataFrame, limits: pd.Series[float], gate: Gate) -> pd.DataFrame:
-    """By case, `pairs` that confirming it takes, and `short` where the gate allows fewer than its spread asks for.
+    """By case, `pairs` that confirming it takes, and `short` where the gate allows fewer than its spread asks
+    for.
 
-    After Stein (1945), from the spread in the screening: so many that a slowdown of T + 3 % is told from T. What is plainly further off
-    needs fewer: there the lower end of the effect's 90 % interval is to be told from T. `screened`: as `paired_effects` gives them.
+    After Stein (1945), from the spread in the screening: so many that a slowdown of T + 3 % is told from T.
+    What is plainly further off needs fewer: there the lower end of the effect's 90 % interval is to be told
+    from T. `screened`: as `paired_effects` gives them.
     """
     from scipy.stats import t
 
@@ -65,7 +69,8 @@ def planned(screened: pd.DataFrame, limits: pd.Series[float], gate: Gate) -> pd.
 
 
 def tested(effects: pd.DataFrame, limits: pd.Series[float]) -> pd.DataFrame:
-    """The effects that stand on enough, with tests against `limits`, ln(1 + T) by case: low and high (90 %), p_slower, p_faster, same."""
+    """The effects that stand on enough, with tests against `limits`, ln(1 + T) by case: low and high (90 %),
+    p_slower, p_faster, same."""
     from scipy.stats import t
 
     counted = effects[effects["count"] >= FEWEST]
@@ -93,28 +98,41 @@ def assign_verdicts(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_shift(shift: Shift, limit: float) -> pd.DataFrame:
-    """One row, the verdict on what all cases share, by the same test at a level of its own: it is one test, and stands for all."""
-    row = pd.DataFrame({"mean": [shift.mean], "error": [shift.error], "degrees": [shift.degrees], "count": [shift.rounds]})
+    """One row, the verdict on what all cases share, by the same test at a level of its own: it is one test,
+    and stands for all."""
+    row = pd.DataFrame(
+        {"mean": [shift.mean], "error": [shift.error], "degrees": [shift.degrees], "count": [shift.rounds]}
+    )
     found = tested(row, pd.Series([limit]))
     choices = [found["p_slower"] <= SHIFT_FALSE, found["p_faster"] <= SHIFT_FALSE, found["same"]]
     return found.assign(verdict=np.select(choices, ["regressed", "improved", "same"], "inconclusive"))
 
 
 def decide(screening: pd.DataFrame, confirming: pd.DataFrame, limits: pd.Series[float]) -> pd.DataFrame:
-    """The verdicts of two stages, by match_id of pairs (as `pair_ratios` gives them): the tests' columns, stage and verdict.
+    """The verdicts of two stages, by match_id of pairs (as `pair_ratios` gives them): the tests' columns,
+    stage and verdict.
 
-    `screening` holds the pairs of cases that have no confirming ones: they are `same` or `inconclusive`. Cases with fewer than three pairs
-    have no row.
+    `screening` holds the pairs of cases that have no confirming ones: they are `same` or `inconclusive`.
+    Cases with fewer than three pairs have no row.
     """
     screened = tested(paired_effects(screening), limits)
     screened["verdict"] = np.where(screened["same"], "same", "inconclusive")
-    return pd.concat([screened.assign(stage="screen"), assign_verdicts(tested(paired_effects(confirming), limits)).assign(stage="confirm")])
+    return pd.concat(
+        [
+            screened.assign(stage="screen"),
+            assign_verdicts(tested(paired_effects(confirming), limits)).assign(stage="confirm"),
+        ]
+    )
 
 
-def smallest_effects(error: pd.Series[float], degrees: pd.Series[float], limits: pd.Series[float], family: int) -> pd.Series[float]:
-    """By case, the slowdown that is found with 80 % power when it is the only one of a family of tests: a fraction.
+def smallest_effects(
+    error: pd.Series[float], degrees: pd.Series[float], limits: pd.Series[float], family: int
+) -> pd.Series[float]:
+    """By case, the slowdown that is found with 80 % power when it is the only one of a family of tests: a
+    fraction.
 
-    `error`: of the mean log ratio. The usual sum of two quantiles of t stands for the noncentral t, above ln(1 + T).
+    `error`: of the mean log ratio. The usual sum of two quantiles of t stands for the noncentral t, above
+    ln(1 + T).
     """
     from scipy.stats import t
 
@@ -122,16 +140,22 @@ def smallest_effects(error: pd.Series[float], degrees: pd.Series[float], limits:
     return map_values(np.expm1, limits.reindex(error.index) + reach * error)
 
 
-def smallest_of_two_stages(screened: pd.DataFrame, confirmed: pd.DataFrame, limits: pd.Series[float], gate: Gate) -> pd.Series[float]:
-    """A confirmed case's smallest effect, from its own pairs; another's from the pairs that it would have got. Both: `paired_effects`."""
+def smallest_of_two_stages(
+    screened: pd.DataFrame, confirmed: pd.DataFrame, limits: pd.Series[float], gate: Gate
+) -> pd.Series[float]:
+    """A confirmed case's smallest effect, from its own pairs; another's from the pairs that it would have
+    got. Both: `paired_effects`."""
     own = smallest_effects(confirmed["error"], confirmed["degrees"], limits, len(confirmed))
     others = screened[(screened["count"] >= FEWEST) & ~screened.index.isin(confirmed.index)]
     pairs = planned(others, limits, gate)["pairs"]
-    return pd.concat([own, smallest_effects(others["spread"] / np.sqrt(pairs), pairs - 1, limits, len(confirmed) + 1)])
+    return pd.concat(
+        [own, smallest_effects(others["spread"] / np.sqrt(pairs), pairs - 1, limits, len(confirmed) + 1)]
+    )
 
 
 def common_factor(means: Sequence[float], limit: float) -> Common | None:
-    """The median of the cases' log ratios, where its 95 % interval (order statistics, the sign test) lies wholly beyond `limit`."""
+    """The median of the cases' log ratios, where its 95 % interval (order statistics, the sign test) lies
+    wholly beyond `limit`."""
     from scipy.stats import binom
 
     ordered, count = sorted(means), len(means)

@@ -1,4 +1,5 @@
-"""The commands about cases and shapes: `measure`, `explain`, `advise`, `cliffs`, `repro`. They translate, call and print, as those of `main`."""
+"""The commands about cases and shapes: `measure`, `explain`, `advise`, `cliffs`, `repro`. They translate,
+call and print, as those of `main`."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ class Duration(click.ParamType[float]):
             return value
         found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(ns|us|µs|ms|s)", str(value))
         if not found or not float(found[1]):
-            raise UsageError(f"{value!r} is no time", where="--budget-latency", hint="Write 200us, 1.5ms or 1s.")
+            raise UsageError(
+                f"{value!r} is no time", where="--budget-latency", hint="Write 200us, 1.5ms or 1s."
+            )
         return float(found[1]) * UNITS[found[2]]
 
 
@@ -62,7 +65,9 @@ class Count(click.ParamType[int]):
         """Raises UsageError."""
         found = re.fullmatch(r"([0-9]+)([kMG]?)", str(value))
         if not found:
-            raise UsageError(f"{value!r} is no number", where="--budget-params", hint="Write 500000, 500k or 2M.")
+            raise UsageError(
+                f"{value!r} is no number", where="--budget-params", hint="Write 500000, 500k or 2M."
+            )
         return int(found[1]) * SCALES[found[2]]
 
 
@@ -75,11 +80,19 @@ class Range(click.ParamType["range"]):
         """Raises UsageError."""
         parts = [int(part) if part.isdecimal() else 0 for part in str(value).split(":")]
         if len(parts) not in (2, 3) or min(parts) < 1 or not parts[0] < parts[1] <= LARGEST:
-            raise UsageError(f"{value!r} is no range", where="--range", hint=f"Write first:last or first:last:step, up to {LARGEST:,}: 32:512:16.")
+            raise UsageError(
+                f"{value!r} is no range",
+                where="--range",
+                hint=f"Write first:last or first:last:step, up to {LARGEST:,}: 32:512:16.",
+            )
         return range(parts[0], parts[1] + 1, *parts[2:])
 
 
-what_argument = click.argument("what", metavar="KIND|CASE", shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)])
+what_argument = click.argument(
+    "what",
+    metavar="KIND|CASE",
+    shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)],
+)
 
 
 def _problem(kind: str, arguments: Mapping[str, Any]) -> Problem:
@@ -100,7 +113,9 @@ def _measured(problem: Problem, arguments: Mapping[str, Any], python: str | None
 
     _, index = split_device(arguments["device"])
     with RunProgress() as progress:
-        return measure_case(problem, _setting(arguments), device_index=index, python=python, wait=wait, listener=progress)
+        return measure_case(
+            problem, _setting(arguments), device_index=index, python=python, wait=wait, listener=progress
+        )
 
 
 def _numbers(problem: Problem) -> dict[str, Any]:
@@ -151,7 +166,9 @@ def _require_figure(row: Mapping[str, Any]) -> None:
 @wait_option
 @results_option
 @json_option
-def explain(what: str, wanted: bool, python: str | None, wait: bool, results: Path, as_json: bool, **arguments: Any) -> None:
+def explain(
+    what: str, wanted: bool, python: str | None, wait: bool, results: Path, as_json: bool, **arguments: Any
+) -> None:
     """Explain a kind: shapes, parameters and MACs of a problem; or show everything known about a case in results/, by its id.
 
     \b
@@ -177,7 +194,8 @@ def explain(what: str, wanted: bool, python: str | None, wait: bool, results: Pa
 
 
 def _explain(problem: Problem, measured: Measurement | None, *, kept: str | None) -> None:
-    """The kind in numbers, and what it costs where that is known. `kept`: the id of a case in results/, whose script carries its figure."""
+    """The kind in numbers, and what it costs where that is known. `kept`: the id of a case in results/, whose
+    script carries its figure."""
     from harness.output import terminal
 
     terminal.explanation(problem, DEFINITIONS[problem.kind])
@@ -191,8 +209,11 @@ def _explain(problem: Problem, measured: Measurement | None, *, kept: str | None
     print(f"Next: convscope repro {kept or terminal.as_arguments(problem, measured.case.setting)}")
 
 
-def _kept(identity: str, results: Path, arguments: Mapping[str, Any]) -> tuple[Case, dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
-    """A case of the newest run that has it: case, row, the row under the other allocator where that was a case too, and its environment.
+def _kept(
+    identity: str, results: Path, arguments: Mapping[str, Any]
+) -> tuple[Case, dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+    """A case of the newest run that has it: case, row, the row under the other allocator where that was a
+    case too, and its environment.
 
     Raises UsageError where there is none, and for `arguments` that were stated beside it.
     """
@@ -200,7 +221,9 @@ def _kept(identity: str, results: Path, arguments: Mapping[str, Any]) -> tuple[C
 
     context = click.get_current_context()
     flags = {option.name: option.opts[0] for option in context.command.params}
-    stated = [flags[name] for name in arguments if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    stated = [
+        flags[name] for name in arguments if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
     if stated:
         what = "a measured case already has its shape and setting"
         raise UsageError(what, where=stated[0], hint="Give a kind in its place, or leave the option out.")
@@ -209,7 +232,11 @@ def _kept(identity: str, results: Path, arguments: Mapping[str, Any]) -> tuple[C
     run, row = find_case(identity, results)
     case = Case.from_row(row)
     rest = run.summary[(run.summary["arm"] == row["arm"]) & (run.summary["allocator"] != row["allocator"])]
-    others = [other for other in rest.to_dict("records") if Case.from_row(other | {"allocator": row["allocator"]}) == case]
+    others = [
+        other
+        for other in rest.to_dict("records")
+        if Case.from_row(other | {"allocator": row["allocator"]}) == case
+    ]
     environment = run.runs[0]["environments"][row["environment_id"]]
     return case, as_json_values(row), as_json_values(others[0]) if others else None, environment
 
@@ -218,7 +245,9 @@ def _kept(identity: str, results: Path, arguments: Mapping[str, Any]) -> tuple[C
 @what_argument
 @problem_options()
 @setting_options()
-@click.option("--file", "out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]")
+@click.option(
+    "--file", "out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
+)
 @results_option
 @json_option
 def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments: Any) -> None:
@@ -240,7 +269,11 @@ def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments
     if out is not None:
         write(out, text)
     if as_json:
-        print(json.dumps({"script": text, "benchdnn": benchdnn(case), "path": None if out is None else str(out)}))
+        print(
+            json.dumps(
+                {"script": text, "benchdnn": benchdnn(case), "path": None if out is None else str(out)}
+            )
+        )
     elif out is None:
         print(text, end="")
     else:
@@ -251,11 +284,23 @@ def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments
 @problem_options("groups")
 @setting_options("memory_format", "implementation", "allocator")
 @click.option("--budget-params", "most_parameters", type=Count(), help="Maximum number of parameters: 500k.")
-@click.option("--budget-latency", "most_s", type=Duration(), help="Maximum latency: 200us. Recommends the candidate with most parameters that fits.")
+@click.option(
+    "--budget-latency",
+    "most_s",
+    type=Duration(),
+    help="Maximum latency: 200us. Recommends the candidate with most parameters that fits.",
+)
 @python_option
 @wait_option
 @json_option
-def advise(most_parameters: int | None, most_s: float | None, python: str | None, wait: bool, as_json: bool, **arguments: Any) -> None:
+def advise(
+    most_parameters: int | None,
+    most_s: float | None,
+    python: str | None,
+    wait: bool,
+    as_json: bool,
+    **arguments: Any,
+) -> None:
     """Recommend a kind for a shape: measures the five kinds in both layouts now. Writes no file.
 
     Takes about half a minute for calls of milliseconds.
@@ -275,7 +320,9 @@ def advise(most_parameters: int | None, most_s: float | None, python: str | None
     cases, left = candidates(shape, _setting(arguments))
     with (
         RunProgress() as progress,
-        ad_hoc_session(*split_device(arguments["device"]), python or default_python(), wait=wait, listener=progress) as ready,
+        ad_hoc_session(
+            *split_device(arguments["device"]), python or default_python(), wait=wait, listener=progress
+        ) as ready,
     ):
         advice = advised(ready, cases, left, most_parameters=most_parameters, most_s=most_s)
     if as_json:
@@ -287,19 +334,52 @@ def advise(most_parameters: int | None, most_s: float | None, python: str | None
 
 
 @click.command()
-@click.option("--axis", default="in_channels", show_default=True, help="Axis to search: in_channels, size, batch, groups, ...")
-@click.option("--range", "values", type=Range(), default="32:512", show_default=True, help="First value, last value and an optional step.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=("standard",), show_default=True, help="One or several.")
+@click.option(
+    "--axis",
+    default="in_channels",
+    show_default=True,
+    help="Axis to search: in_channels, size, batch, groups, ...",
+)
+@click.option(
+    "--range",
+    "values",
+    type=Range(),
+    default="32:512",
+    show_default=True,
+    help="First value, last value and an optional step.",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    default=("standard",),
+    show_default=True,
+    help="One or several.",
+)
 @problem_options()
 @setting_options()
 @click.option(
-    "--time-limit", "time_limit_s", type=float, default=180.0, show_default=True, metavar="SECONDS", help="Start no new step after this many seconds."
+    "--time-limit",
+    "time_limit_s",
+    type=float,
+    default=180.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Start no new step after this many seconds.",
 )
 @python_option
 @wait_option
 @json_option
 def cliffs(
-    axis: str, values: range, kinds: tuple[str, ...], time_limit_s: float, python: str | None, wait: bool, as_json: bool, **arguments: Any
+    axis: str,
+    values: range,
+    kinds: tuple[str, ...],
+    time_limit_s: float,
+    python: str | None,
+    wait: bool,
+    as_json: bool,
+    **arguments: Any,
 ) -> None:
     """Search an axis for jumps in latency, or for the point where two kinds cross, and name the cause. Writes no file.
 
@@ -320,7 +400,9 @@ def cliffs(
     ends = time.monotonic() + time_limit_s
     with (
         RunProgress() as progress,
-        ad_hoc_session(*split_device(arguments["device"]), python or default_python(), wait=wait, listener=progress) as ready,
+        ad_hoc_session(
+            *split_device(arguments["device"]), python or default_python(), wait=wait, listener=progress
+        ) as ready,
     ):
         found = search(
             axis,

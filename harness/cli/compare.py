@@ -1,4 +1,5 @@
-"""The commands that compare: `ab`, `compare`, `baseline`, `export`. They translate, call and print, as those of `main` do."""
+"""The commands that compare: `ab`, `compare`, `baseline`, `export`. They translate, call and print, as those
+of `main` do."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ class Share(click.ParamType[float]):
         except ValueError:
             share = -1.0
         if not 0 <= share < 1:
-            raise UsageError(f"{text!r} is no share from 0 up to 100 %", where="--tolerance", hint="Write 3% or 0.03.")
+            raise UsageError(
+                f"{text!r} is no share from 0 up to 100 %", where="--tolerance", hint="Write 3% or 0.03."
+            )
         return share
 
 
@@ -53,7 +56,11 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of how a comparison is shown."""
     for option in reversed(
         [
-            click.option("--only", type=click.Choice(VERDICTS), help="Show only these rows; the exit code does not change."),
+            click.option(
+                "--only",
+                type=click.Choice(VERDICTS),
+                help="Show only these rows; the exit code does not change.",
+            ),
             click.option("--md", "form", flag_value="md", default=None, help="Markdown, for a job summary."),
             click.option("--junit", "form", flag_value="junit", help="JUnit XML: a regression is a failure."),
             json_option,
@@ -65,11 +72,24 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @suite_argument
-@click.option("--base-python", metavar="PATH", help="Interpreter of the base.  [default: CONVSCOPE_PYTHON, else this one]")
+@click.option(
+    "--base-python",
+    metavar="PATH",
+    help="Interpreter of the base.  [default: CONVSCOPE_PYTHON, else this one]",
+)
 @click.option("--head-python", metavar="PATH", help="Interpreter of the head.  [default: the same]")
-@click.option("--base-implementation", metavar="NAME", help="torch, or module:attribute in the base's interpreter.")
+@click.option(
+    "--base-implementation", metavar="NAME", help="torch, or module:attribute in the base's interpreter."
+)
 @click.option("--head-implementation", metavar="NAME", help="The same of the head.")
-@click.option("--order", "how", type=click.Choice(ORDERS), default="turns", show_default=True, help="How the two sides alternate.")
+@click.option(
+    "--order",
+    "how",
+    type=click.Choice(ORDERS),
+    default="turns",
+    show_default=True,
+    help="How the two sides alternate.",
+)
 @axes_option
 @results_option
 @quick_option
@@ -103,7 +123,11 @@ def ab(
     base = Side(asked.pop("base_python"), asked.pop("base_implementation"))
     head = Side(asked.pop("head_python") or base.python, asked.pop("head_implementation"))
     if len({(side.python or default_python(), side.implementation or "torch") for side in (base, head)}) == 1:
-        raise UsageError("base and head are the same", where="ab", hint="Give --head-python PATH, or --head-implementation module:attribute.")
+        raise UsageError(
+            "base and head are the same",
+            where="ab",
+            hint="Give --head-python PATH, or --head-implementation module:attribute.",
+        )
     install_signal_handlers()
     with RunProgress() as progress:
         progress.say_machine()
@@ -121,11 +145,23 @@ def ab(
 @click.argument("head", required=False, metavar="[HEAD]", shell_complete=complete_runs)
 @results_option
 @click.option("--metric", type=click.Choice(["latency_s", "peak_bytes"]), help="Judge only this metric.")
-@click.option("--tolerance", type=Share(), help="Slowdown that still counts as same: 3% or 0.03.  [default: from the suite's gate]")
+@click.option(
+    "--tolerance",
+    type=Share(),
+    help="Slowdown that still counts as same: 3% or 0.03.  [default: from the suite's gate]",
+)
 @click.option("--create", is_flag=True, help="Save HEAD as this baseline if none matches.")
 @click.option("--force", is_flag=True, help="Compare even if method or policy differ; the answer says so.")
 @_shown
-def compare(base: str, head: str | None, results: Path, only: str | None, form: str | None, as_json: bool, **asked: Any) -> None:
+def compare(
+    base: str,
+    head: str | None,
+    results: Path,
+    only: str | None,
+    form: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
     """Compare a run with another run or a baseline, or judge an A/B run again. Worst first.
 
     BASE is a baseline or a run, HEAD is a run. Give one A/B run alone.
@@ -205,7 +241,10 @@ def list_baselines(results: Path, as_json: bool) -> None:
     elif not rows:
         print(f"No baseline in {results} yet.\nNext: convscope baseline save main last")
     else:
-        terminal.table(["name", "run", "suite", "CPU", "torch"], ([str(r[n]) for n in ("name", "run_id", "suite", "cpu", "torch")] for r in rows))
+        terminal.table(
+            ["name", "run", "suite", "CPU", "torch"],
+            ([str(r[n]) for n in ("name", "run_id", "suite", "cpu", "torch")] for r in rows),
+        )
 
 
 @baseline.command(name="show")
@@ -228,21 +267,40 @@ def show_baseline(name: str, results: Path, as_json: bool) -> None:
     if not rows:
         names = sorted({row["name"] for row in baselines.saved(results)})
         raise UsageError(
-            "there is no such baseline", where=name, hint=nearest(name, names) if names else f"Make it: convscope baseline save {name} last"
+            "there is no such baseline",
+            where=name,
+            hint=nearest(name, names) if names else f"Make it: convscope baseline save {name} last",
         )
     runs = [load_results(row["path"]) for row in rows]
     if as_json:
-        print(json.dumps([row | {"environment": facts(run.runs[0], "main"), "cases": len(run.summary)} for row, run in zip(rows, runs, strict=True)]))
+        print(
+            json.dumps(
+                [
+                    row | {"environment": facts(run.runs[0], "main"), "cases": len(run.summary)}
+                    for row, run in zip(rows, runs, strict=True)
+                ]
+            )
+        )
         return
     for row, run in zip(rows, runs, strict=True):
         print(f"{name}: {row['run_id']}, {len(run.summary)} cases of {row['suite']}")
-        terminal.print_fields((fact, str(value)) for fact, value in facts(run.runs[0], "main").items() if value is not None)
+        terminal.print_fields(
+            (fact, str(value)) for fact, value in facts(run.runs[0], "main").items() if value is not None
+        )
 
 
 @click.command()
 @click.argument("run", default="last", shell_complete=complete_runs)
-@click.option("--to", "form", type=click.Choice(["pytest-benchmark", "smaller-is-better"]), required=True, help="The format.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]")
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["pytest-benchmark", "smaller-is-better"]),
+    required=True,
+    help="The format.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
+)
 @results_option
 def export(run: str, form: str, out: Path | None, results: Path) -> None:
     """Write a run in another tool's format.
@@ -256,7 +314,11 @@ def export(run: str, form: str, out: Path | None, results: Path) -> None:
 
     loaded = load_results(run, results=results)
     if loaded.arms != {"main"} or loaded.visits.empty:
-        raise UsageError("is an A/B, or holds no visit", where=loaded.runs[0]["run_id"], hint="Export a run of `convscope run`.")
+        raise UsageError(
+            "is an A/B, or holds no visit",
+            where=loaded.runs[0]["run_id"],
+            hint="Export a run of `convscope run`.",
+        )
     text = (pytest_benchmark if form == "pytest-benchmark" else smaller_is_better).render(loaded)
     if out is None:
         print(text, end="")

@@ -1,9 +1,10 @@
 """The command `convscope`: it translates arguments, calls, and prints; nothing is decided here.
 
-Every command imports what it needs when it runs, so that `--help` and `plan` stay quick. stdout is data, stderr is talk; with
---json an answer is one JSON value on stdout, and an error an object. Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished
-but some cases failed, 70 an error of ours, 75 the device is busy, 130 after Ctrl-C, 141 where nobody reads what it prints. Python and click
-end with 1 for whatever they do not know, so `ConvscopeGroup` lets nothing of that kind reach them.
+Every command imports what it needs when it runs, so that `--help` and `plan` stay quick. stdout is data,
+stderr is talk; with --json an answer is one JSON value on stdout, and an error an object. Exit codes: 0 fine,
+1 regressed, 2 usage, 3 not comparable, 4 finished but some cases failed, 70 an error of ours, 75 the device
+is busy, 130 after Ctrl-C, 141 where nobody reads what it prints. Python and click end with 1 for whatever
+they do not know, so `ConvscopeGroup` lets nothing of that kind reach them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,16 @@ from harness.cli.options import (
     time_limit_option,
     wait_option,
 )
-from harness.core.errors import CasesFailed, ConvscopeError, InternalError, Stopped, StorageError, SuiteError, UsageError, nearest
+from harness.core.errors import (
+    CasesFailed,
+    ConvscopeError,
+    InternalError,
+    Stopped,
+    StorageError,
+    SuiteError,
+    UsageError,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,11 +61,14 @@ CLOSED_PIPE = 141  # as a shell tells SIGPIPE
 
 
 class ConvscopeGroup(click.Group):
-    """Turns our errors into messages and exit codes, and gives the nearest name for a command that there is not."""
+    """Turns our errors into messages and exit codes, and gives the nearest name for a command that there is
+    not."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """As click does; where a sign, as µ, cannot be written, its number is. A stream that was closed beforehand takes all and keeps nothing."""
-        sys.stdout, sys.stderr = (stream or open(os.devnull, "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+        """As click does; where a sign, as µ, cannot be written, its number is. A stream that was closed
+        beforehand takes all and keeps nothing."""
+        sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it
         return super().main(*args, **extra)
@@ -78,7 +91,9 @@ class ConvscopeGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """As click does, with a suggestion."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise click.UsageError(f"No such command {args[0]!r}. {nearest(args[0], self.list_commands(ctx))}", ctx)
+            raise click.UsageError(
+                f"No such command {args[0]!r}. {nearest(args[0], self.list_commands(ctx))}", ctx
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -86,7 +101,8 @@ class ConvscopeGroup(click.Group):
 def _ending(as_json: bool) -> Iterator[None]:
     """Makes whatever is raised an exit code.
 
-    What was printed is written before the code is given: the interpreter would write it last, and where it cannot, end with a code of its own.
+    What was printed is written before the code is given: the interpreter would write it last, and where it
+    cannot, end with a code of its own.
     """
     try:
         try:
@@ -109,7 +125,8 @@ def _ending(as_json: bool) -> Iterator[None]:
 
 
 def _write_or_drop(stream: TextIO) -> None:
-    """Write what a stream holds back; where that cannot be, it goes nowhere, as the documentation of Python's signal module advises."""
+    """Write what a stream holds back; where that cannot be, it goes nowhere, as the documentation of Python's
+    signal module advises."""
     try:
         stream.flush()
     except OSError:
@@ -118,7 +135,8 @@ def _write_or_drop(stream: TextIO) -> None:
 
 def _told(error: BaseException, as_json: bool) -> int:
     """Say what went wrong. Returns the exit code."""
-    if isinstance(error, BrokenPipeError):  # stdout or stderr: a worker's pipe has an error of its own, ChannelClosed
+    # stdout or stderr: a worker's pipe has an error of its own, ChannelClosed
+    if isinstance(error, BrokenPipeError):
         return CLOSED_PIPE
     shown = _as_ours(error)
     try:
@@ -176,7 +194,14 @@ def _versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 @click.group(cls=ConvscopeGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_versions, help="Versions of convscope and torch.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_versions,
+    help="Versions of convscope and torch.",
+)
 def main() -> None:
     """Measure what the five kinds of 2-D convolution cost on your device, and why.
 
@@ -211,7 +236,11 @@ def suites(as_json: bool) -> None:
         try:
             suite = read_suite(path)
             cases = distinct_cases(expand(suite))
-            known = {"title": suite.title, "cases": len(cases), "estimated_s": RUN_START_S + rounds_s(suite.policy, cases)}
+            known = {
+                "title": suite.title,
+                "cases": len(cases),
+                "estimated_s": RUN_START_S + rounds_s(suite.policy, cases),
+            }
         except UsageError as error:  # one broken suite must not hide the others
             fault = error.faults[0] if isinstance(error, SuiteError) else error.what
             known = {"title": f"unreadable: {fault}", "cases": None, "estimated_s": None}
@@ -222,8 +251,13 @@ def suites(as_json: bool) -> None:
     from harness.core import units
     from harness.output import terminal
 
-    counts = [("", "") if r["cases"] is None else (str(r["cases"]), units.duration(r["estimated_s"])) for r in rows]
-    terminal.table(["suite", "cases ", "about ", "what it shows"], ([r["name"], *c, r["title"]] for r, c in zip(rows, counts, strict=True)))
+    counts = [
+        ("", "") if r["cases"] is None else (str(r["cases"]), units.duration(r["estimated_s"])) for r in rows
+    ]
+    terminal.table(
+        ["suite", "cases ", "about ", "what it shows"],
+        ([r["name"], *c, r["title"]] for r, c in zip(rows, counts, strict=True)),
+    )
     print("\nNext: convscope plan NAME, or convscope run NAME")
 
 
@@ -251,7 +285,13 @@ def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: boo
     reasons = Counter(point.skip_reason for point in points if point.skip_reason)
     estimated_s = RUN_START_S + rounds_s(asked.policy, cases)
     if as_json:
-        answer = {"suite": asked.name, "points": len(points), "cases": len(cases), "skipped": reasons.total(), "reasons": dict(reasons)}
+        answer = {
+            "suite": asked.name,
+            "points": len(points),
+            "cases": len(cases),
+            "skipped": reasons.total(),
+            "reasons": dict(reasons),
+        }
         print(json.dumps(answer | {"estimated_s": estimated_s}))
         return
     from harness.core import units
@@ -262,15 +302,29 @@ def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: boo
     terminal.print_fields(
         [
             ("points", str(len(points))),
-            ("cases", f"{len(cases)}, each repeated {asked.policy.rounds} to {asked.policy.max_rounds} times for {asked.policy.visit_time_s:g} s"),
-            *((f"on {device}", f"{number} cases" + ("" if device == "cpu" else ", if present")) for device, number in devices.items()),
+            (
+                "cases",
+                f"{len(cases)}, each repeated {asked.policy.rounds} to {asked.policy.max_rounds} times for {asked.policy.visit_time_s:g} s",
+            ),
+            *(
+                (f"on {device}", f"{number} cases" + ("" if device == "cpu" else ", if present"))
+                for device, number in devices.items()
+            ),
             ("skipped", str(reasons.total())),
             *(("", f"{number} x {reason}") for reason, number in reasons.most_common()),
-            ("time", f"about {units.duration(estimated_s)}, a survey and {asked.policy.rounds} rounds; longer if intervals stay wide"),
+            (
+                "time",
+                f"about {units.duration(estimated_s)}, a survey and {asked.policy.rounds} rounds; longer if intervals stay wide",
+            ),
         ]
     )
     stated = [word for name, values in axes for word in ("-a", f"{name}={','.join(map(_word, values))}")]
-    print("\nNext: " + shlex.join(["convscope", "run", *([suite] if suite else []), *stated, *(["--quick"] if quick else [])]))
+    print(
+        "\nNext: "
+        + shlex.join(
+            ["convscope", "run", *([suite] if suite else []), *stated, *(["--quick"] if quick else [])]
+        )
+    )
 
 
 @main.command()
@@ -310,7 +364,16 @@ def run(
     progress.say_machine()
     try:
         with progress:
-            done = sweep(suite, axes=dict(axes), results=results, python=python, quick=quick, time_limit_s=time_limit_s, wait=wait, listener=progress)
+            done = sweep(
+                suite,
+                axes=dict(axes),
+                results=results,
+                python=python,
+                quick=quick,
+                time_limit_s=time_limit_s,
+                wait=wait,
+                listener=progress,
+            )
     except (CasesFailed, Stopped) as error:
         if progress.run is None:
             raise
@@ -336,15 +399,28 @@ def _run_answer(path: Path | None) -> dict[str, Any]:
     assert path is not None
     loaded = load_results(path, samples=False)
     header = loaded.runs[0]
-    answer = {"run_id": header["run_id"], "path": str(path), "state": header["state"], "quick": header["quick"], "visits": len(loaded.visits)}
+    answer = {
+        "run_id": header["run_id"],
+        "path": str(path),
+        "state": header["state"],
+        "quick": header["quick"],
+        "visits": len(loaded.visits),
+    }
     cases = {str(status): int(count) for status, count in loaded.summary["status"].value_counts().items()}
-    return answer | {"cases": cases, "findings": [asdict(finding) for finding in findings(loaded.summary, loaded.visits)]}
+    return answer | {
+        "cases": cases,
+        "findings": [asdict(finding) for finding in findings(loaded.summary, loaded.visits)],
+    }
 
 
 @main.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs)
 @results_option
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: reports/<run_id>.html]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write.  [default: reports/<run_id>.html]",
+)
 @json_option
 def report(runs: tuple[str, ...], results: Path, out: Path | None, as_json: bool) -> None:
     """Write an HTML report of one or several runs, each an id, a unique prefix, a path, or last.
@@ -357,7 +433,12 @@ def report(runs: tuple[str, ...], results: Path, out: Path | None, as_json: bool
     from harness.store.results import load_results
 
     loaded = load_results(*runs, results=results)
-    path = write_report(loaded, out if out is not None else Path("reports") / f"{'-and-'.join(run['run_id'] for run in loaded.runs[:3])}.html")
+    path = write_report(
+        loaded,
+        out
+        if out is not None
+        else Path("reports") / f"{'-and-'.join(run['run_id'] for run in loaded.runs[:3])}.html",
+    )
     if as_json:
         print(json.dumps({"path": str(path), "runs": [run["run_id"] for run in loaded.runs]}))
         return
@@ -379,9 +460,18 @@ def list_results(results: Path, as_json: bool) -> None:
     for path in run_folders(results):
         try:
             header = read_header(path)
-            rows.append({"run_id": header["run_id"], "suite": header["suite"]["name"], "state": header["state"], "quick": header["quick"]})
+            rows.append(
+                {
+                    "run_id": header["run_id"],
+                    "suite": header["suite"]["name"],
+                    "state": header["state"],
+                    "quick": header["quick"],
+                }
+            )
         except StorageError as error:  # one broken run must not hide the others
-            rows.append({"run_id": path.name, "suite": None, "state": f"unreadable: {error.what}", "quick": False})
+            rows.append(
+                {"run_id": path.name, "suite": None, "state": f"unreadable: {error.what}", "quick": False}
+            )
         rows[-1]["path"] = str(path)
     if as_json:
         print(json.dumps(rows))
@@ -391,7 +481,10 @@ def list_results(results: Path, as_json: bool) -> None:
         return
     from harness.output import terminal
 
-    terminal.table(["run", "suite", "state"], ([r["run_id"], r["suite"] or "?", r["state"] + (", quick" if r["quick"] else "")] for r in rows))
+    terminal.table(
+        ["run", "suite", "state"],
+        ([r["run_id"], r["suite"] or "?", r["state"] + (", quick" if r["quick"] else "")] for r in rows),
+    )
     print(f"\nNext: convscope report {rows[-1]['run_id']}")
 
 
@@ -422,7 +515,10 @@ def doctor(strict: bool, probe: str | None, python: str | None, as_json: bool) -
     else:
         from harness.output import terminal
 
-        terminal.table(["check", "state", "found", "what to do"], ([c.name, terminal.STATE_SIGNS[c.state], c.found, c.advice] for c in checks))
+        terminal.table(
+            ["check", "state", "found", "what to do"],
+            ([c.name, terminal.STATE_SIGNS[c.state], c.found, c.advice] for c in checks),
+        )
         print(f"\n{in_short(checks)}\nNext: convscope run quickstart")
     if strict and any(check.state == "warning" for check in checks):
         sys.exit(CasesFailed.code)

@@ -1,4 +1,5 @@
-"""The commands about whole networks: `trace`, `whatif`. They translate, call and print, as those of `main` do."""
+"""The commands about whole networks: `trace`, `whatif`. They translate, call and print, as those of `main`
+do."""
 
 from __future__ import annotations
 
@@ -32,21 +33,36 @@ class Shape(click.ParamType[tuple[int, ...]]):
 
     name = "N,C,H,W"
 
-    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> tuple[int, ...]:
+    def convert(
+        self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None
+    ) -> tuple[int, ...]:
         """Raises UsageError for what is no shape."""
         try:
             shape = tuple(int(extent) for extent in str(value).split(","))
         except ValueError:
             shape = ()
         if len(shape) != 4 or min(shape) < 1:
-            raise UsageError(f"{value!r} is no shape of images", where="--input", hint="Write batch, channels, height, width: 1,3,224,224")
+            raise UsageError(
+                f"{value!r} is no shape of images",
+                where="--input",
+                hint="Write batch, channels, height, width: 1,3,224,224",
+            )
         return shape
 
 
 @click.command()
 @click.argument("model", metavar="MODULE:ATTRIBUTE")
-@click.option("--input", "shape", type=Shape(), default="1,3,224,224", show_default=True, help="Shape of the model's input.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]")
+@click.option(
+    "--input",
+    "shape",
+    type=Shape(),
+    default="1,3,224,224",
+    show_default=True,
+    help="Shape of the model's input.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
+)
 @python_option
 @json_option
 def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | None, as_json: bool) -> None:
@@ -66,7 +82,9 @@ def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | No
     if out is not None:
         write(out, found.as_csv())
     if as_json:
-        print(json.dumps({"layers": found.rows, "left": found.left, "path": None if out is None else str(out)}))
+        print(
+            json.dumps({"layers": found.rows, "left": found.left, "path": None if out is None else str(out)})
+        )
         return
     for left in found.left:
         print(f"left out: {left['name']}: {left['why']}", file=sys.stderr)
@@ -74,15 +92,29 @@ def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | No
         print(found.as_csv(), end="")
         return
     executed = sum(row["repeat"] for row in found.rows)
-    print(f'{executed} convolutions, {len(found.rows)} of them different, in {out}.\nNext: a suite with layers = "{out.name}" beside it.')
+    print(
+        f'{executed} convolutions, {len(found.rows)} of them different, in {out}.\nNext: a suite with layers = "{out.name}" beside it.'
+    )
 
 
 @click.command()
 @click.argument("layers", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="LAYERS.csv")
 @click.option(
-    "--replace", "replacements", multiple=True, required=True, metavar="KIND=KIND", help="standard=depthwise_separable, standard=grouped:8."
+    "--replace",
+    "replacements",
+    multiple=True,
+    required=True,
+    metavar="KIND=KIND",
+    help="standard=depthwise_separable, standard=grouped:8.",
 )
-@click.option("-a", "--axis", "axes", multiple=True, type=AxisOption(), help="Change a setting: memory_format=channels_last.")
+@click.option(
+    "-a",
+    "--axis",
+    "axes",
+    multiple=True,
+    type=AxisOption(),
+    help="Change a setting: memory_format=channels_last.",
+)
 @python_option
 @results_option
 @quick_option
@@ -117,13 +149,29 @@ def whatif(
     code = 0
     with RunProgress() as progress:
         try:
-            found = sweep(suite, results=results, python=python, quick=quick, time_limit_s=time_limit_s, wait=wait, listener=progress)
+            found = sweep(
+                suite,
+                results=results,
+                python=python,
+                quick=quick,
+                time_limit_s=time_limit_s,
+                wait=wait,
+                listener=progress,
+            )
         except (CasesFailed, Stopped) as error:
             code, found = error.code, load_results(error.where)
     sides = networks(found)
     if as_json:
         run = {"run_id": found.runs[0]["run_id"], "path": str(progress.run)}
-        print(json.dumps(run | {"networks": [asdict(side) for side in sides], "kept": [{"layer": layer, "why": why} for layer, why in kept]}))
+        print(
+            json.dumps(
+                run
+                | {
+                    "networks": [asdict(side) for side in sides],
+                    "kept": [{"layer": layer, "why": why} for layer, why in kept],
+                }
+            )
+        )
     else:
         answers.networks(sides, kept)
         print(f"Next: convscope report {progress.run}")

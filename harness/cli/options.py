@@ -27,7 +27,9 @@ class AxisOption(click.ParamType[tuple[str, tuple["Value", ...]]]):
 
     name = "axis=values"
 
-    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> tuple[str, tuple[Value, ...]]:
+    def convert(
+        self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None
+    ) -> tuple[str, tuple[Value, ...]]:
         """As `axes.parse_override` reads it."""
         from harness.plan.axes import parse_override
 
@@ -46,7 +48,8 @@ def complete_runs(ctx: click.Context, _param: click.Parameter, text: str) -> lis
 
 
 def install_signal_handlers() -> None:
-    """SIGTERM and SIGINT both end a run as Ctrl-C does, also where a shell in the background left SIGINT ignored."""
+    """SIGTERM and SIGINT both end a run as Ctrl-C does, also where a shell in the background left SIGINT
+    ignored."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
 
@@ -57,7 +60,9 @@ def write(out: Path, text: str) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror}", where=str(out), hint="Name another file with --out.") from None
+        raise StorageError(
+            f"cannot be written: {error.strerror}", where=str(out), hint="Name another file with --out."
+        ) from None
 
 
 def split_device(text: str) -> tuple[str, int | None]:
@@ -70,34 +75,83 @@ def split_device(text: str) -> tuple[str, int | None]:
 
 suite_argument = click.argument("suite", required=False, default="", shell_complete=complete_suites)
 axes_option = click.option(
-    "-a", "--axis", "axes", multiple=True, type=AxisOption(), help="Replace or narrow an axis: kind=depthwise,standard or in_channels=32:512:x2."
+    "-a",
+    "--axis",
+    "axes",
+    multiple=True,
+    type=AxisOption(),
+    help="Replace or narrow an axis: kind=depthwise,standard or in_channels=32:512:x2.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer, or the error, as JSON on stdout.")
-python_option = click.option("--python", envvar="CONVSCOPE_PYTHON", metavar="PATH", help="Python interpreter to measure in; it needs only torch.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the answer, or the error, as JSON on stdout."
+)
+python_option = click.option(
+    "--python",
+    envvar="CONVSCOPE_PYTHON",
+    metavar="PATH",
+    help="Python interpreter to measure in; it needs only torch.",
+)
 results_option = click.option(
-    "--results", envvar="CONVSCOPE_RESULTS", default="results", show_default=True, type=click.Path(path_type=Path), help="Folder of the runs."
+    "--results",
+    envvar="CONVSCOPE_RESULTS",
+    default="results",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the runs.",
 )
-wait_option = click.option("--wait/--no-wait", default=True, help="Wait while another run uses the device, or fail at once.  [default: wait]")
+wait_option = click.option(
+    "--wait/--no-wait",
+    default=True,
+    help="Wait while another run uses the device, or fail at once.  [default: wait]",
+)
 time_limit_option = click.option(
-    "--time-limit", "time_limit_s", type=float, metavar="SECONDS", help="Stop after this many seconds; finished measurements are kept."
+    "--time-limit",
+    "time_limit_s",
+    type=float,
+    metavar="SECONDS",
+    help="Stop after this many seconds; finished measurements are kept.",
 )
-quick_option = click.option("--quick", is_flag=True, help="Measure one round only: a rough first look, marked in every output.")
-kind_argument = click.argument("kind", metavar="KIND", shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)])
+quick_option = click.option(
+    "--quick", is_flag=True, help="Measure one round only: a rough first look, marked in every output."
+)
+kind_argument = click.argument(
+    "kind",
+    metavar="KIND",
+    shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)],
+)
 
 
 def problem_options(*left_out: str) -> Callable[[Command], Command]:
     """The arguments of torch.nn.Conv2d, and the shape of the input; without those left out."""
     options = {
-        "in_channels": click.option("--in-channels", "--in", "in_channels", type=int, default=64, show_default=True),
-        "out_channels": click.option("--out-channels", "--out", "out_channels", type=int, help="[default: as many as in]"),
-        "kernel_size": click.option("--kernel-size", "--kernel", "kernel_size", help="3, or 3x5 for height x width.  [default: 3; pointwise 1]"),
+        "in_channels": click.option(
+            "--in-channels", "--in", "in_channels", type=int, default=64, show_default=True
+        ),
+        "out_channels": click.option(
+            "--out-channels", "--out", "out_channels", type=int, help="[default: as many as in]"
+        ),
+        "kernel_size": click.option(
+            "--kernel-size",
+            "--kernel",
+            "kernel_size",
+            help="3, or 3x5 for height x width.  [default: 3; pointwise 1]",
+        ),
         "stride": click.option("--stride", default="1", show_default=True),
-        "padding": click.option("--padding", default="same", show_default=True, help="A number, a pair, or same (torch's own default is 0)."),
+        "padding": click.option(
+            "--padding",
+            default="same",
+            show_default=True,
+            help="A number, a pair, or same (torch's own default is 0).",
+        ),
         "dilation": click.option("--dilation", default="1", show_default=True),
-        "groups": click.option("--groups", type=int, help="Required for grouped.  [default: set by the kind]"),
+        "groups": click.option(
+            "--groups", type=int, help="Required for grouped.  [default: set by the kind]"
+        ),
         "bias": click.option("--bias", is_flag=True),
         "batch": click.option("--batch", type=int, default=1, show_default=True),
-        "size": click.option("--size", type=int, default=56, show_default=True, help="Height and width of the input."),
+        "size": click.option(
+            "--size", type=int, default=56, show_default=True, help="Height and width of the input."
+        ),
         "height": click.option("--height", type=int, help="[default: size]"),
         "width": click.option("--width", type=int, help="[default: size]"),
     }
@@ -109,23 +163,46 @@ def setting_options(*left_out: str) -> Callable[[Command], Command]:
     options = {
         "device": click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1."),
         "dtype": click.option("--dtype", default="float32", show_default=True),
-        "memory_format": click.option("--memory-format", default="contiguous", show_default=True, help="contiguous or channels_last."),
+        "memory_format": click.option(
+            "--memory-format", default="contiguous", show_default=True, help="contiguous or channels_last."
+        ),
         "threads": click.option("--threads", default="all", show_default=True),
-        "computation": click.option("--computation", default="inference", show_default=True, help="inference, forward or training."),
-        "mode": click.option("--mode", default="eager", show_default=True, help="eager, compile or cuda_graph."),
-        "cache": click.option("--cache", default="hot", show_default=True, help="hot, or rotating over copies larger than the last-level cache."),
-        "fp32_precision": click.option("--fp32-precision", default="ieee", show_default=True, help="ieee, tf32 or bf16."),
-        "autotune": click.option("--autotune", is_flag=True, help="Enable cuDNN autotuning (cudnn.benchmark)."),
+        "computation": click.option(
+            "--computation", default="inference", show_default=True, help="inference, forward or training."
+        ),
+        "mode": click.option(
+            "--mode", default="eager", show_default=True, help="eager, compile or cuda_graph."
+        ),
+        "cache": click.option(
+            "--cache",
+            default="hot",
+            show_default=True,
+            help="hot, or rotating over copies larger than the last-level cache.",
+        ),
+        "fp32_precision": click.option(
+            "--fp32-precision", default="ieee", show_default=True, help="ieee, tf32 or bf16."
+        ),
+        "autotune": click.option(
+            "--autotune", is_flag=True, help="Enable cuDNN autotuning (cudnn.benchmark)."
+        ),
         "implementation": click.option(
-            "--implementation", default="torch", show_default=True, help="torch, or module:attribute in the measured interpreter."
+            "--implementation",
+            default="torch",
+            show_default=True,
+            help="torch, or module:attribute in the measured interpreter.",
         ),
         "allocator": click.option(
-            "--allocator", default="retained", show_default=True, help="retained keeps freed memory; default is default glibc malloc."
+            "--allocator",
+            default="retained",
+            show_default=True,
+            help="retained keeps freed memory; default is default glibc malloc.",
         ),
     }
     return _decorated(options, left_out)
 
 
-def _decorated(options: dict[str, Callable[[Command], Command]], left_out: tuple[str, ...]) -> Callable[[Command], Command]:
+def _decorated(
+    options: dict[str, Callable[[Command], Command]], left_out: tuple[str, ...]
+) -> Callable[[Command], Command]:
     kept = [option for name, option in options.items() if name not in left_out]
     return lambda command: reduce(lambda decorated, option: option(decorated), reversed(kept), command)

@@ -1,8 +1,9 @@
 """How a convolution is executed, and the name under which it is known for ever.
 
-In: a `Problem` and a `Setting`. Out: a `Case` with its canonical descriptor, its two ids and a label for people.
-An id hashes values as asked, never as resolved: `threads=all` is one id on every machine. A field added later is written
-only where it differs from its default, so that ids of older results stay what they were.
+In: a `Problem` and a `Setting`. Out: a `Case` with its canonical descriptor, its two ids and a label for
+people. An id hashes values as asked, never as resolved: `threads=all` is one id on every machine. A field
+added later is written only where it differs from its default, so that ids of older results stay what they
+were.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "allocator": ("retained", "default"),
 }
 
-PAIR_COLUMNS = {"kernel_size": "kernel", "stride": "stride", "padding": "padding", "dilation": "dilation"}  # field: how its two columns begin
+# field: how its two columns begin
+PAIR_COLUMNS = {"kernel_size": "kernel", "stride": "stride", "padding": "padding", "dilation": "dilation"}
 ALWAYS_WRITTEN = ("device", "dtype")
 
 
@@ -41,8 +43,9 @@ ALWAYS_WRITTEN = ("device", "dtype")
 class Setting:
     """How a problem is executed. Raises SettingError, which names the field and the nearest known value.
 
-    `device` is a type, without an index: where a case is placed is no part of what it is. `threads` is a number, or "all" that
-    affinity and the container's quota allow. `allocator` is `retained` (glibc keeps freed memory) or `default` (as glibc comes).
+    `device` is a type, without an index: where a case is placed is no part of what it is. `threads` is a
+    number, or "all" that affinity and the container's quota allow. `allocator` is `retained` (glibc keeps
+    freed memory) or `default` (as glibc comes).
     """
 
     device: str = "cpu"
@@ -64,13 +67,19 @@ class Setting:
                 raise SettingError(name, f"{value!r} is not known", hint=nearest(str(value), allowed))
         threads = str(self.threads)
         if threads != "all" and not (threads.isdecimal() and int(threads) > 0):
-            raise SettingError("threads", f"{self.threads!r} is neither a number of threads nor all", hint="Write 1, 2, ... or all.")
+            raise SettingError(
+                "threads",
+                f"{self.threads!r} is neither a number of threads nor all",
+                hint="Write 1, 2, ... or all.",
+            )
         object.__setattr__(self, "threads", threads)
         object.__setattr__(self, "autotune", bool(self.autotune))
         module, _, attribute = self.implementation.partition(":")
         if self.implementation != "torch" and not (module and attribute):
             raise SettingError(
-                "implementation", f"{self.implementation!r} is neither torch nor module:attribute", hint="For example mykernels:depthwise."
+                "implementation",
+                f"{self.implementation!r} is neither torch nor module:attribute",
+                hint="For example mykernels:depthwise.",
             )
 
     @property
@@ -105,7 +114,11 @@ class Case:
     def setting_part(self) -> str:
         """Device and dtype, then by name whatever differs from its default."""
         always = [f"{name}={getattr(self.setting, name)}" for name in ALWAYS_WRITTEN]
-        others = [name for name in sorted(DEFAULTS) if name not in ALWAYS_WRITTEN and getattr(self.setting, name) != DEFAULTS[name]]
+        others = [
+            name
+            for name in sorted(DEFAULTS)
+            if name not in ALWAYS_WRITTEN and getattr(self.setting, name) != DEFAULTS[name]
+        ]
         return ";".join(always + [f"{name}={written(getattr(self.setting, name))}" for name in others])
 
     @cached_property
@@ -129,7 +142,10 @@ class Case:
         problem = self.problem
         extras = [
             f"{name[0]}{_short(value)}"
-            for name, value, default in (("stride", problem.stride, (1, 1)), ("dilation", problem.dilation, (1, 1)))
+            for name, value, default in (
+                ("stride", problem.stride, (1, 1)),
+                ("dilation", problem.dilation, (1, 1)),
+            )
             if value != default
         ]
         if problem.kind == "grouped":
@@ -140,22 +156,43 @@ class Case:
             extras.append("bias")
         setting = self.setting
         others = [
-            f"{name}={written(getattr(setting, name))}" if name in ("threads", "autotune") else str(getattr(setting, name))
+            f"{name}={written(getattr(setting, name))}"
+            if name in ("threads", "autotune")
+            else str(getattr(setting, name))
             for name in DEFAULTS
             if name not in ALWAYS_WRITTEN and getattr(setting, name) != DEFAULTS[name]
         ]
         shape = "x".join(map(str, problem.input_shape))
-        words = [problem.kind, f"{problem.in_channels}->{problem.out_channels}", f"k{_short(problem.kernel_size)}", *extras, shape]
-        return " ".join([*words, setting.device, setting.dtype, *(f"allocator={word}" if word == "default" else word for word in others)])
+        words = [
+            problem.kind,
+            f"{problem.in_channels}->{problem.out_channels}",
+            f"k{_short(problem.kernel_size)}",
+            *extras,
+            shape,
+        ]
+        return " ".join(
+            [
+                *words,
+                setting.device,
+                setting.dtype,
+                *(f"allocator={word}" if word == "default" else word for word in others),
+            ]
+        )
 
     def as_message(self) -> dict[str, Any]:
         """The case as it crosses the pipe."""
-        return {"problem": {name: getattr(self.problem, name) for name in ("kind", *FIELDS)}, "setting": asdict(self.setting)}
+        return {
+            "problem": {name: getattr(self.problem, name) for name in ("kind", *FIELDS)},
+            "setting": asdict(self.setting),
+        }
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Case:
         """The case of a row of the record, from its columns."""
-        values: dict[str, Any] = {name: (int(row[f"{short}_height"]), int(row[f"{short}_width"])) for name, short in PAIR_COLUMNS.items()}
+        values: dict[str, Any] = {
+            name: (int(row[f"{short}_height"]), int(row[f"{short}_width"]))
+            for name, short in PAIR_COLUMNS.items()
+        }
         values |= {name: int(row[name]) for name in FIELDS if name not in PAIR_COLUMNS and name != "bias"}
         problem = Problem(str(row["kind"]), **values, bias=bool(row["bias"]))
         return cls(problem, Setting(**{name: row[name] for name in DEFAULTS}))

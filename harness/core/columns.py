@@ -1,7 +1,8 @@
 """THE list of columns: one row of measurements.parquet is one visit, and this is what it holds.
 
-The arrow schema, the check of what a worker sends, and the table in docs/formats.md are made from `COLUMNS`. A metric is added
-here and at the one place that measures it. A type ending in "?" may be null; "dictionary" is a dictionary-encoded string.
+The arrow schema, the check of what a worker sends, and the table in docs/formats.md are made from `COLUMNS`.
+A metric is added here and at the one place that measures it. A type ending in "?" may be null; "dictionary"
+is a dictionary-encoded string.
 
 History of the schema
     1   first
@@ -27,7 +28,8 @@ Row = dict[str, Any]  # a visit, by the names of the columns
 SCHEMA = 2
 METHOD = 3  # how a figure comes about; figures of different methods are not compared
 
-WRONG = 1e9  # in `error`, what is no number (JSON has neither NaN nor infinity), or an output that does not last
+# in `error`, what is no number (JSON has neither NaN nor infinity), or an output that does not last
+WRONG = 1e9
 STATUSES = ("ok", "skipped", "error", "out_of_memory", "timeout", "crashed", "incorrect")
 TRUST = ("ok", "noisy", "invalid", "unknown")  # from best to worst, but for unknown
 TRUST_REASONS = (
@@ -207,12 +209,18 @@ def fits(kind: str, value: object) -> bool:
     if base.startswith("list<"):
         return isinstance(value, list) and all(fits(base[5:-1], one) for one in value)
     if base in STRUCTS:
-        return isinstance(value, dict) and all(fits(f"{of}?", value.get(name)) for name, of in STRUCTS[base].items())
+        return isinstance(value, dict) and all(
+            fits(f"{of}?", value.get(name)) for name, of in STRUCTS[base].items()
+        )
     return isinstance(value, _PYTHON[base]) and (base == "bool" or not isinstance(value, bool))
 
 
 BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}
-SURVEYED = frozenset(column.name for column in COLUMNS if column.part == "survey") | {"threads_used", "device_index", "device_name"}
+SURVEYED = frozenset(column.name for column in COLUMNS if column.part == "survey") | {
+    "threads_used",
+    "device_index",
+    "device_name",
+}
 MEASURED = frozenset(column.name for column in COLUMNS if column.part in ("visit", "survey"))
 
 
@@ -231,7 +239,10 @@ def case_columns(case: Case) -> dict[str, Any]:
         "flops": passes * problem.flops,
         "minimum_bytes": passes * problem.minimum_bytes(setting.element_bytes),
     }
-    row |= {name: getattr(problem, name) for name in ("batch", "in_channels", "out_channels", "height", "width", "groups", "bias")}
+    row |= {
+        name: getattr(problem, name)
+        for name in ("batch", "in_channels", "out_channels", "height", "width", "groups", "bias")
+    }
     for name, column in PAIR_COLUMNS.items():
         row[f"{column}_height"], row[f"{column}_width"] = getattr(problem, name)
     _, _, row["output_height"], row["output_width"] = problem.output_shape

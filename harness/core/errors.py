@@ -15,7 +15,8 @@
       Stopped              130    Ctrl-C, with everything measured so far kept
       InternalError        70     a fault of convscope itself
 
-Exit code 1 belongs to a regression, which is a verdict and not an error. 141 is what a command ends with whose output nobody reads any more.
+Exit code 1 belongs to a regression, which is a verdict and not an error. 141 is what a command ends with
+whose output nobody reads any more.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ class InternalError(ConvscopeError):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            what, where="internal error", hint="Please report this internal error, with the traceback and the output of `convscope doctor --json`."
+            what,
+            where="internal error",
+            hint="Please report this internal error, with the traceback and the output of `convscope doctor --json`.",
         )
 
 

@@ -1,4 +1,5 @@
-"""What a comparison lets pass: the `[gate]` of a suite. Tolerances are fractions, `confirm_pairs` the least and most fresh pairs of a case.
+"""What a comparison lets pass: the `[gate]` of a suite. Tolerances are fractions, `confirm_pairs` the least
+and most fresh pairs of a case.
 
 tolerance = { latency_s = 0.02, peak_bytes = 0.01, macs = 0, parameters = 0 }
 """
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ORDERS = ("turns", "back-to-back", "rounds")  # how the two arms of an A/B alternate
-VERDICTS = ("regressed", "not comparable", "missing", "inconclusive", "improved", "new", "same")  # as they are told: worst first
+# as they are told: worst first
+VERDICTS = ("regressed", "not comparable", "missing", "inconclusive", "improved", "new", "same")
 TOLERANCES = {"latency_s": 0.02, "peak_bytes": 0.01, "macs": 0.0, "parameters": 0.0}
 MATCHED_BY = tuple(column.name for column in COLUMNS if column.part == "case")
 CHOICES = {"kind": KINDS, **{name: tuple(map(written, values)) for name, values in ALLOWED.items()}}
@@ -49,7 +51,9 @@ class Gate:
         least, most = self.confirm_pairs
         if not 3 <= least <= most <= MOST_PAIRS:
             raise UsageError(
-                f"[{least}, {most}] is no least and most number of pairs", where="confirm_pairs", hint=f"Both from 3 to {MOST_PAIRS}, in order."
+                f"[{least}, {most}] is no least and most number of pairs",
+                where="confirm_pairs",
+                hint=f"Both from 3 to {MOST_PAIRS}, in order.",
             )
         if self.inconclusive not in ("pass", "fail"):
             raise UsageError(f"{self.inconclusive!r} is neither pass nor fail", where="inconclusive")
@@ -57,9 +61,15 @@ class Gate:
             _check_tolerance(tolerance)
         for name, value in (pair for override in self.overrides for pair in override.match.items()):
             if name not in MATCHED_BY:
-                raise UsageError(f"{name!r} is no column of a case", where="override, match", hint=nearest(name, MATCHED_BY))
+                raise UsageError(
+                    f"{name!r} is no column of a case",
+                    where="override, match",
+                    hint=nearest(name, MATCHED_BY),
+                )
             if written(value) not in (allowed := CHOICES.get(name, (written(value),))):
-                raise UsageError(f"{name} is never {value!r}", where="override, match", hint=nearest(str(value), allowed))
+                raise UsageError(
+                    f"{name} is never {value!r}", where="override, match", hint=nearest(str(value), allowed)
+                )
 
     def usual(self, metric: str) -> float:
         """The tolerance of a metric where no override holds."""
@@ -67,17 +77,27 @@ class Gate:
 
     def tolerance_of(self, metric: str, row: Mapping[Any, Any]) -> float:
         """The tolerance of a metric for a case, a row of the record; the last override that holds wins."""
-        held = [override.tolerance[metric] for override in self.overrides if metric in override.tolerance and override.holds_for(row)]
+        held = [
+            override.tolerance[metric]
+            for override in self.overrides
+            if metric in override.tolerance and override.holds_for(row)
+        ]
         return [self.usual(metric), *held][-1]
 
     def with_latency(self, tolerance: float) -> Gate:
         """The same, with one tolerance for the latency of every case."""
-        others = [Override(override.match, {m: t for m, t in override.tolerance.items() if m != "latency_s"}) for override in self.overrides]
+        others = [
+            Override(override.match, {m: t for m, t in override.tolerance.items() if m != "latency_s"})
+            for override in self.overrides
+        ]
         return replace(self, tolerance={**self.tolerance, "latency_s": tolerance}, overrides=tuple(others))
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in run.json."""
-        overrides = [{"match": dict(override.match), "tolerance": dict(override.tolerance)} for override in self.overrides]
+        overrides = [
+            {"match": dict(override.match), "tolerance": dict(override.tolerance)}
+            for override in self.overrides
+        ]
         return {
             "confirm_pairs": list(self.confirm_pairs),
             "inconclusive": self.inconclusive,
@@ -92,7 +112,12 @@ class Gate:
         if "confirm_pairs" in stated:
             least, most = stated["confirm_pairs"]
             known["confirm_pairs"] = (least, most)
-        return cls(**known, overrides=tuple(Override(entry["match"], entry["tolerance"]) for entry in stated.get("override", ())))
+        return cls(
+            **known,
+            overrides=tuple(
+                Override(entry["match"], entry["tolerance"]) for entry in stated.get("override", ())
+            ),
+        )
 
 
 def _check_tolerance(tolerance: Mapping[str, float]) -> None:
@@ -100,4 +125,8 @@ def _check_tolerance(tolerance: Mapping[str, float]) -> None:
         if name not in TOLERANCES:
             raise UsageError(f"{name!r} has no tolerance", where="tolerance", hint=nearest(name, TOLERANCES))
         if not 0 <= value < 1:
-            raise UsageError(f"{name} = {value:g} is no fraction from 0 up to 1", where="tolerance", hint="0.02 stands for 2 %.")
+            raise UsageError(
+                f"{name} = {value:g} is no fraction from 0 up to 1",
+                where="tolerance",
+                hint="0.02 stands for 2 %.",
+            )

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value between the ends of its interval, in any unit. Raises ValueError unless 0 < low <= value <= high."""
+    """A value between the ends of its interval, in any unit. Raises ValueError unless 0 < low <= value <=
+    high."""
 
     value: float
     low: float
@@ -33,6 +34,7 @@ class Interval:
         return cls(row["latency_s"], row["latency_low_s"], row["latency_high_s"])
 
     def over(self, other: Interval) -> Interval:
-        """The quotient, where the two are independent: half of its interval, on logarithms, is the root of the sum of squares."""
+        """The quotient, where the two are independent: half of its interval, on logarithms, is the root of
+        the sum of squares."""
         half = hypot(*(log(one.high / one.low) / 2 for one in (self, other)))
         return self.around(log(self.value / other.value), half)

@@ -1,4 +1,5 @@
-"""How much is measured: the `[policy]` of a suite, which the planner and the worker both read. Seconds and counts."""
+"""How much is measured: the `[policy]` of a suite, which the planner and the worker both read. Seconds and
+counts."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ MOST = 32_767  # rounds are stored as int16, and a run of nine hours is long eno
 TURN_S = 0.017  # about so long is one block of an arm that takes turns ...
 TURN_SETTLE_S = 0.0015  # ... after calls that are not counted: its threads wake, and caches fill
 FEWEST_SAMPLES = 24  # of a visit: of six that lie alike a low quantile means what it does of six hundred
-BLOCKS = 12  # of a visit in one go, and of an arm at least: three for each way that the heap may lie (`worker/workload`)
+# of a visit in one go, and of an arm at least: three for each way that the heap may lie (`worker/workload`)
+BLOCKS = 12
 TURNS = 24  # of a visit whose blocks lie between those of others: a moment each, and as many as possible
 ENERGY_WINDOWS = 2.5  # of calls, of a pause, and a quarter before each
 SURVEY_SHARE = 1 / 3  # of a time limit, at most: the rounds have the rest
@@ -30,7 +32,8 @@ class Policy:
     min_samples: int = 24  # ... but at least these: two a block
     visit_limit_s: float = 60.0  # one visit, set-up included
     time_limit_s: float | None = None  # the whole run; it ends between visits, or groups of them
-    energy_time_s: float | None = None  # of calls and of a pause, for what a call costs in joules; None: not measured
+    # of calls and of a pause, for what a call costs in joules; None: not measured
+    energy_time_s: float | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -38,17 +41,28 @@ class Policy:
             if value is None and field.name in ("time_limit_s", "energy_time_s"):
                 continue
             whole = field.name in ("rounds", "max_rounds", "min_samples")
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value <= MOST:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int if whole else (int, float))
+                or not 0 < value <= MOST
+            ):
                 kind = "a whole number" if whole else "a number"
-                raise ProblemError(field.name, f"{repr(value)[:20]} is not {kind} above 0 and at most {MOST:,}")
+                raise ProblemError(
+                    field.name, f"{repr(value)[:20]} is not {kind} above 0 and at most {MOST:,}"
+                )
         if self.min_samples < 3:
-            raise ProblemError("min_samples", f"{self.min_samples} is too few for an interval", hint="Use 3 or more.")
+            raise ProblemError(
+                "min_samples", f"{self.min_samples} is too few for an interval", hint="Use 3 or more."
+            )
         if self.max_rounds < self.rounds:
-            raise ProblemError("max_rounds", f"{self.max_rounds} is below rounds = {self.rounds}", hint="Raise max_rounds.")
+            raise ProblemError(
+                "max_rounds", f"{self.max_rounds} is below rounds = {self.rounds}", hint="Raise max_rounds."
+            )
 
     @property
     def survey_limit_s(self) -> float:
-        """What the roofs and the survey may take of the run's time, in seconds; infinite without a time limit."""
+        """What the roofs and the survey may take of the run's time, in seconds; infinite without a time
+        limit."""
         return inf if self.time_limit_s is None else SURVEY_SHARE * self.time_limit_s
 
     @property

@@ -1,10 +1,11 @@
 """The five kinds of 2-D convolution, and one convolution as numbers.
 
-In: shapes, in the names of torch.nn.Conv2d. Out: a `Problem` that cannot be built wrong, with its input, weight and output
-shapes, parameters, MACs and least bytes, all exact. Not here: how it is executed (`case`), what it costs on a device (`worker`).
-One MAC is one multiply-add and counts as two FLOPs; fvcore calls a MAC a flop. Bias is never counted in MACs.
-What may surprise: padding is "same" unless stated (torch's default is 0), and a kind is exclusive: a grouped convolution with
-one group is a standard one, and a standard convolution with a 1x1 kernel is pointwise.
+In: shapes, in the names of torch.nn.Conv2d. Out: a `Problem` that cannot be built wrong, with its input,
+weight and output shapes, parameters, MACs and least bytes, all exact. Not here: how it is executed (`case`),
+what it costs on a device (`worker`). One MAC is one multiply-add and counts as two FLOPs; fvcore calls a MAC
+a flop. Bias is never counted in MACs.
+What may surprise: padding is "same" unless stated (torch's default is 0), and a kind is exclusive: a grouped
+convolution with one group is a standard one, and a standard convolution with a 1x1 kernel is pointwise.
 """
 
 from __future__ import annotations
@@ -36,14 +37,27 @@ FIXED_AXES: dict[Kind, frozenset[str]] = {
     "depthwise_separable": frozenset({"groups"}),
 }
 
-FIELDS = ("batch", "in_channels", "out_channels", "height", "width", "kernel_size", "stride", "padding", "dilation", "groups", "bias")
+FIELDS = (
+    "batch",
+    "in_channels",
+    "out_channels",
+    "height",
+    "width",
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "bias",
+)
 PAIR_FIELDS = frozenset({"kernel_size", "stride", "padding", "dilation"})
 LARGEST = 2**31 - 1  # dimensions are stored as int32 ...
 LARGEST_TOTAL = 2**63 - 1  # ... and counts, those of training among them, as int64
 
 
 def kind_of(*, in_channels: int, groups: int, kernel_size: Pair) -> Kind:
-    """The kind that a single convolution is, by the first rule that matches; separable is two convolutions and only ever asked for."""
+    """The kind that a single convolution is, by the first rule that matches; separable is two convolutions
+    and only ever asked for."""
     if groups == in_channels > 1:
         return "depthwise"
     if groups > 1:
@@ -62,14 +76,23 @@ def parse_pair(field: str, value: int | str | Pair) -> Pair:
         return (value, value)
     elif isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_whole, value)):
         return (value[0], value[1])
-    raise ProblemError(field, f"{value!r} is neither a whole number nor a pair", hint="Write 3, or 3x5 for height 3 and width 5.")
+    raise ProblemError(
+        field,
+        f"{value!r} is neither a whole number nor a pair",
+        hint="Write 3, or 3x5 for height 3 and width 5.",
+    )
 
 
 def same_padding(kernel_size: Pair, dilation: Pair) -> Pair:
-    """The padding that keeps height and width at stride 1: dilation * (k - 1) / 2 on each side. Raises ProblemError for even kernels."""
+    """The padding that keeps height and width at stride 1: dilation * (k - 1) / 2 on each side. Raises
+    ProblemError for even kernels."""
     if any(k % 2 == 0 for k in kernel_size):
         text = "x".join(map(str, kernel_size))
-        raise ProblemError("padding", f'"same" needs an odd kernel, kernel_size is {text}', hint="State the padding as a number.")
+        raise ProblemError(
+            "padding",
+            f'"same" needs an odd kernel, kernel_size is {text}',
+            hint="State the padding as a number.",
+        )
     return centred_padding(kernel_size, dilation)
 
 
@@ -82,9 +105,10 @@ def centred_padding(kernel_size: Pair, dilation: Pair) -> Pair:
 class Problem:
     """One 2-D convolution: its kind and its shapes, in elements. Hashable; equal when all fields are.
 
-    What is left out takes our defaults: batch 1, stride 1, padding "same", dilation 1, no bias, kernel_size 3 (pointwise 1),
-    out_channels = in_channels, groups by the kind (grouped must state it). `size` stands for height = width.
-    Raises ProblemError, which names the field, for a convolution that cannot be or is not of its kind.
+    What is left out takes our defaults: batch 1, stride 1, padding "same", dilation 1, no bias, kernel_size 3
+    (pointwise 1), out_channels = in_channels, groups by the kind (grouped must state it). `size` stands for
+    height = width. Raises ProblemError, which names the field, for a convolution that cannot be or is not of
+    its kind.
     """
 
     kind: Kind
@@ -118,10 +142,14 @@ class Problem:
         bias: bool = False,
     ) -> None:
         if kind not in KINDS:
-            raise ProblemError("kind", f"{kind!r} is not a kind of convolution", hint=nearest(str(kind), KINDS))
+            raise ProblemError(
+                "kind", f"{kind!r} is not a kind of convolution", hint=nearest(str(kind), KINDS)
+            )
         if not isinstance(bias, bool):
             raise ProblemError("bias", f"{bias!r} is neither True nor False")
-        kernel = parse_pair("kernel_size", (1 if kind == "pointwise" else 3) if kernel_size is None else kernel_size)
+        kernel = parse_pair(
+            "kernel_size", (1 if kind == "pointwise" else 3) if kernel_size is None else kernel_size
+        )
         spread = parse_pair("dilation", dilation)
         values = {
             "kind": kind,
@@ -150,11 +178,17 @@ class Problem:
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
-        """(batch, out_channels, output height, output width), by the formula in torch.nn.Conv2d's documentation."""
+        """(batch, out_channels, output height, output width), by the formula in torch.nn.Conv2d's
+        documentation."""
         height, width = (
             (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
             for size, kernel, stride, padding, dilation in zip(
-                (self.height, self.width), self.kernel_size, self.stride, self.padding, self.dilation, strict=True
+                (self.height, self.width),
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                strict=True,
             )
         )
         return (self.batch, self.out_channels, height, width)
@@ -179,24 +213,39 @@ class Problem:
         )
         _, _, height, width = depthwise.output_shape
         pointwise = Problem(
-            "pointwise", in_channels=self.in_channels, out_channels=self.out_channels, batch=self.batch, height=height, width=width, bias=self.bias
+            "pointwise",
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            batch=self.batch,
+            height=height,
+            width=width,
+            bias=self.bias,
         )
         return (depthwise, pointwise)
 
     @property
     def weight_shapes(self) -> tuple[tuple[int, int, int, int], ...]:
-        """(out_channels, in_channels / groups, kernel height, kernel width) of each part: weights are always 4-D."""
-        return tuple((part.out_channels, part.in_channels // part.groups, *part.kernel_size) for part in self.parts)
+        """(out_channels, in_channels / groups, kernel height, kernel width) of each part: weights are always
+        4-D."""
+        return tuple(
+            (part.out_channels, part.in_channels // part.groups, *part.kernel_size) for part in self.parts
+        )
 
     @property
     def parameters(self) -> int:
         """Trainable numbers: weights, and one for each output channel of each part where there is a bias."""
-        return sum(map(prod, self.weight_shapes)) + (sum(part.out_channels for part in self.parts) if self.bias else 0)
+        return sum(map(prod, self.weight_shapes)) + (
+            sum(part.out_channels for part in self.parts) if self.bias else 0
+        )
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of the forward pass: N * OH * OW * Cout * (Cin / groups) * kh * kw, summed over the parts."""
-        return sum(prod(part.output_shape) * prod(weight[1:]) for part, weight in zip(self.parts, self.weight_shapes, strict=True))
+        """Multiply-adds of the forward pass: N * OH * OW * Cout * (Cin / groups) * kh * kw, summed over the
+        parts."""
+        return sum(
+            prod(part.output_shape) * prod(weight[1:])
+            for part, weight in zip(self.parts, self.weight_shapes, strict=True)
+        )
 
     @property
     def flops(self) -> int:
@@ -204,15 +253,18 @@ class Problem:
         return 2 * self.macs
 
     def minimum_bytes(self, element_bytes: int) -> int:
-        """Bytes that the forward pass must move: input, weights and output once; separable unfused, so its middle twice."""
+        """Bytes that the forward pass must move: input, weights and output once; separable unfused, so its
+        middle twice."""
         elements = sum(
-            prod(part.input_shape) + prod(weight) + prod(part.output_shape) for part, weight in zip(self.parts, self.weight_shapes, strict=True)
+            prod(part.input_shape) + prod(weight) + prod(part.output_shape)
+            for part, weight in zip(self.parts, self.weight_shapes, strict=True)
         )
         return element_bytes * elements
 
     @property
     def standard(self) -> Problem:
-        """What MACs are compared with: groups 1, the same channels, size, stride and kernel; for pointwise a 3x3 kernel."""
+        """What MACs are compared with: groups 1, the same channels, size, stride and kernel; for pointwise a
+        3x3 kernel."""
         pointwise = self.kind == "pointwise"
         kernel: Pair = (3, 3) if pointwise else self.kernel_size
         return Problem(
@@ -242,7 +294,9 @@ def _is_whole(value: object) -> TypeGuard[int]:
 
 def _default_groups(kind: str, in_channels: int) -> int:
     if kind == "grouped":
-        raise ProblemError("groups", "a grouped convolution must state its groups", hint="For example groups=4.")
+        raise ProblemError(
+            "groups", "a grouped convolution must state its groups", hint="For example groups=4."
+        )
     return in_channels if kind in ("depthwise", "depthwise_separable") else 1
 
 
@@ -255,17 +309,29 @@ def _check_numbers(problem: Problem) -> None:
         value = getattr(problem, name)
         for number in value if name in PAIR_FIELDS else (value,):
             if number is None:
-                raise ProblemError(name, "is not stated", hint=f"State {name}, or size for both height and width.")
+                raise ProblemError(
+                    name, "is not stated", hint=f"State {name}, or size for both height and width."
+                )
             if not _is_whole(number) or not least <= number <= LARGEST:
-                raise ProblemError(name, f"{number!r} is not a whole number of at least {least}", hint=f"Use {least} or more.")
+                raise ProblemError(
+                    name,
+                    f"{number!r} is not a whole number of at least {least}",
+                    hint=f"Use {least} or more.",
+                )
     for name in ("in_channels", "out_channels"):
         channels = getattr(problem, name)
         if problem.kind != "depthwise_separable" and channels % problem.groups:
-            raise ProblemError("groups", f"{problem.groups} does not divide {name} = {channels}", hint=_divisors(problem))
+            raise ProblemError(
+                "groups", f"{problem.groups} does not divide {name} = {channels}", hint=_divisors(problem)
+            )
 
 
 def _divisors(problem: Problem) -> str:
-    both = [g for g in range(1, min(problem.in_channels, 4096) + 1) if problem.in_channels % g == 0 and problem.out_channels % g == 0]
+    both = [
+        g
+        for g in range(1, min(problem.in_channels, 4096) + 1)
+        if problem.in_channels % g == 0 and problem.out_channels % g == 0
+    ]
     if problem.kind == "depthwise":
         return f"A depthwise convolution has a multiple of {problem.in_channels} output channels."
     return f"Use {', '.join(map(str, both))}."
@@ -294,5 +360,13 @@ def _check_output(problem: Problem) -> None:
         kernel = "x".join(map(str, problem.kernel_size))
         what = f"a {kernel} kernel does not fit into {problem.height}x{problem.width} pixels with this padding and dilation: no output"
         raise ProblemError("kernel_size", what, hint="Use a smaller kernel, or more padding.")
-    if max(height, width) > LARGEST or problem.minimum_bytes(8) > LARGEST_TOTAL or 6 * problem.macs > LARGEST_TOTAL:
-        raise ProblemError("height", "this convolution is too large to be counted in 64 bits", hint="Use fewer pixels or channels.")
+    if (
+        max(height, width) > LARGEST
+        or problem.minimum_bytes(8) > LARGEST_TOTAL
+        or 6 * problem.macs > LARGEST_TOTAL
+    ):
+        raise ProblemError(
+            "height",
+            "this convolution is too large to be counted in 64 bits",
+            hint="Use fewer pixels or channels.",
+        )

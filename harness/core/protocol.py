@@ -4,8 +4,9 @@
                                "ceilings" | "tenants" | "trace" | "quit", ...}
     worker -> planner   {"is": "hello" | "progress" | "ready" | "turned" | "done", ...}
 
-A `Channel` is either end, over file descriptors, so that a child forked by the worker can hold one too. Reading waits with
-select and keeps no more than the bytes after the last line, so nothing is lost between two readers that take turns.
+A `Channel` is either end, over file descriptors, so that a child forked by the worker can hold one too.
+Reading waits with select and keeps no more than the bytes after the last line, so nothing is lost between two
+readers that take turns.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Channel:
             raise ChannelClosed from None
 
     def receive(self, timeout_s: float | None = None) -> Message:
-        """The next message. Raises ChannelTimeout after `timeout_s` seconds, ChannelClosed at the end, NotAMessage for garbage."""
+        """The next message. Raises ChannelTimeout after `timeout_s` seconds, ChannelClosed at the end,
+        NotAMessage for garbage."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while b"\n" not in self._rest:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)

@@ -3,12 +3,13 @@
     samples  ->  blocks of one visit  ->  visits of one case
                  interval within          interval between
 
-In: seconds. Out: an `Estimate`, or plain numbers; `analysis/case_estimate` joins visits. Pure: no device, no clock, no file, no torch; both sides of the pipe
-use it.
-Why blocks: back-to-back samples of one process remember each other. With an autocorrelation of 0.9 an interval from order
-statistics of the samples covers the truth in 31 % of simulations instead of 95 %; blocks forget far more.
-Why visits: processes differ by more than their samples tell (address layout, page colour, neighbours), so what is shown is the
-figure of several processes, with the interval between them.
+In: seconds. Out: an `Estimate`, or plain numbers; `analysis/case_estimate` joins visits. Pure: no device, no
+clock, no file, no torch; both sides of the pipe use it.
+Why blocks: back-to-back samples of one process remember each other. With an autocorrelation of 0.9 an
+interval from order statistics of the samples covers the truth in 31 % of simulations instead of 95 %; blocks
+forget far more.
+Why visits: processes differ by more than their samples tell (address layout, page colour, neighbours), so
+what is shown is the figure of several processes, with the interval between them.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE = 0.95
-FIGURE_SHARE = 0.1  # this quantile of samples, which a disturbance of the others does not reach (docs/method.md)
+# this quantile of samples, which a disturbance of the others does not reach (docs/method.md)
+FIGURE_SHARE = 0.1
 PLACES = 4  # ways in which buffers lie: block k lies as blocks k + 4 and k + 8 do (`worker/workload`)
 MIDDLE_CUT = 0.25  # on either side, for the mean of the middle half
-FAULTS_APART = 8.0  # standard deviation of page faults a sample: less takes less than a tenth of the shortest sample
+# standard deviation of page faults a sample: less takes less than a tenth of the shortest sample
+FAULTS_APART = 8.0
 SEARCH_STEPS = 30  # each leaves two thirds of what is searched
-RUN_SPREAD = 0.01  # standard deviation between runs minutes apart, beyond that of their visits, where a machine's own is not known
+# standard deviation between runs minutes apart, beyond that of their visits, where a machine's own is not
+# known
+RUN_SPREAD = 0.01
 MODES_APART = 0.05  # two modes closer than this move a figure by less than an interval of usual width
 MODES_SPREADS = 4.0
 
@@ -55,7 +60,8 @@ class Estimate:
 
 @lru_cache(maxsize=1024)
 def student_t(probability: float, degrees: int) -> float:
-    """Quantile of Student's t, for probabilities from 0.5 on: bisection over the closed forms of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    """Quantile of Student's t, for probabilities from 0.5 on: bisection over the closed forms of Abramowitz
+    and Stegun, 26.7.3 and 26.7.4."""
     if not 0.5 <= probability < 1 or degrees < 1:
         raise ValueError(f"no quantile of t at probability {probability} with {degrees} degrees of freedom")
     low, high = 0.0, pi / 2
@@ -69,7 +75,8 @@ def student_t(probability: float, degrees: int) -> float:
 
 
 def _central_share(angle: float, degrees: int) -> float:
-    """P(|T| < tan(angle) * sqrt(degrees)) for Student's T: a finite series in the cosine, for odd and for even degrees of freedom."""
+    """P(|T| < tan(angle) * sqrt(degrees)) for Student's T: a finite series in the cosine, for odd and for
+    even degrees of freedom."""
     odd = degrees % 2
     term = cos(angle) if odd else 1.0
     total = term if degrees > 1 else 0.0
@@ -95,7 +102,8 @@ def median_deviation(samples: Sequence[float]) -> float:
 
 
 def lag1(samples: Sequence[float]) -> float | None:
-    """Correlation of each sample with the one before it (Box and Jenkins, chapter 2): near 0 for independent samples; None below three."""
+    """Correlation of each sample with the one before it (Box and Jenkins, chapter 2): near 0 for independent
+    samples; None below three."""
     if len(samples) < 3:
         return None
     centre = fmean(samples)
@@ -113,21 +121,25 @@ def drift(samples: Sequence[float]) -> float | None:
 
 
 def at_mean_faults(samples: Sequence[float], faults: Sequence[int]) -> Sequence[float]:
-    """The samples of a visit as if each had met the visit's mean number of page faults; `faults`: those of each, empty where nobody counted.
+    """The samples of a visit as if each had met the visit's mean number of page faults; `faults`: those of
+    each, empty where nobody counted.
 
-    By glibc's defaults it is as if by chance whether a call faults, and a low quantile of the samples would be of those that do not. The number
-    of faults is a control variate (Owen, Monte Carlo theory, methods and examples, section 8.9). Where numbers hardly differ, as with the heap
-    kept, samples stay as they are.
+    By glibc's defaults it is as if by chance whether a call faults, and a low quantile of the samples would
+    be of those that do not. The number of faults is a control variate (Owen, Monte Carlo theory, methods and
+    examples, section 8.9). Where numbers hardly differ, as with the heap kept, samples stay as they are.
     """
     if len(faults) < 2 or stdev(faults) < FAULTS_APART:
         return samples
     mean, cost_s, fastest = fmean(faults), fault_cost_s(samples, faults), min(samples)
-    return [max(sample - cost_s * (count - mean), fastest) for sample, count in zip(samples, faults, strict=True)]
+    return [
+        max(sample - cost_s * (count - mean), fastest) for sample, count in zip(samples, faults, strict=True)
+    ]
 
 
 def fault_cost_s(samples: Sequence[float], faults: Sequence[int]) -> float:
-    """Seconds that a sample grows by with each page fault, 0 at least: the slope of the line below which a tenth of the samples lie (Koenker and
-    Bassett, Regression quantiles, 1978), which a few disturbed samples do not turn. Its loss is convex in the slope. Needs two numbers of faults.
+    """Seconds that a sample grows by with each page fault, 0 at least: the slope of the line below which a
+    tenth of the samples lie (Koenker and Bassett, Regression quantiles, 1978), which a few disturbed samples
+    do not turn. Its loss is convex in the slope. Needs two numbers of faults.
     """
 
     def loss(slope: float) -> float:
@@ -150,8 +162,9 @@ def middle_mean(values: Sequence[float]) -> float:
 
 
 def low_quantile(samples: Sequence[float]) -> float:
-    """The 10th percentile, which leaves out what disturbed the others: about unbiased in the median from six samples on, so that it means the same
-    for few slow calls and for many fast ones (Hyndman and Fan 1996, their eighth)."""
+    """The 10th percentile, which leaves out what disturbed the others: about unbiased in the median from six
+    samples on, so that it means the same for few slow calls and for many fast ones (Hyndman and Fan 1996,
+    their eighth)."""
     ordered = sorted(samples)
     position = min(max(FIGURE_SHARE * (len(ordered) + 1 / 3) + 1 / 3, 1.0), float(len(ordered))) - 1
     below = int(position)
@@ -165,9 +178,13 @@ def block_figures(samples: Sequence[float], block_ends: Sequence[int]) -> list[f
 
 
 def place_figures(samples: Sequence[float], block_ends: Sequence[int]) -> list[float]:
-    """For each of the ways in which buffers lay, the low quantile of the samples of all blocks that lay so, in seconds a call."""
+    """For each of the ways in which buffers lay, the low quantile of the samples of all blocks that lay so,
+    in seconds a call."""
     blocks = _blocks(samples, block_ends)
-    return [low_quantile([sample for block in blocks[place::PLACES] for sample in block]) for place in range(min(PLACES, len(blocks)))]
+    return [
+        low_quantile([sample for block in blocks[place::PLACES] for sample in block])
+        for place in range(min(PLACES, len(blocks)))
+    ]
 
 
 def _blocks(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequence[float]]:
@@ -175,10 +192,12 @@ def _blocks(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequenc
 
 
 def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> Estimate:
-    """The figure of one visit, the mean of its `place_figures` on logarithms, with the t interval of its blocks'.
+    """The figure of one visit, the mean of its `place_figures` on logarithms, with the t interval of its
+    blocks'.
 
-    No interval is narrower than the clock: each side is at least half of `resolution_s` (seconds a call) away. One block alone
-    says nothing about spread; then the interval reaches from the smallest to the largest sample.
+    No interval is narrower than the clock: each side is at least half of `resolution_s` (seconds a call)
+    away. One block alone says nothing about spread; then the interval reaches from the smallest to the
+    largest sample.
     """
     logs = [log(figure) for figure in block_figures(samples, block_ends)]
     value = exp(fmean(map(log, place_figures(samples, block_ends))))
@@ -188,25 +207,31 @@ def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolut
         half = _half_width(logs)
         low, high = value * exp(-half), value * exp(half)
     floor = min(resolution_s / 2, value / 2)
-    return Estimate(value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), between=False)
+    return Estimate(
+        value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), between=False
+    )
 
 
 def spread_between(visits: Sequence[float]) -> float | None:
-    """Standard deviation of the visits' logarithms: their coefficient of variation while it is small. None below two."""
+    """Standard deviation of the visits' logarithms: their coefficient of variation while it is small. None
+    below two."""
     return stdev(map(log, visits)) if len(visits) > 1 else None
 
 
 def two_modes(figures: Sequence[float]) -> bool:
-    """Whether figures of visits lie in two groups of two or more, so that their centre is no visit's figure. Needs at least five.
+    """Whether figures of visits lie in two groups of two or more, so that their centre is no visit's figure.
+    Needs at least five.
 
-    The widest gap between neighbours, on logarithms, must be above `MODES_APART` and `MODES_SPREADS` times the spread within the groups:
-    of simulated visits of one mode under 1 % are so.
+    The widest gap between neighbours, on logarithms, must be above `MODES_APART` and `MODES_SPREADS` times
+    the spread within the groups: of simulated visits of one mode under 1 % are so.
     """
     logs = sorted(map(log, figures))
     if len(logs) < 5:
         return False
     gap, cut = max((logs[i] - logs[i - 1], i) for i in range(2, len(logs) - 1))
-    within = sqrt(sum((x - fmean(group)) ** 2 for group in (logs[:cut], logs[cut:]) for x in group) / (len(logs) - 2))
+    within = sqrt(
+        sum((x - fmean(group)) ** 2 for group in (logs[:cut], logs[cut:]) for x in group) / (len(logs) - 2)
+    )
     return gap > max(MODES_APART, MODES_SPREADS * within)
 
 
@@ -218,7 +243,8 @@ def _half_width(logs: Sequence[float]) -> float:
 def describe(
     samples: Sequence[float], block_ends: Sequence[int], resolution_s: float, faults: Sequence[int] = ()
 ) -> dict[str, float | list[float] | None]:
-    """The columns of the record that follow from a visit's samples, in seconds a call, and the page faults of each. Needs at least one sample."""
+    """The columns of the record that follow from a visit's samples, in seconds a call, and the page faults of
+    each. Needs at least one sample."""
     steady = at_mean_faults(samples, faults)
     within = interval_within(steady, block_ends, resolution_s)
     return {

@@ -1,4 +1,5 @@
-"""Numbers as text for people. Inside the program everything is seconds, bytes, MACs and fractions; text is made here alone."""
+"""Numbers as text for people. Inside the program everything is seconds, bytes, MACs and fractions; text is
+made here alone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The answers of commands about cases: one in full, candidates, cliffs, networks. Text on stdout.
 
-In: rows of the summary. Out: what a person reads. Not here: progress and tables (`terminal`), what is decided.
+In: rows of the summary. Out: what a person reads. Not here: progress and tables (`terminal`), what is
+decided.
 """
 
 from __future__ import annotations
@@ -28,18 +29,27 @@ if TYPE_CHECKING:
 BAR = 40  # characters that stand for a whole call
 
 
-def measurement(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None, *, in_full: bool = False) -> None:
-    """The answer of `measure`; in full with what a call's time goes into drawn, and what was seen of its health."""
+def measurement(
+    case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None, *, in_full: bool = False
+) -> None:
+    """The answer of `measure`; in full with what a call's time goes into drawn, and what was seen of its
+    health."""
     print(f"{case.label}   ({case.case_id})")
     if row["status"] != "ok":
         print(f"\n{row['status']}: {row['message']}")
         return
     print_fields(
         [
-            ("latency", f"{units.seconds(row['latency_s'])}   ({interval_text(row)}: 95 % interval, {_visits(row)})"),
+            (
+                "latency",
+                f"{units.seconds(row['latency_s'])}   ({interval_text(row)}: 95 % interval, {_visits(row)})",
+            ),
             ("typical", f"{units.seconds(row['typical_s'])}   (median on this machine, other load included)"),
             ("MACs", f"{row['macs']:,}   ({units.count(row['flops'] / row['latency_s'])}FLOP/s)"),
-            ("memory", f"{_size(row['resident_bytes'])} of input and weights, plus {_size(row['peak_bytes'])} at the peak of a call"),
+            (
+                "memory",
+                f"{_size(row['resident_bytes'])} of input and weights, plus {_size(row['peak_bytes'])} at the peak of a call",
+            ),
             ("back end", row["backend"] or "unknown"),
             *_bound(row, drawn=in_full),
             *(_health(row) if in_full else ()),
@@ -58,7 +68,10 @@ def _allocators(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
     if not other or other["status"] != "ok":
         return []
     seen = {case.setting.allocator: row, other["allocator"]: other}
-    said = {name: f"{units.seconds(one['latency_s'])}, {one['minor_faults_per_call']:,.1f} page faults per call" for name, one in seen.items()}
+    said = {
+        name: f"{units.seconds(one['latency_s'])}, {one['minor_faults_per_call']:,.1f} page faults per call"
+        for name, one in seen.items()
+    }
     return [("heap kept", said["retained"]), ("as glibc comes", said["default"])]
 
 
@@ -71,7 +84,8 @@ def _health(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
 
 
 def _bars(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
-    """A bar for each part of a call that takes a hundredth of it or more, the primitives that it is made of beside it."""
+    """A bar for each part of a call that takes a hundredth of it or more, the primitives that it is made of
+    beside it."""
     names: dict[str, list[str]] = {}
     for one in row["primitives"] if row["primitives"] is not None else ():
         names.setdefault(one["role"], []).append(one["name"])
@@ -81,15 +95,23 @@ def _bars(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
         if share >= 0.01:
             made_of = f"   {', '.join(names[part])}" if part in names else ""
             bar = "\N{FULL BLOCK}" * max(round(share * BAR), 1)
-            lines.append((part.replace("_", " "), f"{bar:<{BAR}} {units.percent(share):>6}  {units.seconds(time_s)}{made_of}"))
+            lines.append(
+                (
+                    part.replace("_", " "),
+                    f"{bar:<{BAR}} {units.percent(share):>6}  {units.seconds(time_s)}{made_of}",
+                )
+            )
     return lines
 
 
 def _bound(row: Mapping[Any, Any], *, drawn: bool) -> list[tuple[str, str]]:
-    """What binds a case, and, unless they are drawn, the parts of a call that take a twentieth of it or more; what is not known is left out."""
+    """What binds a case, and, unless they are drawn, the parts of a call that take a twentieth of it or more;
+    what is not known is left out."""
     if row["bound"] is None:
         return []
-    reached = f"{units.percent(row['roofline_fraction'])} of the roofline, {units.seconds(row['attainable_s'])}"
+    reached = (
+        f"{units.percent(row['roofline_fraction'])} of the roofline, {units.seconds(row['attainable_s'])}"
+    )
     bound = ("bottleneck", f"{row['bound']}   ({reached})")
     if drawn or row["split"] is None:
         return [bound]
@@ -100,7 +122,8 @@ def _bound(row: Mapping[Any, Any], *, drawn: bool) -> list[tuple[str, str]]:
 
 
 def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> str:
-    """One sentence: the latency, and what keeping the heap gives where that is past both intervals and a tenth."""
+    """One sentence: the latency, and what keeping the heap gives where that is past both intervals and a
+    tenth."""
     figure = f"{units.seconds(row['latency_s'])} per call"
     if not other or other["status"] != "ok":
         return figure + "."
@@ -128,7 +151,17 @@ def advice(found: Advice) -> None:
     """The answer of `advise`: the ranking, then what to do."""
     tied = ties(found.ratios)
     table(
-        ["", "candidate", "latency ", "95 % interval ", "parameters ", "MACs ", "at its peak ", "bottleneck", "trust"],
+        [
+            "",
+            "candidate",
+            "latency ",
+            "95 % interval ",
+            "parameters ",
+            "MACs ",
+            "at its peak ",
+            "bottleneck",
+            "trust",
+        ],
         (
             [
                 "=" if row["case_id"] in tied else "~" if row["case_id"] in found.close else str(number),
@@ -184,7 +217,15 @@ def search(found: Found) -> None:
     for kind, places in found.places.items():
         print(f"{kind_name(kind)}, {len(places)} places")
         measured = [row for row in places if row["latency_s"]]
-        cells = ([f"{row['x']:,}", units.seconds(row["latency_s"]), interval_text(row), row["backend"] or "unknown"] for row in measured)
+        cells = (
+            [
+                f"{row['x']:,}",
+                units.seconds(row["latency_s"]),
+                interval_text(row),
+                row["backend"] or "unknown",
+            ]
+            for row in measured
+        )
         table([f"{axis} ", "latency ", "95 % interval ", "back end"], cells)
         print()
     for kind, step in found.cliffs:
@@ -193,9 +234,13 @@ def search(found: Found) -> None:
         print(f"Implementation change without a jump in latency: {_jump(kind, axis, step)}.")
     for crossing in found.crossings:
         names = (kind_name(crossing.before), kind_name(crossing.after))
-        print(f"Crossing: {names[0]} is faster up to {axis} {crossing.left:,}, {names[1]} from {crossing.right:,} on.")
+        print(
+            f"Crossing: {names[0]} is faster up to {axis} {crossing.left:,}, {names[1]} from {crossing.right:,} on."
+        )
     if not found.cliffs and not found.crossings:
-        print(f"No cliff{'' if found.complete else ' so far'}: no step in latency exceeds the step in work by more than 10 %.")
+        print(
+            f"No cliff{'' if found.complete else ' so far'}: no step in latency exceeds the step in work by more than 10 %."
+        )
     if not found.complete:
         print("The time limit ended the search early; raise --time-limit.")
     case = Case.from_row(found.cliffs[0][1].right if found.cliffs else places[-1])
@@ -203,7 +248,9 @@ def search(found: Found) -> None:
 
 
 def _jump(kind: str, axis: str, step: Step) -> str:
-    ratio, low, high = (units.significant(value) for value in (step.growth.value, step.growth.low, step.growth.high))
+    ratio, low, high = (
+        units.significant(value) for value in (step.growth.value, step.growth.low, step.growth.high)
+    )
     work = units.significant(step.right["flops"] / step.left["flops"])
     figures = f"{units.seconds(step.left['latency_s'])} to {units.seconds(step.right['latency_s'])}, {ratio} times ({low} to {high})"
     change = step.change or "no change seen below torch"
@@ -216,7 +263,15 @@ def search_as_json(found: Found) -> dict[str, Any]:
     def jump(kind: str, step: Step) -> dict[str, Any]:
         ratio, low, high = step.growth.value, step.growth.low, step.growth.high
         ends = {"left": step.left["x"], "right": step.right["x"]}
-        return {"kind": kind, **ends, "ratio": ratio, "ratio_low": low, "ratio_high": high, "beyond_work": exp(step.beyond), "change": step.change}
+        return {
+            "kind": kind,
+            **ends,
+            "ratio": ratio,
+            "ratio_low": low,
+            "ratio_high": high,
+            "beyond_work": exp(step.beyond),
+            "change": step.change,
+        }
 
     return {
         "axis": found.axis,
@@ -253,6 +308,12 @@ def networks(sides: list[Network], kept: list[tuple[str, str]]) -> None:
         print("The two sums cannot be compared: they do not include the same layers.")
         return
     before, after = (network.whole for network in sides)
-    shares = [after.macs / before.macs, after.parameters / before.parameters, after.latency_s / before.latency_s]
+    shares = [
+        after.macs / before.macs,
+        after.parameters / before.parameters,
+        after.latency_s / before.latency_s,
+    ]
     macs, parameters, latency = (units.significant(share) for share in shares)
-    print(f"After has {macs} of the MACs and {parameters} of the parameters of before, and the sum of its layers takes {latency} of the time.")
+    print(
+        f"After has {macs} of the MACs and {parameters} of the parameters of before, and the sum of its layers takes {latency} of the time."
+    )

@@ -29,8 +29,19 @@ class RunProgress(ProgressListener):
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._drawn = self._console.is_terminal and not self._console.is_dumb_terminal
-        columns = (TextColumn("{task.fields[stage]:<9}"), BarColumn(24), TextColumn("{task.fields[case]}"), TextColumn("{task.fields[figure]}"))
-        self._progress = Progress(*columns, TextColumn("{task.fields[left]}", style="dim"), console=self._console, transient=True, auto_refresh=False)
+        columns = (
+            TextColumn("{task.fields[stage]:<9}"),
+            BarColumn(24),
+            TextColumn("{task.fields[case]}"),
+            TextColumn("{task.fields[figure]}"),
+        )
+        self._progress = Progress(
+            *columns,
+            TextColumn("{task.fields[left]}", style="dim"),
+            console=self._console,
+            transient=True,
+            auto_refresh=False,
+        )
         self._task = self._progress.add_task("run", total=1, stage="survey", case="", figure="", left="")
         self._estimated_s = 1.0
         self.run: Path | None = None
@@ -59,7 +70,9 @@ class RunProgress(ProgressListener):
 
     def surveying(self, case: Case, number: int, of: int) -> None:
         """A case is looked at before any timing."""
-        self._show(stage="survey", case=case.label, figure=f"{number} of {of}", left="", completed=number, total=of)
+        self._show(
+            stage="survey", case=case.label, figure=f"{number} of {of}", left="", completed=number, total=of
+        )
         if not self._drawn and (number - 1) % LINES_APART == 0:
             self.say(f"survey {number} of {of}  {case.label}")
 
@@ -71,19 +84,39 @@ class RunProgress(ProgressListener):
 
     def confirming(self, cases: int, undecided: int, lacking_s: float) -> None:
         """The screening of an A/B is over."""
-        lacking = f"; measuring all of them well enough would take {units.duration(lacking_s)} more" if lacking_s else ""
-        self.say(f"{undecided} cases are undecided; {cases} of them are measured again in fresh pairs{lacking}.")
+        lacking = (
+            f"; measuring all of them well enough would take {units.duration(lacking_s)} more"
+            if lacking_s
+            else ""
+        )
+        self.say(
+            f"{undecided} cases are undecided; {cases} of them are measured again in fresh pairs{lacking}."
+        )
 
     def visiting(self, case: Case, stage: str, left_s: float) -> None:
         """A visit begins."""
         done = max(self._estimated_s - left_s, 0)
-        self._show(stage=stage, case=case.label, figure="", left=f"{units.duration(left_s)} left", completed=done, total=self._estimated_s)
+        self._show(
+            stage=stage,
+            case=case.label,
+            figure="",
+            left=f"{units.duration(left_s)} left",
+            completed=done,
+            total=self._estimated_s,
+        )
 
     def turned(self, cases: Sequence[Case], stage: str, turn: int, of: int, left_s: float) -> None:
         """Cases that are measured together have done one more block each."""
         done, left = max(self._estimated_s - left_s, 0), f"{units.duration(left_s)} left"
         blocks = f"block {turn} of {of}"
-        self._show(stage=stage, case=f"{len(cases)} cases", figure=blocks, left=left, completed=done, total=self._estimated_s)
+        self._show(
+            stage=stage,
+            case=f"{len(cases)} cases",
+            figure=blocks,
+            left=left,
+            completed=done,
+            total=self._estimated_s,
+        )
 
     def progress(self, case: Case, latency_s: float) -> None:
         """The latest figure of the visit that is going on."""
@@ -95,7 +128,9 @@ class RunProgress(ProgressListener):
         if row["status"] != "ok":
             self.say(f"{arm}{case.label}: {row['status']}, {row['message']}")
         elif not self._drawn:
-            self.say(f"round {row['round']}  {arm}{case.label}: {units.seconds(row['latency_s'])}  {row['trust']}")
+            self.say(
+                f"round {row['round']}  {arm}{case.label}: {units.seconds(row['latency_s'])}  {row['trust']}"
+            )
 
     def say_machine(self) -> None:
         """One line on whether this machine is fit to measure on."""

@@ -1,7 +1,8 @@
-"""How things look in a terminal: progress while a run goes on, and answers as tables. Talk goes to stderr, data to stdout.
+"""How things look in a terminal: progress while a run goes on, and answers as tables. Talk goes to stderr,
+data to stdout.
 
-In: cases, rows, summaries. Out: text. rich draws, and knows NO_COLOR, FORCE_COLOR and terminals that can do nothing. Where stderr
-is no terminal there is no bar, but a line a visit.
+In: cases, rows, summaries. Out: text. rich draws, and knows NO_COLOR, FORCE_COLOR and terminals that can do
+nothing. Where stderr is no terminal there is no bar, but a line a visit.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def run_summary(results: Results, folder: Path) -> None:
     known = how_well(summary, run["policy"]["target_width"])
     for finding in findings(summary, visits)[:MOST_FINDINGS]:
         print(f"\n{finding.rule}. {finding.text}")
-    print(f"\n{len(summary)} cases, {len(visits)} visits in {units.duration(run['wall_s'])}{ended}{marks}; {known}.")
+    print(
+        f"\n{len(summary)} cases, {len(visits)} visits in {units.duration(run['wall_s'])}{ended}{marks}; {known}."
+    )
     print(f"Next: convscope report {folder}")
 
 
@@ -93,7 +96,12 @@ def comparison(found: Comparison) -> None:
 
 def _conclusion(found: Comparison) -> str:
     """One line, the last: what the exit code says."""
-    names = {0: "Nothing regressed", 1: "Regressed", 3: "Some cases cannot be compared", 4: "Some cases failed"}
+    names = {
+        0: "Nothing regressed",
+        1: "Regressed",
+        3: "Some cases cannot be compared",
+        4: "Some cases failed",
+    }
     slower = found.verdicts[found.verdicts["verdict"] == "regressed"].to_dict("records")
     if found.code == 1 and not slower:
         return 'Failed: there are inconclusive cases, and this gate sets inconclusive = "fail".'
@@ -102,9 +110,16 @@ def _conclusion(found: Comparison) -> str:
     beyond = found.unconfirmed.to_dict("records")
     if found.code == 0 and beyond:
         return f"Slower, not confirmed: {verdict_text.subject(beyond[0])}, {verdict_text.change(beyond[0])}. {undecided} inconclusive."
-    if found.code == 0 and undecided and not {"same", "improved"} & set(found.verdicts.loc[found.verdicts["metric"] == "latency_s", "verdict"]):
+    if (
+        found.code == 0
+        and undecided
+        and not {"same", "improved"}
+        & set(found.verdicts.loc[found.verdicts["metric"] == "latency_s", "verdict"])
+    ):
         return f"No verdict on any latency: {undecided} inconclusive. No regression was found."
-    return f"{names[found.code]}{worst}." + (f" Warning: {undecided} inconclusive." if undecided and found.code != 1 else "")
+    return f"{names[found.code]}{worst}." + (
+        f" Warning: {undecided} inconclusive." if undecided and found.code != 1 else ""
+    )
 
 
 def _label(row: Mapping[Any, Any]) -> str:
@@ -118,7 +133,8 @@ def interval_text(row: Mapping[Any, Any]) -> str:
 
 
 class Output(Console):
-    """stdout, whose closing is the caller's matter: rich would end the process with 1, which means that something regressed."""
+    """stdout, whose closing is the caller's matter: rich would end the process with 1, which means that
+    something regressed."""
 
     def on_broken_pipe(self) -> None:
         """Leave it to the door of the command."""
@@ -129,7 +145,12 @@ def table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """A plain table on stdout; columns whose header ends in a space are aligned to the right."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
-        drawn.add_column(header.strip(), justify="right" if header.endswith(" ") else "left", overflow="fold", no_wrap=False)
+        drawn.add_column(
+            header.strip(),
+            justify="right" if header.endswith(" ") else "left",
+            overflow="fold",
+            no_wrap=False,
+        )
     for row in rows:
         drawn.add_row(*row)
     width = None if sys.stdout.isatty() else 200
@@ -152,12 +173,21 @@ def explanation(problem: Problem, definition: str) -> None:
     print_fields(
         [
             ("input", f"{_shape(problem.input_shape)}   (batch, in_channels, height, width)"),
-            *(("weight", f"{_shape(shape)}   (out_channels, in_channels / groups, kernel height, kernel width)") for shape in problem.weight_shapes),
+            *(
+                (
+                    "weight",
+                    f"{_shape(shape)}   (out_channels, in_channels / groups, kernel height, kernel width)",
+                )
+                for shape in problem.weight_shapes
+            ),
             ("output", _shape(problem.output_shape)),
             ("parameters", f"{problem.parameters:,}"),
             ("MACs", f"{problem.macs:,}   ({problem.flops:,} FLOPs; bias is not counted)"),
             ("least bytes", f"{problem.minimum_bytes(4):,} in float32"),
-            ("against standard", f"{comparison} the MACs of a {'x'.join(map(str, problem.standard.kernel_size))} standard convolution"),
+            (
+                "against standard",
+                f"{comparison} the MACs of a {'x'.join(map(str, problem.standard.kernel_size))} standard convolution",
+            ),
         ]
     )
 
@@ -167,11 +197,22 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def as_arguments(problem: Problem, setting: Setting = DEFAULT) -> str:
-    """A problem and a setting as the arguments of `explain` and `measure` that state them; what is default is left out."""
+    """A problem and a setting as the arguments of `explain` and `measure` that state them; what is default is
+    left out."""
     side = 1 if problem.kind == "pointwise" else 3
-    usual = {"kernel_size": (side, side), "stride": (1, 1), "padding": _usual_padding(problem), "dilation": (1, 1), "batch": 1}
+    usual = {
+        "kernel_size": (side, side),
+        "stride": (1, 1),
+        "padding": _usual_padding(problem),
+        "dilation": (1, 1),
+        "batch": 1,
+    }
     flags = {"kernel_size": "--kernel"} | {name: f"--{name}" for name in usual if name != "kernel_size"}
-    stated = [f"{flags[name]} {written(getattr(problem, name))}" for name, value in usual.items() if getattr(problem, name) != value]
+    stated = [
+        f"{flags[name]} {written(getattr(problem, name))}"
+        for name, value in usual.items()
+        if getattr(problem, name) != value
+    ]
     if problem.kind == "grouped":
         stated.append(f"--groups {problem.groups}")
     if (problem.height, problem.width) != (56, 56):
@@ -179,7 +220,14 @@ def as_arguments(problem: Problem, setting: Setting = DEFAULT) -> str:
     for name, value in asdict(setting).items():
         if value != getattr(DEFAULT, name):
             stated.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}"))
-    return " ".join([problem.kind, f"--in {problem.in_channels} --out {problem.out_channels}", *["--bias"] * problem.bias, *stated])
+    return " ".join(
+        [
+            problem.kind,
+            f"--in {problem.in_channels} --out {problem.out_channels}",
+            *["--bias"] * problem.bias,
+            *stated,
+        ]
+    )
 
 
 def _usual_padding(problem: Problem) -> tuple[int, int] | None:

@@ -15,18 +15,31 @@ if TYPE_CHECKING:
 
     from harness.analysis.comparison import Comparison
 
-SIGNS = {"regressed": "✗", "improved": "✓", "same": "=", "inconclusive": "?", "not comparable": "!", "new": "+", "missing": "-"}
+SIGNS = {
+    "regressed": "✗",
+    "improved": "✓",
+    "same": "=",
+    "inconclusive": "?",
+    "not comparable": "!",
+    "new": "+",
+    "missing": "-",
+}
 METRICS = {"latency_s": "latency", "peak_bytes": "peak memory"}
 
 
 def change(row: Mapping[Any, Any]) -> str:
-    """`+5.1 % (+4.2 to +6.0)`: how far head is from base, with the 90 % interval of a latency; empty where it is not known."""
+    """`+5.1 % (+4.2 to +6.0)`: how far head is from base, with the 90 % interval of a latency; empty where it
+    is not known."""
     ratio = row["ratio"]
     if ratio is None or ratio != ratio:
         return ""
     if row["metric"] != "latency_s":
         return f"{100 * (ratio - 1):+.1f} %"
-    interval = f" ({100 * (row['ratio_low'] - 1):+.1f} to {100 * (row['ratio_high'] - 1):+.1f})" if row["ratio_low"] == row["ratio_low"] else ""
+    interval = (
+        f" ({100 * (row['ratio_low'] - 1):+.1f} to {100 * (row['ratio_high'] - 1):+.1f})"
+        if row["ratio_low"] == row["ratio_low"]
+        else ""
+    )
     return f"{100 * (ratio - 1):+.1f} %{interval}"
 
 
@@ -55,7 +68,8 @@ def visible_rows(comparison: Comparison) -> list[dict[Any, Any]]:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """What came out, before any table: what differs between the arms' environments, verdicts, the common factor, what could have been found."""
+    """What came out, before any table: what differs between the arms' environments, verdicts, the common
+    factor, what could have been found."""
     said = []
     if comparison.differences:
         said.append(f"Environments differ: {in_words(comparison.differences)}.")
@@ -63,9 +77,13 @@ def sentences(comparison: Comparison) -> list[str]:
     common = comparison.common
     if common:
         changes = f"{_percent(common.ratio)} ({_percent(common.low)} to {_percent(common.high)}, 95 %)"
-        said.append(f"All {common.cases} cases shifted together: median {changes}. Look for one common cause.")
+        said.append(
+            f"All {common.cases} cases shifted together: median {changes}. Look for one common cause."
+        )
     if comparison.smallest_effect is not None:
-        said.append(f"Minimum detectable slowdown: {units.percent(comparison.smallest_effect)} (80 % power, median case).")
+        said.append(
+            f"Minimum detectable slowdown: {units.percent(comparison.smallest_effect)} (80 % power, median case)."
+        )
     shown = [f"Showing {comparison.only} only."] if comparison.only else []
     return said + comparison.notes + shown
 
@@ -95,7 +113,9 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "code": comparison.code,
         "counts": comparison.counts,
         "smallest_effect": comparison.smallest_effect,
-        "common": None if common is None else {"ratio": common.ratio, "low": common.low, "high": common.high, "cases": common.cases},
+        "common": None
+        if common is None
+        else {"ratio": common.ratio, "low": common.low, "high": common.high, "cases": common.cases},
         "differences": {name: list(values) for name, values in comparison.differences.items()},
         "notes": comparison.notes,
         "cases": [as_json_values(row) for row in comparison.shown.to_dict("records")],

@@ -1,7 +1,7 @@
 """The axes that a suite may sweep, and the values that each may take, from a file or from the command line.
 
-In: raw values. Out: checked ones, or an error that says what is allowed. Not here: the shape of a suite file (`suite`), what
-axes multiply to (`points`).
+In: raw values. Out: checked ones, or an error that says what is allowed. Not here: the shape of a suite file
+(`suite`), what axes multiply to (`points`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Value = int | bool | str
-PROBLEM_AXES = ("batch", "in_channels", "out_channels", "size", "height", "width", "kernel_size", "stride", "padding", "dilation", "groups", "bias")
+PROBLEM_AXES = (
+    "batch",
+    "in_channels",
+    "out_channels",
+    "size",
+    "height",
+    "width",
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "bias",
+)
 AXES = ("kind", *PROBLEM_AXES, *DEFAULTS)
 MOST_VALUES = 100_000
 LONGEST_EXPRESSION = 200  # characters; what is longer was not written by anybody
@@ -25,7 +38,8 @@ EXPRESSION_AXES = ("in_channels", "out_channels", "groups")
 
 
 def read_axis(name: str, raw: object) -> tuple[Value, ...]:
-    """The values of an axis: a scalar, a list, a range, powers of two or an expression. Raises ValueError that says what is allowed."""
+    """The values of an axis: a scalar, a list, a range, powers of two or an expression. Raises ValueError
+    that says what is allowed."""
     if isinstance(raw, dict):
         values: Iterable[object] = _generated(raw)
     else:
@@ -37,15 +51,24 @@ def read_axis(name: str, raw: object) -> tuple[Value, ...]:
 
 
 def parse_override(text: str) -> tuple[str, tuple[Value, ...]]:
-    """`axis=values` from the command line: `64,128`, `32:512:32` or `32:512:x2`, both ends included. Raises UsageError."""
+    """`axis=values` from the command line: `64,128`, `32:512:32` or `32:512:x2`, both ends included. Raises
+    UsageError."""
     name, equals, values = text.partition("=")
     if not equals or name not in AXES:
-        hint = nearest(name, AXES) if equals else "Write an axis, an equals sign and its values: in_channels=64,128"
+        hint = (
+            nearest(name, AXES)
+            if equals
+            else "Write an axis, an equals sign and its values: in_channels=64,128"
+        )
         raise UsageError(f"{text!r} is no axis with values", where="-a", hint=hint)
     raw: list[object] = []
     try:
         for part in values.split(","):
-            raw += _stepped(part) if part.count(":") == 2 and name not in ("device", "implementation") else [_scalar(part)]
+            raw += (
+                _stepped(part)
+                if part.count(":") == 2 and name not in ("device", "implementation")
+                else [_scalar(part)]
+            )
         return name, read_axis(name, raw)
     except ProblemError as error:
         raise UsageError(error.what, where=f"-a {name}", hint=error.hint) from None
@@ -55,29 +78,40 @@ def parse_override(text: str) -> tuple[str, tuple[Value, ...]]:
 
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """`upper` over `lower`; a size above replaces a height and width below, and both of these a size."""
-    replaced = {"height", "width"} if "size" in upper else {"size"} if {"height", "width"} <= upper.keys() else set()
+    replaced = (
+        {"height", "width"} if "size" in upper else {"size"} if {"height", "width"} <= upper.keys() else set()
+    )
     return {name: value for name, value in lower.items() if name not in replaced} | dict(upper)
 
 
 def take_placement(axes: dict[str, tuple[Value, ...]], placement: dict[str, int]) -> None:
-    """Take the indices out of an axis of devices ("cuda:1" is cuda, placed on 1). Raises ValueError for two indices of one type."""
+    """Take the indices out of an axis of devices ("cuda:1" is cuda, placed on 1). Raises ValueError for two
+    indices of one type."""
     types = []
     for value in axes.get("device", ()):
         kind, _, index = str(value).partition(":")
         types.append(kind)
         if index and placement.setdefault(kind, int(index)) != int(index):
-            raise ValueError(f"{value!r} and {kind}:{placement[kind]} in one suite: one index a device type can be measured in a run")
+            raise ValueError(
+                f"{value!r} and {kind}:{placement[kind]} in one suite: one index a device type can be measured in a run"
+            )
     if types:
         axes["device"] = tuple(dict.fromkeys(types))
 
 
 def evaluated(asked: Mapping[str, Value]) -> dict[str, Value]:
-    """Expressions replaced by their values; each may stand on others. Raises ProblemError for one that stands on itself or on nothing."""
+    """Expressions replaced by their values; each may stand on others. Raises ProblemError for one that stands
+    on itself or on nothing."""
     known: dict[str, Value] = dict(asked)
     pending = [name for name in EXPRESSION_AXES if isinstance(known.get(name), str)]
-    absent = {} if "out_channels" in known else {"out_channels": "in_channels"}  # what is not stated is as many as go in
+    # what is not stated is as many as go in
+    absent = {} if "out_channels" in known else {"out_channels": "in_channels"}
     while pending:
-        ready = [name for name in pending if {absent.get(other, other) for other in _names(str(known[name]))}.isdisjoint(pending)]
+        ready = [
+            name
+            for name in pending
+            if {absent.get(other, other) for other in _names(str(known[name]))}.isdisjoint(pending)
+        ]
         if not ready:
             raise ProblemError(pending[0], f"{known[pending[0]]!r} stands on itself")
         for name in ready:
@@ -89,7 +123,8 @@ def evaluated(asked: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def check_expression(text: str) -> ast.Expression:
-    """Parse an expression over a point's fields: names, whole numbers, + - * // and parentheses. Raises ValueError."""
+    """Parse an expression over a point's fields: names, whole numbers, + - * // and parentheses. Raises
+    ValueError."""
     names = [name for name in FIELDS if name not in PAIR_FIELDS and name != "bias"]
     if len(text) > LONGEST_EXPRESSION:
         raise ValueError(f"'{text[:20]}...' is longer than {LONGEST_EXPRESSION} characters")
@@ -100,7 +135,17 @@ def check_expression(text: str) -> ast.Expression:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id not in names:
             raise ValueError(f"{text!r} names {node.id}, which is no field. {nearest(node.id, names)}")
-        allowed = (ast.Expression, ast.BinOp, ast.Name, ast.Load, ast.Constant, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv)
+        allowed = (
+            ast.Expression,
+            ast.BinOp,
+            ast.Name,
+            ast.Load,
+            ast.Constant,
+            ast.Add,
+            ast.Sub,
+            ast.Mult,
+            ast.FloorDiv,
+        )
         if not isinstance(node, allowed) or (isinstance(node, ast.Constant) and type(node.value) is not int):
             raise ValueError(f"{text!r} may hold fields, whole numbers, + - * // and parentheses only")
     return tree
@@ -125,7 +170,13 @@ def _evaluate(axis: str, node: ast.expr, known: Mapping[str, Value]) -> int:
         if right == 0:
             raise ProblemError(axis, "divides by 0")
         return left // right
-    return left + right if isinstance(node.op, ast.Add) else left - right if isinstance(node.op, ast.Sub) else left * right
+    return (
+        left + right
+        if isinstance(node.op, ast.Add)
+        else left - right
+        if isinstance(node.op, ast.Sub)
+        else left * right
+    )
 
 
 def _value(name: str, value: object) -> Value:
@@ -158,7 +209,9 @@ def _value(name: str, value: object) -> Value:
     if isinstance(value, str) and name in EXPRESSION_AXES:
         check_expression(value)
         return value
-    raise ValueError(f"{value!r} is not a whole number" + (", nor an expression" if name in EXPRESSION_AXES else ""))
+    raise ValueError(
+        f"{value!r} is not a whole number" + (", nor an expression" if name in EXPRESSION_AXES else "")
+    )
 
 
 def _generated(raw: Mapping[str, Any]) -> list[int]:
@@ -170,7 +223,9 @@ def _generated(raw: Mapping[str, Any]) -> list[int]:
             return _limited(range(first, last + 1, step))
         case "powers_of_two", [first, last] if whole:
             return [2**i for i in range(64) if first <= 2**i <= last]
-    raise ValueError(f"{dict(raw)} is neither {{ range = [first, last, step] }} nor {{ powers_of_two = [first, last] }}")
+    raise ValueError(
+        f"{dict(raw)} is neither {{ range = [first, last, step] }} nor {{ powers_of_two = [first, last] }}"
+    )
 
 
 def _limited(values: range) -> list[int]:

@@ -1,4 +1,5 @@
-"""How long a run will take, from guesses of each call: to plan with before anything is measured. Never shown as a figure of a case."""
+"""How long a run will take, from guesses of each call: to plan with before anything is measured. Never shown
+as a figure of a case."""
 
 from __future__ import annotations
 
@@ -34,14 +35,22 @@ def call_s(case: Case) -> float:
     device, threads = case.setting.device, case.setting.threads
     processors = (os.cpu_count() or 1 if threads == "all" else int(threads)) if device == "cpu" else 1
     moved = case.problem.minimum_bytes(case.setting.element_bytes)
-    return max(case.problem.macs / (MACS_PER_S[device] * processors), moved / BYTES_PER_S[device], OVERHEAD_S[device])
+    return max(
+        case.problem.macs / (MACS_PER_S[device] * processors), moved / BYTES_PER_S[device], OVERHEAD_S[device]
+    )
 
 
 def visit_s(policy: Policy, call_s: float) -> float:
     """A visit of a case whose calls take `call_s` seconds, start of its process included."""
     timed_s = max(policy.visit_time_s, max(policy.min_samples, FEWEST_SAMPLES) * call_s)
     settling_s = TURNS * (PLACE_S + max(TURN_SETTLE_S, call_s))
-    return VISIT_FIXED_S + _warm_up_s(policy, call_s) + settling_s + timed_s + ENERGY_WINDOWS * (policy.energy_time_s or 0.0)
+    return (
+        VISIT_FIXED_S
+        + _warm_up_s(policy, call_s)
+        + settling_s
+        + timed_s
+        + ENERGY_WINDOWS * (policy.energy_time_s or 0.0)
+    )
 
 
 def pair_s(policy: Policy, call_s: float) -> float:
@@ -58,7 +67,9 @@ def _warm_up_s(policy: Policy, call_s: float) -> float:
 def rounds_s(policy: Policy, cases: Iterable[Case]) -> float:
     """A survey and the certain rounds of cases, with the starts of workers."""
     starts = policy.rounds if policy.time_limit_s is not None else ceil(policy.rounds / ABREAST)
-    return starts * WORKERS_START_S + sum(SURVEY_S + policy.rounds * visit_s(policy, call_s(case)) for case in cases)
+    return starts * WORKERS_START_S + sum(
+        SURVEY_S + policy.rounds * visit_s(policy, call_s(case)) for case in cases
+    )
 
 
 def screening_pairs(policy: Policy, *, quick: bool) -> int:
@@ -69,4 +80,6 @@ def screening_pairs(policy: Policy, *, quick: bool) -> int:
 def screening_s(policy: Policy, cases: Sequence[Case], *, quick: bool) -> float:
     """Surveys and screening of an A/B; confirming comes on top."""
     pairs = screening_pairs(policy, quick=quick)
-    return pairs * PAIR_OF_WORKERS_START_S + sum(2 * SURVEY_S + pairs * pair_s(policy, call_s(case)) for case in cases)
+    return pairs * PAIR_OF_WORKERS_START_S + sum(
+        2 * SURVEY_S + pairs * pair_s(policy, call_s(case)) for case in cases
+    )

@@ -21,7 +21,8 @@ WRITTEN = tuple(name for name in LAYER_COLUMNS if name not in ("kind", "size")) 
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a model: `rows` by the columns of a layer list, and `left`, name and reason of each that cannot be measured."""
+    """The layers of a model: `rows` by the columns of a layer list, and `left`, name and reason of each that
+    cannot be measured."""
 
     rows: list[dict[str, Any]]
     left: list[dict[str, str]]
@@ -49,10 +50,12 @@ def read_layers(path: Path, label: str, faults: list[str]) -> list[dict[str, Val
     """The rows of a layer list: a CSV of name, repeat, then problem fields; what is left empty is not stated."""
     where = f"{label}, layers {path}"
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin a file with a byte order mark
+        # spreadsheets begin a file with a byte order mark
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns, table = list(reader.fieldnames or ()), list(reader)
-    except (OSError, ValueError, csv.Error) as error:  # ValueError: text that is not UTF-8, a path that no system takes
+    # ValueError: text that is not UTF-8, a path that no system takes
+    except (OSError, ValueError, csv.Error) as error:
         faults.append(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}")
         return []
     unknown = [name for name in columns if name not in LAYER_COLUMNS]

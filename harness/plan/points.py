@@ -1,7 +1,8 @@
-"""What a suite asks for, place by place: axes and rows multiplied into points, points into cases or reasons why not.
+"""What a suite asks for, place by place: axes and rows multiplied into points, points into cases or reasons
+why not.
 
-In: a `Suite`. Out: `Point`s in order, each with a `Case` or the reason why it is skipped; many points may lead to one case. No
-device is asked here.
+In: a `Suite`. Out: `Point`s in order, each with a `Case` or the reason why it is skipped; many points may
+lead to one case. No device is asked here.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ QUICK = {"rounds": 1, "max_rounds": 1}
 class Point:
     """One place that a sweep asked for: exactly one of `case` and `skip_reason` is set.
 
-    `series` is the kind as asked, so that a sweep over groups is one curve although its ends are of other kinds; `asked` holds
-    every axis as asked, without those that the kind takes from its definition.
+    `series` is the kind as asked, so that a sweep over groups is one curve although its ends are of other
+    kinds; `asked` holds every axis as asked, without those that the kind takes from its definition.
     """
 
     sweep: str
@@ -53,7 +54,9 @@ def expand(suite: Suite) -> list[Point]:
     points: list[Point] = []
     for sweep in suite.sweeps:
         for row in sweep.rows:
-            points += [_point(sweep, len(points) + i, asked, row) for i, asked in enumerate(_places(sweep, row))]
+            points += [
+                _point(sweep, len(points) + i, asked, row) for i, asked in enumerate(_places(sweep, row))
+            ]
     return points
 
 
@@ -63,7 +66,11 @@ def _count(sweep: Sweep) -> int:
 
 def _require_fewer(name: str, asked: int) -> None:
     if asked > MOST_POINTS:
-        raise UsageError(f"its axes multiply to {asked:,} points, {MOST_POINTS:,} are the most", where=name, hint="Narrow an axis with -a.")
+        raise UsageError(
+            f"its axes multiply to {asked:,} points, {MOST_POINTS:,} are the most",
+            where=name,
+            hint="Narrow an axis with -a.",
+        )
 
 
 def _places(sweep: Sweep, row: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
@@ -91,9 +98,14 @@ def without_devices(points: Iterable[Point], present: Iterable[str]) -> list[Poi
 
 
 def prepare(
-    suite: str | Path | Suite, overrides: Mapping[str, tuple[Value, ...]], *, quick: bool = False, time_limit_s: float | None = None
+    suite: str | Path | Suite,
+    overrides: Mapping[str, tuple[Value, ...]],
+    *,
+    quick: bool = False,
+    time_limit_s: float | None = None,
 ) -> Suite:
-    """A suite as it will be run: read, narrowed, one round where a quick run is asked. Without a suite, the overrides are the sweep.
+    """A suite as it will be run: read, narrowed, one round where a quick run is asked. Without a suite, the
+    overrides are the sweep.
 
     Raises SuiteError, UsageError.
     """
@@ -119,11 +131,14 @@ def _from_axes(axes: Mapping[str, tuple[Value, ...]]) -> Suite:
     stated, placement = dict(axes), dict[str, int]()
     _place(stated, placement)
     swept = next((name for name, values in stated.items() if len(values) > 1 and name != "kind"), None)
-    return Suite("axes", "Axes from the command line", Policy(), (Sweep("axes", swept, stated),), placement=placement)
+    return Suite(
+        "axes", "Axes from the command line", Policy(), (Sweep("axes", swept, stated),), placement=placement
+    )
 
 
 def narrowed(suite: Suite, overrides: Mapping[str, tuple[Value, ...]]) -> Suite:
-    """The suite with axes replaced; kinds, and what stands in rows, are narrowed instead. Raises UsageError where nothing is left."""
+    """The suite with axes replaced; kinds, and what stands in rows, are narrowed instead. Raises UsageError
+    where nothing is left."""
     placement = dict(suite.placement)
     stated = dict(overrides)
     if "device" in stated:
@@ -132,8 +147,14 @@ def narrowed(suite: Suite, overrides: Mapping[str, tuple[Value, ...]]) -> Suite:
     sweeps = [kept for sweep in suite.sweeps if (kept := _narrow(sweep, stated))]
     if not sweeps:
         asked = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in overrides.items())
-        had = sorted({str(value) for sweep in suite.sweeps for name in overrides for value in _values_of(sweep, name)})
-        raise UsageError(f"nothing in suite {suite.name} matches {asked}", where="-a", hint=f"It has {', '.join(had)}." if had else "")
+        had = sorted(
+            {str(value) for sweep in suite.sweeps for name in overrides for value in _values_of(sweep, name)}
+        )
+        raise UsageError(
+            f"nothing in suite {suite.name} matches {asked}",
+            where="-a",
+            hint=f"It has {', '.join(had)}." if had else "",
+        )
     return replace(suite, sweeps=tuple(sweeps), placement=placement)
 
 
@@ -146,7 +167,8 @@ def _place(axes: dict[str, tuple[Value, ...]], placement: dict[str, int]) -> Non
 
 def _narrow(sweep: Sweep, overrides: Mapping[str, tuple[Value, ...]]) -> Sweep | None:
     axes, rows = dict(sweep.axes), list(sweep.rows)
-    for name, values in sorted(overrides.items(), key=lambda override: override[0] == "kind"):  # which may follow from the others
+    # which may follow from the others
+    for name, values in sorted(overrides.items(), key=lambda override: override[0] == "kind"):
         if any(_in_row(row, name) is not None for row in rows):
             rows = [row for row in rows if _in_row(row, name) in (None, *values)]
         elif name == "kind" and rows != [{}] and "kind" not in axes:
@@ -162,11 +184,14 @@ def _narrow(sweep: Sweep, overrides: Mapping[str, tuple[Value, ...]]) -> Sweep |
 
 
 def _values_of(sweep: Sweep, name: str) -> tuple[Value, ...]:
-    return tuple(value for row in sweep.rows if (value := _in_row(row, name)) is not None) or sweep.axes.get(name, ())
+    return tuple(value for row in sweep.rows if (value := _in_row(row, name)) is not None) or sweep.axes.get(
+        name, ()
+    )
 
 
 def _in_row(row: Mapping[str, Value], name: str) -> Value | None:
-    """What a row states for an axis, a size for its height and width too; None where it leaves it to the sweep."""
+    """What a row states for an axis, a size for its height and width too; None where it leaves it to the
+    sweep."""
     if name in ("height", "width"):
         return row.get(name, row.get("size"))
     if name == "size" and name not in row and row.get("height") == row.get("width"):
@@ -178,10 +203,17 @@ def _point(sweep: Sweep, index: int, asked: dict[str, Value], row: Mapping[str, 
     layer, repeat = row.get("layer"), int(row.get("repeat", 1))
     asked = _sized(asked)
     point = Point(
-        sweep.name, index, str(asked.get("kind", "")), "height" if sweep.x == "size" else sweep.x, asked, str(layer) if layer else None, repeat
+        sweep.name,
+        index,
+        str(asked.get("kind", "")),
+        "height" if sweep.x == "size" else sweep.x,
+        asked,
+        str(layer) if layer else None,
+        repeat,
     )
     try:
-        # what the kind has no use for is left out first: an expression that cannot be there must not skip a pointwise convolution
+        # what the kind has no use for is left out first: an expression that cannot be there must not skip a
+        # pointwise convolution
         fixed = FIXED_AXES[asked["kind"]] if "kind" in asked else frozenset()  # type: ignore[index]  # read_axis let only kinds through
         asked = evaluated({name: value for name, value in asked.items() if name not in fixed})
         kind = str(asked.get("kind") or _derived_kind(asked))
@@ -189,13 +221,17 @@ def _point(sweep: Sweep, index: int, asked: dict[str, Value], row: Mapping[str, 
         point = replace(point, series=point.series or kind, asked=asked)
         if asked.get("device") == "cuda" and asked.get("allocator", "retained") != "retained":
             raise ProblemError("allocator", "is glibc's, which a CUDA device does not use")
-        return replace(point, case=Case(_problem(asked), Setting(**{name: asked[name] for name in DEFAULTS if name in asked})))  # type: ignore[arg-type]  # checked when read
+        return replace(
+            point,
+            case=Case(_problem(asked), Setting(**{name: asked[name] for name in DEFAULTS if name in asked})),
+        )  # type: ignore[arg-type]  # checked when read
     except ProblemError as error:
         return replace(point, series=point.series or "unknown", skip_reason=f"{error.field}: {error.what}")
 
 
 def _problem(asked: Mapping[str, Any]) -> Problem:
-    """The problem of a point, under the kind that it really is: grouped with one group is standard or pointwise."""
+    """The problem of a point, under the kind that it really is: grouped with one group is standard or
+    pointwise."""
     fields = {name: asked[name] for name in FIELDS if name in asked}
     kind = asked["kind"]
     for name in ("in_channels", "height", "width"):
@@ -205,7 +241,11 @@ def _problem(asked: Mapping[str, Any]) -> Problem:
         raise ProblemError("groups", "a grouped convolution must state its groups")
     if kind not in ("depthwise_separable", "pointwise"):
         groups = fields.get("groups", fields["in_channels"] if kind == "depthwise" else 1)
-        kind = kind_of(in_channels=fields["in_channels"], groups=groups, kernel_size=parse_pair("kernel_size", fields.get("kernel_size", 3)))
+        kind = kind_of(
+            in_channels=fields["in_channels"],
+            groups=groups,
+            kernel_size=parse_pair("kernel_size", fields.get("kernel_size", 3)),
+        )
         fields["groups"] = groups
         if kind == "pointwise":
             fields.pop("dilation", None)  # it has none: one case, whatever was asked

@@ -1,7 +1,8 @@
 """A suite file read and checked: TOML in, a `Suite` of sweeps out, or every fault of the file at once.
 
-pydantic stands at this door alone; what comes out is cheap. Not here: the values of an axis (`axes`), what axes multiply to (`points`).
-A fault names file, sweep and key, says what was found and what is allowed, and the nearest known name.
+pydantic stands at this door alone; what comes out is cheap. Not here: the values of an axis (`axes`), what
+axes multiply to (`points`). A fault names file, sweep and key, says what was found and what is allowed, and
+the nearest known name.
 """
 
 from __future__ import annotations
@@ -28,12 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCHEMA = 1
-SHIPPED = next((folder for folder in (Path(__file__).parents[1] / "suites", Path(__file__).parents[2] / "suites") if folder.is_dir()), Path("suites"))
+SHIPPED = next(
+    (
+        folder
+        for folder in (Path(__file__).parents[1] / "suites", Path(__file__).parents[2] / "suites")
+        if folder.is_dir()
+    ),
+    Path("suites"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One sweep: axes that are multiplied, and rows that are zipped and override them. `x` is the axis that its chart runs over."""
+    """One sweep: axes that are multiplied, and rows that are zipped and override them. `x` is the axis that
+    its chart runs over."""
 
     name: str
     x: str | None
@@ -43,7 +52,8 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What to measure and how much of it. `placement` maps a device type to the index that the file or the asker named."""
+    """What to measure and how much of it. `placement` maps a device type to the index that the file or the
+    asker named."""
 
     name: str
     title: str
@@ -62,7 +72,9 @@ class Suite:
 
 def shipped_suites() -> list[Path]:
     """The suites that come with the package, and those in ./suites, which win where names are equal; by name."""
-    found = {path.stem: path for folder in (SHIPPED, Path("suites")) for path in sorted(folder.glob("*.toml"))}
+    found = {
+        path.stem: path for folder in (SHIPPED, Path("suites")) for path in sorted(folder.glob("*.toml"))
+    }
     return [found[name] for name in sorted(found)]
 
 
@@ -83,36 +95,52 @@ def read_suite(path: Path) -> Suite:
         text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin a file with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not text in UTF-8"
-        raise SuiteError(str(path), [f"cannot be read: {reason}"], hint="`convscope suites` lists those that come along.") from None
+        raise SuiteError(
+            str(path), [f"cannot be read: {reason}"], hint="`convscope suites` lists those that come along."
+        ) from None
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SuiteError(str(path), [f"is not TOML: {error}"], hint="Strings need quotes, and every table's name stands in brackets.") from None
+        raise SuiteError(
+            str(path),
+            [f"is not TOML: {error}"],
+            hint="Strings need quotes, and every table's name stands in brackets.",
+        ) from None
     except RecursionError:
         raise SuiteError(str(path), ["is nested deeper than any suite"]) from None
     return parse_suite(content, text=text, source=str(path), folder=path.parent)
 
 
-def parse_suite(content: Mapping[str, Any], *, text: str = "", source: str = "suite", folder: Path = Path()) -> Suite:
-    """Check a suite's content. Raises SuiteError with every fault found; `folder` is where layer lists are looked for."""
+def parse_suite(
+    content: Mapping[str, Any], *, text: str = "", source: str = "suite", folder: Path = Path()
+) -> Suite:
+    """Check a suite's content. Raises SuiteError with every fault found; `folder` is where layer lists are
+    looked for."""
     faults: list[str] = []
     policy = _policy(content.get("policy", {}), faults)
     try:
         checked = _SuiteFile.model_validate(content)
     except ValidationError as error:
         raw = content.get("sweep")
-        for sweep in raw if isinstance(raw, list) else []:  # layer lists are read all the same, so that their faults are told with the others
+        # layer lists are read all the same, so that their faults are told with the others
+        for sweep in raw if isinstance(raw, list) else []:
             if isinstance(sweep, dict) and isinstance(sweep.get("layers"), str):
                 read_layers(folder / sweep["layers"], f'sweep "{sweep.get("name", "")}"', faults)
         raise SuiteError(source, [_fault(content, detail) for detail in error.errors()] + faults) from None
     placement: dict[str, int] = {}
     names = Counter(sweep.name for sweep in checked.sweep)
-    faults += [f'sweep "{name}": {count} sweeps have this name; give each its own' for name, count in names.items() if count > 1]
+    faults += [
+        f'sweep "{name}": {count} sweeps have this name; give each its own'
+        for name, count in names.items()
+        if count > 1
+    ]
     sweeps = [_sweep(checked, sweep, folder, faults, placement) for sweep in checked.sweep]
     gate = _gate(checked.gate, faults)
     if faults:
         raise SuiteError(source, faults)
-    return Suite(checked.name, checked.title or checked.name, policy, tuple(sweeps), text, source, gate, placement)
+    return Suite(
+        checked.name, checked.title or checked.name, policy, tuple(sweeps), text, source, gate, placement
+    )
 
 
 def _gate(table: _Gate | None, faults: list[str]) -> Gate:
@@ -230,7 +258,11 @@ def _fault(content: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
         if place and isinstance(place[0], int):
             index = place.pop(0)
             entry = content.get(table, [{}])[index] if table == "sweep" else {}
-            where.append(f'sweep "{entry["name"]}"' if isinstance(entry, dict) and "name" in entry else f"{table} {index + 1}")
+            where.append(
+                f'sweep "{entry["name"]}"'
+                if isinstance(entry, dict) and "name" in entry
+                else f"{table} {index + 1}"
+            )
         else:
             where.append(f"[{table}]")
     key = ".".join(map(str, place))
@@ -263,7 +295,11 @@ def _right_part(stated: Mapping[str, Any], faults: list[str], told: frozenset[st
             faults.append("[policy], " + str(error).replace("\n", ". "))
         if error.field not in stated:
             return Policy()
-        return _right_part({name: value for name, value in stated.items() if name != error.field}, faults, told | {error.field})
+        return _right_part(
+            {name: value for name, value in stated.items() if name != error.field},
+            faults,
+            told | {error.field},
+        )
 
 
 def _stated(table: BaseModel) -> dict[str, Any]:
@@ -271,14 +307,17 @@ def _stated(table: BaseModel) -> dict[str, Any]:
 
 
 def _sweep(file: _SuiteFile, sweep: Any, folder: Path, faults: list[str], placement: dict[str, int]) -> Sweep:
-    """One sweep with what it inherits; what is wrong with it is added to `faults`, indices of devices to `placement`."""
+    """One sweep with what it inherits; what is wrong with it is added to `faults`, indices of devices to
+    `placement`."""
     label = f'sweep "{sweep.name}"'
     axes = merge(merge(_stated(file.problem), _stated(file.setting)), _stated(sweep))
     try:
         take_placement(axes, placement)
     except ValueError as error:
         faults.append(f"{label}, device: {error}")
-    rows: list[dict[str, Value]] = [{name: values[0] for name, values in _stated(row).items()} | _extras(row) for row in sweep.rows]
+    rows: list[dict[str, Value]] = [
+        {name: values[0] for name, values in _stated(row).items()} | _extras(row) for row in sweep.rows
+    ]
     if sweep.layers is not None:
         rows += read_layers(folder / sweep.layers, label, faults)
     unnamed = [row for row in rows if "layer" not in row] if rows or sweep.layers else [{}]

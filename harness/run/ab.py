@@ -1,7 +1,9 @@
-"""Drives an A/B: two arms measured as pairs in one run, a screening of all cases, then fresh pairs for those that it did not clear.
+"""Drives an A/B: two arms measured as pairs in one run, a screening of all cases, then fresh pairs for those
+that it did not clear.
 
-In: two arms, cases, a gate, an order of measuring. Out: rows, two a pair. The unit is the pair: two fresh processes (on a CPU) under two
-workers that each round starts anew. Three orders, so that they can be compared:
+In: two arms, cases, a gate, an order of measuring. Out: rows, two a pair. The unit is the pair: two fresh
+processes (on a CPU) under two workers that each round starts anew. Three orders, so that they can be
+compared:
 
     turns           both processes are ready, then each measures a block while the other waits: what disturbs one disturbs the other
     back-to-back    one whole visit, then the other
@@ -40,39 +42,58 @@ if TYPE_CHECKING:
     from harness.run.arm import Arm
     from harness.run.device_worker import DeviceWorker
 
-RESERVED = 0.25  # of a time limit, which screening leaves to confirming: on a noisy machine it would take all, and nothing could be named
+# of a time limit, which screening leaves to confirming: on a noisy machine it would take all, and nothing
+# could be named
+RESERVED = 0.25
 FEWEST_CONFIRMING = 5  # pairs, where the time holds no more: fewer find little
 
 
 @dataclass(frozen=True, slots=True)
 class Confirming:
-    """Fixed before the first confirming pair: how many each case gets, by case_id; those cut short for their spread; those left for want of time."""
+    """Fixed before the first confirming pair: how many each case gets, by case_id; those cut short for their
+    spread; those left for want of time."""
 
     pairs: dict[str, int]
     short: list[str]
     left: list[str]
-    lacking_s: float = 0.0  # what the pairs that each case wanted would have taken beyond the time that there was
+    # what the pairs that each case wanted would have taken beyond the time that there was
+    lacking_s: float = 0.0
 
 
-def plan_confirming(visits: pd.DataFrame, gate: Gate, pair_s: Callable[[str], float], start_s: float, left_s: float | None) -> Confirming:
-    """Who gets how many fresh pairs, from the screening: worst first, as many as wanted or as `left_s` seconds hold (None: no limit).
+def plan_confirming(
+    visits: pd.DataFrame, gate: Gate, pair_s: Callable[[str], float], start_s: float, left_s: float | None
+) -> Confirming:
+    """Who gets how many fresh pairs, from the screening: worst first, as many as wanted or as `left_s`
+    seconds hold (None: no limit).
 
-    `pair_s`: what a pair of a case_id takes, in seconds; `start_s`: what the two workers of a round take to come up.
+    `pair_s`: what a pair of a case_id takes, in seconds; `start_s`: what the two workers of a round take to
+    come up.
     """
 
     def takes_s(identity: str, count: int) -> float:
         return count * pair_s(identity) + max(count - rounds, 0) * start_s
 
     found = judge_pairs(visits, gate).verdicts
-    undecided = found[(found["metric"] == "latency_s") & (found["verdict"] == "inconclusive") & (found["stage"] == "screen")]
+    undecided = found[
+        (found["metric"] == "latency_s") & (found["verdict"] == "inconclusive") & (found["stage"] == "screen")
+    ]
     undecided = undecided.sort_values("p_slower").set_index("match_id")
     effects = paired_effects(pair_ratios(visits.assign(match_id=match_ids(visits))))
     wanted = planned(effects.loc[undecided.index], undecided["tolerance"].map(log1p), gate)
     pairs: dict[str, int] = {}
     short, left, rounds, lacking_s = [], [], 0, 0.0
     time_s = inf if left_s is None else left_s
-    for identity, most, cut in zip(undecided["case_id"], map(int, wanted["pairs"]), wanted["short"], strict=True):
-        count = next((count for count in range(most, min(most, FEWEST_CONFIRMING) - 1, -1) if takes_s(identity, count) <= time_s), 0)
+    for identity, most, cut in zip(
+        undecided["case_id"], map(int, wanted["pairs"]), wanted["short"], strict=True
+    ):
+        count = next(
+            (
+                count
+                for count in range(most, min(most, FEWEST_CONFIRMING) - 1, -1)
+                if takes_s(identity, count) <= time_s
+            ),
+            0,
+        )
         spent_s = takes_s(identity, count)
         lacking_s += takes_s(identity, most) - spent_s
         if not count:
@@ -87,7 +108,17 @@ def plan_confirming(visits: pd.DataFrame, gate: Gate, pair_s: Callable[[str], fl
 class AbRun:
     """The state of one A/B. `tell` takes the plan before the first confirming pair."""
 
-    def __init__(self, base: Arm, head: Arm, cases: Sequence[Case], gate: Gate, how: str, *, quick: bool, tell: Callable[[Confirming], None]) -> None:
+    def __init__(
+        self,
+        base: Arm,
+        head: Arm,
+        cases: Sequence[Case],
+        gate: Gate,
+        how: str,
+        *,
+        quick: bool,
+        tell: Callable[[Confirming], None],
+    ) -> None:
         self.arms = {"base": base, "head": head}
         self.cases, self.gate, self.how, self.quick, self.tell = list(cases), gate, how, quick, tell
         self.context, self.listener = base.context, base.listener
@@ -114,12 +145,20 @@ class AbRun:
     @property
     def failed(self) -> list[Case]:
         """The cases that an arm could not measure."""
-        return [case for case in self.cases if any(case.case_id in arm.dropped - arm.skipped for arm in self.arms.values())]
+        return [
+            case
+            for case in self.cases
+            if any(case.case_id in arm.dropped - arm.skipped for arm in self.arms.values())
+        ]
 
     def go(self) -> str:
         """Do all of it; why it ended: `complete` or `time_limit`."""
         pairs = screening_pairs(self.policy, quick=self.quick)
-        then = "one pair is no verdict" if self.quick else "cases that look different are measured again in fresh pairs"
+        then = (
+            "one pair is no verdict"
+            if self.quick
+            else "cases that look different are measured again in fresh pairs"
+        )
         self.listener.begin(len(self.cases), screening_s(self.policy, self.cases, quick=self.quick), then)
         for arm in self.arms.values():  # both end before anything is timed
             arm.survey(self.cases, self.policy.survey_limit_s / len(self.arms))
@@ -137,31 +176,48 @@ class AbRun:
 
     def _plan(self) -> Confirming:
         """The plan, by the case_ids of the cases as asked: an arm's own may differ by its implementation."""
-        asked = {arm.as_executed(case).case_id: case.case_id for arm in self.arms.values() for case in self.cases}
-        plan = plan_confirming(pd.DataFrame(self.rows), self.gate, lambda identity: self._costs_s(asked[identity]), self._start_s, self._left_s())
+        asked = {
+            arm.as_executed(case).case_id: case.case_id for arm in self.arms.values() for case in self.cases
+        }
+        plan = plan_confirming(
+            pd.DataFrame(self.rows),
+            self.gate,
+            lambda identity: self._costs_s(asked[identity]),
+            self._start_s,
+            self._left_s(),
+        )
         pairs = {asked[identity]: count for identity, count in plan.pairs.items()}
         short, left = ([asked[identity] for identity in some] for some in (plan.short, plan.left))
         return Confirming(pairs, short, left, plan.lacking_s)
 
     def _costs_s(self, identity: str) -> float:
         """What a pair that counts has taken, with those of its case that were disturbed."""
-        return self._spent_s[identity] / self._counted[identity] if self._counted[identity] else self.pair_s[identity]
+        return (
+            self._spent_s[identity] / self._counted[identity]
+            if self._counted[identity]
+            else self.pair_s[identity]
+        )
 
     def _live(self) -> list[Case]:
-        return [case for case in self.cases if not any(case.case_id in arm.dropped for arm in self.arms.values())]
+        return [
+            case for case in self.cases if not any(case.case_id in arm.dropped for arm in self.arms.values())
+        ]
 
     def _rounds(self, wanted: dict[str, int]) -> bool:
         """Rounds, until each case has had as many as wanted. False when the time is up."""
         for done in range(max(wanted.values(), default=0)):
             self.rounds += 1
             self._start_s = 0.0
-            for device, _, mine in by_worker([case for case in self._live() if done < wanted.get(case.case_id, 0)], self.context.placement):
+            for device, _, mine in by_worker(
+                [case for case in self._live() if done < wanted.get(case.case_id, 0)], self.context.placement
+            ):
                 if not self._round(device, mine):
                     return False
         return True
 
     def _round(self, device: str, cases: list[Case]) -> bool:
-        """A pair a case under two fresh workers, in random order; what was disturbed again at its end. False when the time is up."""
+        """A pair a case under two fresh workers, in random order; what was disturbed again at its end. False
+        when the time is up."""
         with self.arms["base"].worker(device) as base, self.arms["head"].worker(device) as head:
             workers, live = {"base": base, "head": head}, cases
             self._open(workers)
@@ -193,14 +249,18 @@ class AbRun:
             if self.how == "turns" and case.case_id not in self.apart:
                 rows = self._take_turns(workers, case, position)
             else:
-                rows = [self._visit(workers[name], name, case, position, self._pair) for name in self._tossed()]
+                rows = [
+                    self._visit(workers[name], name, case, position, self._pair) for name in self._tossed()
+                ]
             counts = all(row["trust"] != "invalid" for row in rows)
             self._note(case, time.monotonic() - began, counts)
             if not counts:
                 disturbed.append(case)
         return disturbed, True
 
-    def _one_after_the_other(self, workers: dict[str, DeviceWorker], cases: list[Case]) -> tuple[list[Case], bool]:
+    def _one_after_the_other(
+        self, workers: dict[str, DeviceWorker], cases: list[Case]
+    ) -> tuple[list[Case], bool]:
         """All cases of one arm, then all of the other."""
         pairs = {case.case_id: self._pair + number for number, case in enumerate(cases, 1)}
         self._pair += len(cases)
@@ -234,19 +294,32 @@ class AbRun:
         return self._record(name, case, answer, position, pair, started)
 
     def _take_turns(self, workers: dict[str, DeviceWorker], case: Case, position: int) -> list[Row]:
-        """One pair in turns. Where the device's memory is too small for both arms, they are measured apart, from now on."""
+        """One pair in turns. Where the device's memory is too small for both arms, they are measured apart,
+        from now on."""
         started = datetime.now(timezone.utc)
-        visits = {name: (workers[name], self.arms[name].request("visit", case, turns=self.policy.turns)) for name in self._tossed()}
+        visits = {
+            name: (workers[name], self.arms[name].request("visit", case, turns=self.policy.turns))
+            for name in self._tossed()
+        }
         answers = alternate(visits, self.policy.turns, self.policy.visit_limit_s + GRACE_S)
-        if case.setting.device != "cpu" and any(answer["status"] == "out_of_memory" for answer in answers.values()):
+        if case.setting.device != "cpu" and any(
+            answer["status"] == "out_of_memory" for answer in answers.values()
+        ):
             self.apart.add(case.case_id)
             for worker in workers.values():
                 worker.end()  # what its allocator keeps would be in the other's way
             return [self._visit(workers[name], name, case, position, self._pair) for name in self._tossed()]
-        return [self._record(name, case, answer, position, self._pair, started) for name, answer in answers.items()]
+        return [
+            self._record(name, case, answer, position, self._pair, started)
+            for name, answer in answers.items()
+        ]
 
-    def _record(self, name: str, case: Case, answer: Message, position: int, pair: int, started: datetime) -> Row:
-        row = self.arms[name].keep_row(case, answer, round=self.rounds, position=position, started=started, pair=pair, stage=self.stage)
+    def _record(
+        self, name: str, case: Case, answer: Message, position: int, pair: int, started: datetime
+    ) -> Row:
+        row = self.arms[name].keep_row(
+            case, answer, round=self.rounds, position=position, started=started, pair=pair, stage=self.stage
+        )
         self.rows.append(row | {"samples_s": None})  # they stay in the run's folder alone
         if row["status"] == "ok":
             self.timed_s += timed_s(row)
@@ -254,8 +327,12 @@ class AbRun:
 
     def _planned_s(self, waiting: Iterable[Case]) -> float:
         """What is left of the stage's certain rounds."""
-        certain = screening_pairs(self.policy, quick=self.quick) - self.rounds if self.stage == "screen" else 0
-        return max(certain, 0) * sum(self.pair_s.values()) + sum(self.pair_s[case.case_id] for case in waiting)
+        certain = (
+            screening_pairs(self.policy, quick=self.quick) - self.rounds if self.stage == "screen" else 0
+        )
+        return max(certain, 0) * sum(self.pair_s.values()) + sum(
+            self.pair_s[case.case_id] for case in waiting
+        )
 
     def _left_s(self) -> float | None:
         limit = self.policy.time_limit_s

@@ -1,7 +1,7 @@
 """A device that is held and an interpreter that is connection, to measure cases of which no file is kept.
 
-In: cases, and a policy each time. Out: the summary of what was measured, or ratios of cases that took turns. `tasks.measure`, `advise` and the
-search for cliffs stand on it.
+In: cases, and a policy each time. Out: the summary of what was measured, or ratios of cases that took turns.
+`tasks.measure`, `advise` and the search for cliffs stand on it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ NAME = "bench"  # in place of a run_id
 
 @dataclass(frozen=True, slots=True)
 class Tenants:
-    """Of so many batches of work on a device: the share that took longer than it should, and the time that was taken over the time needed."""
+    """Of so many batches of work on a device: the share that took longer than it should, and the time that
+    was taken over the time needed."""
 
     batches: int
     slowed_share: float
@@ -53,10 +54,16 @@ class Tenants:
 
 
 @contextlib.contextmanager
-def ad_hoc_session(kind: str, index: int | None, python: str, *, wait: bool, listener: ProgressListener) -> Iterator[AdHocSession]:
-    """Hold a device of a kind (index None: the first) and connect an interpreter. Raises BusyError, InterpreterError, DeviceError."""
+def ad_hoc_session(
+    kind: str, index: int | None, python: str, *, wait: bool, listener: ProgressListener
+) -> Iterator[AdHocSession]:
+    """Hold a device of a kind (index None: the first) and connect an interpreter. Raises BusyError,
+    InterpreterError, DeviceError."""
     placement = {} if index is None else {kind: index}
-    with locks.hold([device_name(kind, placement)], wait=wait, on_wait=listener.waiting), connect(python) as connection:
+    with (
+        locks.hold([device_name(kind, placement)], wait=wait, on_wait=listener.waiting),
+        connect(python) as connection,
+    ):
         require_devices(connection.hello, [kind], placement)
         yield AdHocSession(connection, kind, placement, listener)
 
@@ -64,19 +71,27 @@ def ad_hoc_session(kind: str, index: int | None, python: str, *, wait: bool, lis
 class AdHocSession:
     """Measures, as often as it is asked; all cases are of its device."""
 
-    def __init__(self, connection: Connection, kind: str, placement: dict[str, int], listener: ProgressListener) -> None:
+    def __init__(
+        self, connection: Connection, kind: str, placement: dict[str, int], listener: ProgressListener
+    ) -> None:
         self._connection, self._listener = connection, listener
         self._device, self._placement = device_name(kind, placement), placement
 
     def measure(self, cases: Sequence[Case], policy: Policy, *, roofs: bool = True) -> pd.DataFrame:
-        """One row a case, by the names of the summary; without `roofs` it is set under none. Those of a processor are measured where the
-        machine does not remember them."""
+        """One row a case, by the names of the summary; without `roofs` it is set under none. Those of a
+        processor are measured where the machine does not remember them."""
         rows: list[Row] = []
         measured: list[Row] = []
         context = self._context(policy)
         known = self._known_roofs(cases) if roofs else []
-        RoundsRun(Arm("main", context, self._connection, rows.append, self._listener), cases, measured.extend if roofs and not known else None).go()
-        best = known or (machine_cache.best_ceilings(self._connection.environment_id, measured) if measured else [])
+        RoundsRun(
+            Arm("main", context, self._connection, rows.append, self._listener),
+            cases,
+            measured.extend if roofs and not known else None,
+        ).go()
+        best = known or (
+            machine_cache.best_ceilings(self._connection.environment_id, measured) if measured else []
+        )
         header = {"policy": policy.as_message(), "run_spread": context.run_spread}
         return with_roofline(summarize(pd.DataFrame(rows), {NAME: header}), {NAME: best})
 
@@ -87,7 +102,9 @@ class AdHocSession:
             return []
         stated = threads.pop()
         count = self._connection.hello.environment["threads_available"] if stated == "all" else int(stated)
-        return machine_cache.known_ceilings(self._connection.environment_id, count, {case.setting.dtype for case in cases})
+        return machine_cache.known_ceilings(
+            self._connection.environment_id, count, {case.setting.dtype for case in cases}
+        )
 
     def tenants(self, seconds: float) -> Tenants:
         """What others take of the device, over so many seconds. Raises DeviceError where that cannot be told."""
@@ -98,10 +115,14 @@ class AdHocSession:
         values = answer["values"]
         return Tenants(values["batches"], values["slowed_share"], values["lost_share"])
 
-    def compare_in_turns(self, first: Case, others: Sequence[Case], policy: Policy, pairs: int) -> dict[str, Interval]:
-        """By how many times each other case takes as long as the first, with its interval over pairs that took turns, by case_id.
+    def compare_in_turns(
+        self, first: Case, others: Sequence[Case], policy: Policy, pairs: int
+    ) -> dict[str, Interval]:
+        """By how many times each other case takes as long as the first, with its interval over pairs that
+        took turns, by case_id.
 
-        All pairs are of fresh processes under two fresh workers. A case with fewer than two valid pairs is left out.
+        All pairs are of fresh processes under two fresh workers. A case with fewer than two valid pairs is
+        left out.
         """
         rows: list[Row] = []
         context = self._context(policy)
@@ -112,14 +133,23 @@ class AdHocSession:
             for pair, (number, other) in enumerate(product(range(pairs), others)):
                 self._listener.visiting(other, "turns", (pairs - number) * len(others) * pair_s(policy, 0.0))
                 cases = dict(zip(SIDES, (first, other), strict=True))
-                visits = {side: (workers[side], arms[side].request("visit", cases[side], turns=policy.turns)) for side in _tossed()}
+                visits = {
+                    side: (workers[side], arms[side].request("visit", cases[side], turns=policy.turns))
+                    for side in _tossed()
+                }
                 for side, answer in alternate(visits, policy.turns, policy.visit_limit_s + GRACE_S).items():
                     arms[side].keep_row(cases[side], answer, round=number + 1, position=pair, pair=pair)
         return _ratios(pd.DataFrame(rows))
 
     def _context(self, policy: Policy) -> RunContext:
         spread = machine_cache.run_spread(self._connection.environment_id)
-        return RunContext(run_id=NAME, policy=policy, seed=time.time_ns() % 2**31, placement=self._placement, run_spread=spread)
+        return RunContext(
+            run_id=NAME,
+            policy=policy,
+            seed=time.time_ns() % 2**31,
+            placement=self._placement,
+            run_spread=spread,
+        )
 
 
 def _tossed() -> list[str]:

@@ -1,7 +1,8 @@
-"""One side of a run: a connected interpreter, what its survey found of each case, and the rows that its answers become.
+"""One side of a run: a connected interpreter, what its survey found of each case, and the rows that its
+answers become.
 
-In: cases, answers. Out: rows in the record's names, one a visit, whatever became of it. A run has one arm, `main`; an A/B has two,
-`base` and `head`, which may also differ in the implementation of their cases.
+In: cases, answers. Out: rows in the record's names, one a visit, whatever became of it. A run has one arm,
+`main`; an A/B has two, `base` and `head`, which may also differ in the implementation of their cases.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
 
 class Arm:
-    """An interpreter's part in a run. `over` are cases that failed or cannot be done here; `skipped`, of these, what it does not support."""
+    """An interpreter's part in a run. `over` are cases that failed or cannot be done here; `skipped`, of
+    these, what it does not support."""
 
     def __init__(
         self,
@@ -42,7 +44,13 @@ class Arm:
         listener: ProgressListener,
         implementation: str | None = None,
     ):
-        self.name, self.context, self.connection, self.listener, self.implementation = name, order, connection, listener, implementation
+        self.name, self.context, self.connection, self.listener, self.implementation = (
+            name,
+            order,
+            connection,
+            listener,
+            implementation,
+        )
         self.dropped: set[str] = set()
         self.skipped: set[str] = set()
         self.kept = 0  # rows
@@ -53,7 +61,11 @@ class Arm:
 
     def as_executed(self, case: Case) -> Case:
         """The case as this arm executes it."""
-        return replace(case, setting=replace(case.setting, implementation=self.implementation)) if self.implementation else case
+        return (
+            replace(case, setting=replace(case.setting, implementation=self.implementation))
+            if self.implementation
+            else case
+        )
 
     def worker(self, device: str, borrowed: Any = None) -> DeviceWorker:
         """A worker of this arm for a device."""
@@ -65,32 +77,45 @@ class Arm:
         return {"do": what, "id": self._requests, "case": self.as_executed(case).as_message(), **more}
 
     def ceilings(self, cases: Sequence[Case]) -> list[Row]:
-        """The roofs of each device, for each number of threads and the dtypes that cases ask for: before the survey, in a worker of its own. What
-        cannot be measured is left out."""
+        """The roofs of each device, for each number of threads and the dtypes that cases ask for: before the
+        survey, in a worker of its own. What cannot be measured is left out."""
         dtypes: dict[tuple[str, str], set[str]] = defaultdict(set)
         for case in cases:
-            dtypes[device_name(case.setting.device, self.context.placement), case.setting.threads].add(case.setting.dtype)
+            dtypes[device_name(case.setting.device, self.context.placement), case.setting.threads].add(
+                case.setting.dtype
+            )
         found = []
         for (device, threads), wanted in sorted(dtypes.items()):
             self._requests += 1
             request = {"do": "ceilings", "id": self._requests, "threads": threads, "dtypes": sorted(wanted)}
             answer = self._looker(device, "").ask(request, CEILINGS_LIMIT_S)
             if answer["status"] == "ok":
-                found.append({name: answer["values"][name] for name in ("device", "device_index", "threads_used", "roofs")})
+                found.append(
+                    {
+                        name: answer["values"][name]
+                        for name in ("device", "device_index", "threads_used", "roofs")
+                    }
+                )
         return found
 
     def _looker(self, device: str, apart: str) -> DeviceWorker:
-        """A worker that looks and times nothing, until the survey ends: on a CPU the one that was connection; it has listed devices, so that no CUDA
-        context of its own is left to it."""
+        """A worker that looks and times nothing, until the survey ends: on a CPU the one that was connection;
+        it has listed devices, so that no CUDA context of its own is left to it."""
         if (device, apart) not in self._lookers:
-            self._lookers[device, apart] = self.worker(device, self.connection.worker if device == "cpu" else None)
+            self._lookers[device, apart] = self.worker(
+                device, self.connection.worker if device == "cpu" else None
+            )
         return self._lookers[device, apart]
 
     def survey(self, cases: Sequence[Case], limit_s: float) -> None:
-        """The facts of every case, before any timing, as far as `limit_s` reaches; the workers that looked end here. Without facts a case is
-        measured all the same."""
+        """The facts of every case, before any timing, as far as `limit_s` reaches; the workers that looked
+        end here. Without facts a case is measured all the same."""
         ends = time.monotonic() + limit_s
-        listed = [(device, apart, case) for device, apart, mine in by_worker(cases, self.context.placement) for case in mine]
+        listed = [
+            (device, apart, case)
+            for device, apart, mine in by_worker(cases, self.context.placement)
+            for case in mine
+        ]
         try:
             for number, (device, apart, case) in enumerate(listed):
                 left_s = ends - time.monotonic()
@@ -118,15 +143,20 @@ class Arm:
         """A case that computes something else gets a row that says so, and no timing."""
         message = f"error {facts['error']:.2g} of the sum of magnitudes, rounding explains {facts['error_bound']:.2g}"
         if facts["error"] >= WRONG:
-            message = "its output has another shape, holds what is no number, or changes when it is called again"
+            message = (
+                "its output has another shape, holds what is no number, or changes when it is called again"
+            )
         self.keep_row(case, {"status": "incorrect", "message": message}, position=0)
 
     def peak_bytes(self, case: Case) -> int:
         """What a call takes at its peak, beside its inputs and weights, as far as the survey saw it."""
         return int(self._facts.get(case.case_id, {}).get("peak_bytes") or 0)
 
-    def keep_row(self, case: Case, answer: Message, *, position: int, started: datetime | None = None, **more: Any) -> Row:
-        """Make the row of an answer, keep it, and remember a case that is over. `more`: its round; pair and stage in an A/B."""
+    def keep_row(
+        self, case: Case, answer: Message, *, position: int, started: datetime | None = None, **more: Any
+    ) -> Row:
+        """Make the row of an answer, keep it, and remember a case that is over. `more`: its round; pair and
+        stage in an A/B."""
         answer = _checked(answer)
         row = EMPTY_ROW | {
             "schema": SCHEMA,
@@ -147,7 +177,11 @@ class Arm:
             | self._facts.get(case.case_id, {})
             | _filled(answer, MEASURED)
         )
-        row |= {"status": answer["status"], "error_type": answer.get("error_type"), "message": answer.get("message")}
+        row |= {
+            "status": answer["status"],
+            "error_type": answer.get("error_type"),
+            "message": answer.get("message"),
+        }
         self._keep(row)
         self.kept += 1
         if row["status"] != "ok":
@@ -161,8 +195,9 @@ class Arm:
 def by_worker(cases: Iterable[Case], placement: dict[str, int]) -> list[tuple[str, str, list[Case]]]:
     """(device, what sets them apart, cases): the cases that one worker may measure one after the other.
 
-    On an accelerator it measures in its own process, for which torch keeps the algorithm that it chose for a convolution, whether it tried some
-    (`autotune`) or not, and what it compiled. The first case would decide for the others, so those that differ in this have workers of their own.
+    On an accelerator it measures in its own process, for which torch keeps the algorithm that it chose for a
+    convolution, whether it tried some (`autotune`) or not, and what it compiled. The first case would decide
+    for the others, so those that differ in this have workers of their own.
     """
     grouped: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in cases:
@@ -174,13 +209,19 @@ def by_worker(cases: Iterable[Case], placement: dict[str, int]) -> list[tuple[st
 
 
 def _checked(answer: Message) -> Message:
-    """An answer whose values have their columns' types; one that has others is an error, and its values are dropped: what cannot be stored would
-    cost the whole run."""
-    wrong = [name for name, value in answer.get("values", {}).items() if name in MEASURED and not fits(BY_NAME[name].type, value)]
+    """An answer whose values have their columns' types; one that has others is an error, and its values are
+    dropped: what cannot be stored would cost the whole run."""
+    wrong = [
+        name
+        for name, value in answer.get("values", {}).items()
+        if name in MEASURED and not fits(BY_NAME[name].type, value)
+    ]
     if not wrong:
         return answer
     name = wrong[0]
-    message = f"the worker sent {name} = {str(answer['values'][name])[:40]!r}, which is no {BY_NAME[name].type}"
+    message = (
+        f"the worker sent {name} = {str(answer['values'][name])[:40]!r}, which is no {BY_NAME[name].type}"
+    )
     return {**answer, "values": {}, "status": "error", "error_type": "TypeError", "message": message}
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class RunContext:
     """One run: its name, how much it measures, the seed of its random orders.
 
-    `placement`: device type to index; `run_spread`: by how much runs of this machine differ, by environment."""
+    `placement`: device type to index; `run_spread`: by how much runs of this machine differ, by
+    environment."""
 
     run_id: str
     policy: Policy

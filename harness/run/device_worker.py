@@ -1,6 +1,8 @@
-"""Interpreters made ready to measure: asked once what they are, then a worker per device, and another after one was lost.
+"""Interpreters made ready to measure: asked once what they are, then a worker per device, and another after
+one was lost.
 
-In: the path of an interpreter, a device, a seed, a policy. Out: answers; a worker that hangs or dies is an answer too.
+In: the path of an interpreter, a device, a seed, a policy. Out: answers; a worker that hangs or dies is an
+answer too.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from harness.core.protocol import Message
 
 
-PASSING = frozenset({"memory_bytes", "persistence", "uuid"})  # a virtual machine's memory grows as it is used; equal cards are interchangeable
+# a virtual machine's memory grows as it is used; equal cards are interchangeable
+PASSING = frozenset({"memory_bytes", "persistence", "uuid"})
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,16 @@ class Connection:
 
     @property
     def environment_id(self) -> str:
-        """First 12 hex digits of SHA-256 over the facts of the environment and of its accelerators, but for those that come and go."""
+        """First 12 hex digits of SHA-256 over the facts of the environment and of its accelerators, but for
+        those that come and go."""
         lasting = {name: value for name, value in self.hello.environment.items() if name not in PASSING}
         accelerators = [device["facts"] for device in self.hello.devices if "facts" in device]
-        lasting |= {"accelerators": [{name: value for name, value in facts.items() if name not in PASSING} for facts in accelerators]}
+        lasting |= {
+            "accelerators": [
+                {name: value for name, value in facts.items() if name not in PASSING}
+                for facts in accelerators
+            ]
+        }
         return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -54,12 +63,19 @@ def connect(python: str) -> Iterator[Connection]:
 
 def require_devices(hello: Hello, asked: Iterable[str], placement: dict[str, int]) -> None:
     """Raises DeviceError for a type or an index that is not there."""
-    have = [device["type"] if device["index"] is None else f"{device['type']}:{device['index']}" for device in hello.devices]
+    have = [
+        device["type"] if device["index"] is None else f"{device['type']}:{device['index']}"
+        for device in hello.devices
+    ]
     for kind in asked:
         wanted = f"{kind}:{placement[kind]}" if kind in placement else kind
         if wanted not in have and wanted not in hello.device_types:
             lost = f" {hello.message}" * bool(hello.message)
-            raise DeviceError(f"{wanted} was not found", where="device", hint=f"This interpreter's torch sees {', '.join(have)}.{lost}")
+            raise DeviceError(
+                f"{wanted} was not found",
+                where="device",
+                hint=f"This interpreter's torch sees {', '.join(have)}.{lost}",
+            )
 
 
 def device_name(kind: str, placement: dict[str, int]) -> str:
@@ -68,10 +84,19 @@ def device_name(kind: str, placement: dict[str, int]) -> str:
 
 
 class DeviceWorker:
-    """A worker for one device: a borrowed one, or one started when it is first needed; and another after it was lost. A context manager."""
+    """A worker for one device: a borrowed one, or one started when it is first needed; and another after it
+    was lost. A context manager."""
 
-    def __init__(self, python: str, device: str, seed: int, policy: Policy, borrowed: WorkerProcess | None = None) -> None:
-        self._python, self._device, self._seed, self._policy, self._borrowed = python, device, seed, policy, borrowed
+    def __init__(
+        self, python: str, device: str, seed: int, policy: Policy, borrowed: WorkerProcess | None = None
+    ) -> None:
+        self._python, self._device, self._seed, self._policy, self._borrowed = (
+            python,
+            device,
+            seed,
+            policy,
+            borrowed,
+        )
         self._worker: WorkerProcess | None = None
         self._connected = False
         if borrowed and borrowed.alive:
@@ -85,8 +110,11 @@ class DeviceWorker:
         if self._worker and self._worker is not self._borrowed:
             self._worker.__exit__(kind)
 
-    def ask(self, request: Message, limit_s: float, on_progress: Callable[[Message], None] = lambda _: None) -> Message:
-        """The answer to a request; from a worker that is lost, a `done` that says so. A turn may not start a worker, the others may."""
+    def ask(
+        self, request: Message, limit_s: float, on_progress: Callable[[Message], None] = lambda _: None
+    ) -> Message:
+        """The answer to a request; from a worker that is lost, a `done` that says so. A turn may not start a
+        worker, the others may."""
         began = time.monotonic()
         try:
             if request["do"] not in ("turn", "drop"):
@@ -98,7 +126,12 @@ class DeviceWorker:
             answer = {"is": "done", "status": "timeout", "message": str(error)}
         except WorkerGone as error:
             answer = {"is": "done", "status": "crashed", "message": str(error)}
-        if self._device != "cpu" and self._worker and answer["is"] == "done" and answer["status"] not in ("ok", "skipped"):
+        if (
+            self._device != "cpu"
+            and self._worker
+            and answer["is"] == "done"
+            and answer["status"] not in ("ok", "skipped")
+        ):
             self._worker.kill()  # an error of a CUDA context stays: every later call would raise it again
         return {**answer, "wall_s": time.monotonic() - began}
 

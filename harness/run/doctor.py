@@ -1,7 +1,8 @@
 """Is this machine fit to measure on? One look at everything known to disturb a figure.
 
-In: the machine's own files (/proc, /sys), psutil for what else runs; GPUs are left to `doctor_gpu`. Out: `Check`s, each ok, a warning or
-unknown, with what was found and what to do. A source that is absent is unknown and never ok.
+In: the machine's own files (/proc, /sys), psutil for what else runs; GPUs are left to `doctor_gpu`. Out:
+`Check`s, each ok, a warning or unknown, with what was found and what to do. A source that is absent is
+unknown and never ok.
 """
 
 from __future__ import annotations
@@ -26,7 +27,17 @@ OTHER_ALLOCATORS = ("jemalloc", "tcmalloc", "mimalloc", "hoard")
 
 def examine(root: Path = Path("/")) -> list[Check]:
     """Every check, in the order in which a person would look; `root` is where /proc and /sys are read."""
-    machine = (_processors, _governor, _turbo, _siblings, _hypervisor, _huge_pages, _memory, _clock, _run_queue)
+    machine = (
+        _processors,
+        _governor,
+        _turbo,
+        _siblings,
+        _hypervisor,
+        _huge_pages,
+        _memory,
+        _clock,
+        _run_queue,
+    )
     return [_other_processes(), *(check(root) for check in machine), _allocator(), *gpus(root)]
 
 
@@ -34,7 +45,11 @@ def in_short(checks: list[Check]) -> str:
     """One line over all checks: `2 warnings (governor: powersave; neighbours: a virtual machine), 1 unknown`."""
     warnings = [f"{check.name}: {check.found}" for check in checks if check.state == "warning"]
     unknown = sum(check.state == "unknown" for check in checks)
-    parts = [f"{len(warnings)} warning{'s' * (len(warnings) != 1)} ({'; '.join(warnings)})" if warnings else "no warning"]
+    parts = [
+        f"{len(warnings)} warning{'s' * (len(warnings) != 1)} ({'; '.join(warnings)})"
+        if warnings
+        else "no warning"
+    ]
     return ", ".join(parts + [f"{unknown} unknown"] * bool(unknown))
 
 
@@ -45,7 +60,9 @@ def _processors(root: Path) -> Check:
     if quota != "max" and int(quota) < usable * int(period):
         allowed = int(quota) / int(period)
         advice = "Threads beyond a quota are paused in turns. Give the container whole processors, or set threads to fewer."
-        return Check("processors", "warning", f"{usable} usable, a quota of {units.significant(allowed)}", advice)
+        return Check(
+            "processors", "warning", f"{usable} usable, a quota of {units.significant(allowed)}", advice
+        )
     return Check("processors", "ok", f"{usable} of {cores} usable, no quota")
 
 
@@ -58,33 +75,62 @@ def _other_processes() -> Check:
     time.sleep(LOOK_S)
     took = time.monotonic() - began
     after = psutil.cpu_times()
-    busy = max((after.user - before.user) + (after.system - before.system) - (time.process_time() - mine), 0) / took
+    busy = (
+        max((after.user - before.user) + (after.system - before.system) - (time.process_time() - mine), 0)
+        / took
+    )
     steal = (getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)) / took
     if steal > STEAL_SHARE:
         return Check(
-            "other processes", "warning", f"the hypervisor takes {units.percent(steal)} of a processor", "Measure on a machine that is not shared."
+            "other processes",
+            "warning",
+            f"the hypervisor takes {units.percent(steal)} of a processor",
+            "Measure on a machine that is not shared.",
         )
     if busy > BUSY_SHARE:
         worst = max(others.values(), key=lambda process: _cpu_s(process) - used[process.pid], default=None)
         name = f", most of all {_name(worst)}" if worst else ""
-        return Check("other processes", "warning", f"they use {units.percent(busy)} of a processor{name}", "Stop them, or measure later.")
+        return Check(
+            "other processes",
+            "warning",
+            f"they use {units.percent(busy)} of a processor{name}",
+            "Stop them, or measure later.",
+        )
     return Check("other processes", "ok", f"{units.percent(busy)} of a processor in use")
 
 
 def _governor(root: Path) -> Check:
-    governors = {_text(path) or "unreadable" for path in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")}
+    governors = {
+        _text(path) or "unreadable"
+        for path in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
+    }
     if not governors:
-        return Check("governor", "unknown", "not reported by the kernel", "In a virtual machine the host decides about clocks.")
+        return Check(
+            "governor",
+            "unknown",
+            "not reported by the kernel",
+            "In a virtual machine the host decides about clocks.",
+        )
     found = ", ".join(sorted(governors))
     if governors == {"performance"}:
         return Check("governor", "ok", found)
-    return Check("governor", "warning", found, "Clocks follow the load. As root: cpupower frequency-set -g performance")
+    return Check(
+        "governor", "warning", found, "Clocks follow the load. As root: cpupower frequency-set -g performance"
+    )
 
 
 def _turbo(root: Path) -> Check:
-    intel, other = _read(root, "sys/devices/system/cpu/intel_pstate/no_turbo"), _read(root, "sys/devices/system/cpu/cpufreq/boost")
+    intel, other = (
+        _read(root, "sys/devices/system/cpu/intel_pstate/no_turbo"),
+        _read(root, "sys/devices/system/cpu/cpufreq/boost"),
+    )
     if intel is None and other is None:
-        return Check("turbo", "unknown", "not reported by the kernel", "If it is on, latency rises as the processor warms up.")
+        return Check(
+            "turbo",
+            "unknown",
+            "not reported by the kernel",
+            "If it is on, latency rises as the processor warms up.",
+        )
     if intel == "1" or (intel is None and other == "0"):
         return Check("turbo", "ok", "off")
     return Check(
@@ -101,11 +147,18 @@ def _siblings(root: Path) -> Check:
         return Check("hyper-threads", "unknown", "not reported by the kernel")
     if active == "0":
         return Check("hyper-threads", "ok", "off")
-    return Check("hyper-threads", "warning", "on: two threads may share a core", "Set threads to the number of cores, or bind to one thread of each.")
+    return Check(
+        "hyper-threads",
+        "warning",
+        "on: two threads may share a core",
+        "Set threads to the number of cores, or bind to one thread of each.",
+    )
 
 
 def _hypervisor(root: Path) -> Check:
-    flags = next((line for line in (_read(root, "proc/cpuinfo") or "").splitlines() if line.startswith("flags")), None)
+    flags = next(
+        (line for line in (_read(root, "proc/cpuinfo") or "").splitlines() if line.startswith("flags")), None
+    )
     if flags is None:
         return Check("neighbours", "unknown", "the processor's flags cannot be read")
     if "hypervisor" in flags.split():
@@ -121,7 +174,10 @@ def _huge_pages(root: Path) -> Check:
     mode = modes.partition("[")[2].partition("]")[0]
     if mode == "always":
         return Check(
-            "huge pages", "warning", mode, "Page faults are fewer than elsewhere: figures under allocator = default hold for this mode alone."
+            "huge pages",
+            "warning",
+            mode,
+            "Page faults are fewer than elsewhere: figures under allocator = default hold for this mode alone.",
         )
     return Check("huge pages", "ok", mode)
 
@@ -132,7 +188,12 @@ def _memory(root: Path) -> Check:
     if limit and limit != "max":
         free = min(free, int(limit) - int(_read(root, "sys/fs/cgroup/memory.current") or 0))
     if free < 2**30:
-        return Check("memory", "warning", f"{units.size(free)} available", "Large cases will run out of it, or wait for the disk.")
+        return Check(
+            "memory",
+            "warning",
+            f"{units.size(free)} available",
+            "Large cases will run out of it, or wait for the disk.",
+        )
     return Check("memory", "ok", f"{units.size(free)} available")
 
 
@@ -142,7 +203,12 @@ def _clock(root: Path) -> Check:
         return Check("clock", "unknown", "not reported by the kernel")
     if source in STEADY_CLOCKS:
         return Check("clock", "ok", source)
-    return Check("clock", "warning", source, "Reading it is slow: small cases carry that. The kernel's log says why it left tsc.")
+    return Check(
+        "clock",
+        "warning",
+        source,
+        "Reading it is slow: small cases carry that. The kernel's log says why it left tsc.",
+    )
 
 
 def _run_queue(root: Path) -> Check:
@@ -150,7 +216,9 @@ def _run_queue(root: Path) -> Check:
     if counts and counts[0] != "0":  # we have run, so a kernel that counts says more
         return Check("run queue", "ok", "can be read")
     found = "the kernel keeps no schedstat" if counts else "no schedstat"
-    return Check("run queue", "unknown", found, "Trust stays unknown: other busy processes cannot be detected.")
+    return Check(
+        "run queue", "unknown", found, "Trust stays unknown: other busy processes cannot be detected."
+    )
 
 
 def _allocator() -> Check:
@@ -163,9 +231,18 @@ def _allocator() -> Check:
             f"{found} is preloaded",
             "The allocator setting speaks to glibc alone. Unset LD_PRELOAD to measure either of its ways.",
         )
-    library = os.confstr("CS_GNU_LIBC_VERSION") if hasattr(os, "confstr") and "CS_GNU_LIBC_VERSION" in os.confstr_names else None
+    library = (
+        os.confstr("CS_GNU_LIBC_VERSION")
+        if hasattr(os, "confstr") and "CS_GNU_LIBC_VERSION" in os.confstr_names
+        else None
+    )
     if library is None:
-        return Check("allocator", "unknown", "no glibc", "Freed memory cannot be kept here, and page faults cannot be told apart.")
+        return Check(
+            "allocator",
+            "unknown",
+            "no glibc",
+            "Freed memory cannot be kept here, and page faults cannot be told apart.",
+        )
     return Check("allocator", "ok", library)
 
 

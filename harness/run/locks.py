@@ -1,7 +1,7 @@
 """One measurement a device: two at once spoil each other, whoever started them.
 
-The locks lie in the machine's folder for temporary files, since they hold for every user and every results folder. A lock whose
-process died is free again: the kernel holds it, not the file.
+The locks lie in the machine's folder for temporary files, since they hold for every user and every results
+folder. A lock whose process died is free again: the kernel holds it, not the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def hold(devices: Iterable[str], *, wait: bool, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold the locks of devices (`cpu`, `cuda:0`). Raises BusyError where one is held and `wait` is false; else tells `on_wait` and waits."""
+    """Hold the locks of devices (`cpu`, `cuda:0`). Raises BusyError where one is held and `wait` is false;
+    else tells `on_wait` and waits."""
     with contextlib.ExitStack() as stack:
         for device in sorted(devices):  # one order for all, so that two runs cannot wait for each other
             stack.enter_context(_one(device, wait, on_wait))
@@ -37,7 +38,11 @@ def _one(device: str, wait: bool, on_wait: Callable[[str], None]) -> Iterator[No
             lock.acquire(timeout=0)
         except Timeout:
             if not wait:
-                raise BusyError("another measurement is running on it", where=device, hint="Try again later, or leave --no-wait out.") from None
+                raise BusyError(
+                    "another measurement is running on it",
+                    where=device,
+                    hint="Try again later, or leave --no-wait out.",
+                ) from None
             on_wait(device)
             lock.acquire()
     except OSError as error:

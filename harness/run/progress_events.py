@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 class ProgressListener:
-    """The events of a run; a listener that draws overrides these. `waiting` for a lock and `started` come before `begin`."""
+    """The events of a run; a listener that draws overrides these. `waiting` for a lock and `started` come
+    before `begin`."""
 
     def waiting(self, device: str) -> None: ...
     def started(self, run: Path) -> None: ...

@@ -1,8 +1,9 @@
-"""Drives a run: a survey, then rounds of visits in random order under fresh workers, until every case is tight or the time is up.
+"""Drives a run: a survey, then rounds of visits in random order under fresh workers, until every case is
+tight or the time is up.
 
-In: cases, a policy, an arm. Out: its rows. A case that fails, runs out of time or kills its process is a row, and the run goes on. Every
-stop falls between visits, or between groups of them whose blocks are interleaved. Not here: what a visit is (`worker/visit`), where rows are kept
-(`store/run_folder`), an A/B (`run/ab`).
+In: cases, a policy, an arm. Out: its rows. A case that fails, runs out of time or kills its process is a row,
+and the run goes on. Every stop falls between visits, or between groups of them whose blocks are interleaved.
+Not here: what a visit is (`worker/visit`), where rows are kept (`store/run_folder`), an A/B (`run/ab`).
 """
 
 from __future__ import annotations
@@ -47,16 +48,19 @@ ABREAST_FURTHER = 2  # workers come up at once for so many rounds that may follo
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What is remembered of a visit that counts: its process and its `place_figures_s`. Its samples are not: a long run would fill the memory of the
-    machine that it measures."""
+    """What is remembered of a visit that counts: its process and its `place_figures_s`. Its samples are not:
+    a long run would fill the memory of the machine that it measures."""
 
     process: str
     places_s: tuple[float, ...]
 
 
-def wants_another(policy: Policy, rounds: int, visits: Sequence[Counted], run_spread: float = RUN_SPREAD) -> bool:
-    """Whether a case is visited again after so many rounds: until `rounds`; then, up to `max_rounds` and never beyond, while fewer than three
-    processes stand behind its figure or half of its interval is wider than `target_width`."""
+def wants_another(
+    policy: Policy, rounds: int, visits: Sequence[Counted], run_spread: float = RUN_SPREAD
+) -> bool:
+    """Whether a case is visited again after so many rounds: until `rounds`; then, up to `max_rounds` and
+    never beyond, while fewer than three processes stand behind its figure or half of its interval is wider
+    than `target_width`."""
     if rounds < policy.rounds:
         return True
     if rounds >= policy.max_rounds:
@@ -67,11 +71,18 @@ def wants_another(policy: Policy, rounds: int, visits: Sequence[Counted], run_sp
 
 
 class RoundsRun:
-    """The state of one run: what each case has come to so far. `tell` takes the ceilings of its devices, which are measured before anything else;
+    """The state of one run: what each case has come to so far. `tell` takes the ceilings of its devices,
+    which are measured before anything else;
     None: they are not wanted."""
 
     def __init__(self, arm: Arm, cases: Sequence[Case], tell: Callable[[list[Row]], None] | None) -> None:
-        self.arm, self.cases, self.policy, self.listener, self.tell = arm, list(cases), arm.context.policy, arm.listener, tell
+        self.arm, self.cases, self.policy, self.listener, self.tell = (
+            arm,
+            list(cases),
+            arm.context.policy,
+            arm.listener,
+            tell,
+        )
         self.valid: dict[str, list[Counted]] = defaultdict(list)
         self.call_s = {case.case_id: call_s(case) for case in self.cases}
         self.rounds = 0
@@ -82,7 +93,11 @@ class RoundsRun:
 
     def go(self) -> str:
         """Do all of it; why it ended: `complete` or `time_limit`."""
-        self.listener.begin(len(self.cases), rounds_s(self.policy, self.cases), "cases with a wide confidence interval are measured again")
+        self.listener.begin(
+            len(self.cases),
+            rounds_s(self.policy, self.cases),
+            "cases with a wide confidence interval are measured again",
+        )
         if self.tell:
             self.tell(self.arm.ceilings(self.cases))
         self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())
@@ -104,7 +119,11 @@ class RoundsRun:
     @property
     def failed(self) -> list[Case]:
         """The cases that should have a figure and have none."""
-        return [case for case in self.cases if not self.valid[case.case_id] and case.case_id not in self.arm.skipped]
+        return [
+            case
+            for case in self.cases
+            if not self.valid[case.case_id] and case.case_id not in self.arm.skipped
+        ]
 
     @property
     def _stage(self) -> str:
@@ -116,10 +135,15 @@ class RoundsRun:
     def _due(self) -> list[Case]:
         """The cases of the next round."""
         spread = self.arm.context.run_spread.get(self.arm.connection.environment_id, RUN_SPREAD)
-        return [case for case in self._live() if wants_another(self.policy, self.rounds, self.valid[case.case_id], spread)]
+        return [
+            case
+            for case in self._live()
+            if wants_another(self.policy, self.rounds, self.valid[case.case_id], spread)
+        ]
 
     def _round(self, cases: list[Case]) -> bool:
-        """Every case once, in random order, under fresh workers, invalid visits again at the end. False when the time is up."""
+        """Every case once, in random order, under fresh workers, invalid visits again at the end. False when
+        the time is up."""
         for device, _, mine in by_worker(cases, self.arm.context.placement):
             waiting = self._shuffled(mine)
             repeats: dict[str, int] = defaultdict(int)
@@ -142,12 +166,19 @@ class RoundsRun:
         return True
 
     def _shuffled(self, cases: Sequence[Case]) -> list[Case]:
-        """In random order, but those that the suite has side by side stay together: what is compared with each other meets the same moments. Those
-        that are measured alone come last."""
-        some, alone = [case for case in cases if _interleaves(case)], [case for case in cases if not _interleaves(case)]
+        """In random order, but those that the suite has side by side stay together: what is compared with
+        each other meets the same moments. Those that are measured alone come last."""
+        some, alone = (
+            [case for case in cases if _interleaves(case)],
+            [case for case in cases if not _interleaves(case)],
+        )
         size = ceil(len(some) / ceil(len(some) / self._most_together)) if some else 1
         groups = [some[start : start + size] for start in range(0, len(some), size)]
-        shuffled = [case for group in self._random.sample(groups, len(groups)) for case in self._random.sample(group, len(group))]
+        shuffled = [
+            case
+            for group in self._random.sample(groups, len(groups))
+            for case in self._random.sample(group, len(group))
+        ]
         return shuffled + self._random.sample(alone, len(alone))
 
     @property
@@ -156,7 +187,8 @@ class RoundsRun:
         return min(MOST_TOGETHER, max(MOST_THREADS // threads, 1))
 
     def _together(self, waiting: Sequence[Case]) -> list[Case]:
-        """The next of them whose blocks are interleaved: as many as the time and the memory hold; none when the time is up."""
+        """The next of them whose blocks are interleaved: as many as the time and the memory hold; none when
+        the time is up."""
         together: list[Case] = []
         facts = self.arm.connection.hello.environment
         bytes_left = (facts.get("memory_bytes") or MEMORY_BYTES) * MEMORY_SHARE
@@ -165,7 +197,10 @@ class RoundsRun:
             seconds_left -= self._visit_s(case)
             least = case.problem.minimum_bytes(case.setting.element_bytes)
             bytes_left -= CHILD_BYTES + max(CHILD_COPIES * least, least + self.arm.peak_bytes(case))
-            if seconds_left < 0 or (together and (bytes_left < 0 or len(together) == self._most_together or not _interleaves(case))):
+            if seconds_left < 0 or (
+                together
+                and (bytes_left < 0 or len(together) == self._most_together or not _interleaves(case))
+            ):
                 break
             together.append(case)
             if not _interleaves(case):
@@ -173,22 +208,29 @@ class RoundsRun:
         return together
 
     def _fresh(self, device: str) -> DeviceWorker:
-        """A worker whose worker has measured nothing yet. Workers of several rounds come up at once, beside no measurement; where there is a time
-        limit no other round is certain, and on a CPU they would take its cores. One that does not come up is started again when its round comes."""
+        """A worker whose worker has measured nothing yet. Workers of several rounds come up at once, beside
+        no measurement; where there is a time limit no other round is certain, and on a CPU they would take
+        its cores. One that does not come up is started again when its round comes."""
         if self.policy.time_limit_s is not None and device == "cpu":
             return self.arm.worker(device)
         ready = self._ready[device]
         if not ready:
             certain = self.policy.rounds - self.rounds + 1
-            ready += [self.arm.worker(device) for _ in range(min(certain, ABREAST) if certain > 0 else ABREAST_FURTHER)]
+            ready += [
+                self.arm.worker(device)
+                for _ in range(min(certain, ABREAST) if certain > 0 else ABREAST_FURTHER)
+            ]
             for bring_up in (DeviceWorker.start, DeviceWorker.open):
                 for worker in ready:
                     with suppress(InterpreterError, WorkerGone):
                         bring_up(worker)
         return ready.pop()
 
-    def _visits(self, worker: DeviceWorker, cases: Sequence[Case], position: int, left_s: float) -> Iterator[tuple[Case, Row]]:
-        """A visit each: together, or in one go where there is one alone or where they cost their worker its life, while there is time."""
+    def _visits(
+        self, worker: DeviceWorker, cases: Sequence[Case], position: int, left_s: float
+    ) -> Iterator[tuple[Case, Row]]:
+        """A visit each: together, or in one go where there is one alone or where they cost their worker its
+        life, while there is time."""
         started = datetime.now(timezone.utc)
         answers = self._interleaved(worker, cases, left_s) if len(cases) > 1 else []
         for number, (case, answer) in enumerate(zip_longest(cases, answers)):
@@ -198,9 +240,11 @@ class RoundsRun:
                 self.listener.visiting(case, self._stage, left_s)
                 yield case, self._visit(worker, case, position + number)
 
-    def _interleaved(self, worker: DeviceWorker, cases: Sequence[Case], left_s: float) -> list[Message | None]:
-        """What the visits of cases came to whose blocks were interleaved; None where one came to nothing. They pass a time limit by one visit's limit
-        at most, like a visit alone."""
+    def _interleaved(
+        self, worker: DeviceWorker, cases: Sequence[Case], left_s: float
+    ) -> list[Message | None]:
+        """What the visits of cases came to whose blocks were interleaved; None where one came to nothing.
+        They pass a time limit by one visit's limit at most, like a visit alone."""
 
         def tell(message: Message) -> None:
             if "turn" in message:  # where there is no fork, visits tell of themselves
@@ -210,7 +254,13 @@ class RoundsRun:
         limit_s = self.policy.visit_limit_s + GRACE_S
         self.listener.visiting(cases[0], self._stage, left_s)
         together_s = min(self._time_left_s() + limit_s, len(cases) * limit_s)
-        request = {"do": "visits", "id": visits[0]["id"], "visits": visits, "limit_s": limit_s, "together_s": together_s}
+        request = {
+            "do": "visits",
+            "id": visits[0]["id"],
+            "visits": visits,
+            "limit_s": limit_s,
+            "together_s": together_s,
+        }
         answer = worker.ask(request, together_s + GRACE_S, tell)
         answers = {one["id"]: one for one in answer.get("visits", ())}
         return [answers.get(visit["id"]) for visit in visits]
@@ -251,7 +301,8 @@ class RoundsRun:
 
 
 def _interleaves(case: Case) -> bool:
-    """Whether its blocks may lie between those of others: where a process each measures, and none fills the memory with copies."""
+    """Whether its blocks may lie between those of others: where a process each measures, and none fills the
+    memory with copies."""
     return hasattr(os, "fork") and case.setting.device == "cpu" and case.setting.cache == "hot"
 
 

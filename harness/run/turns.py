@@ -1,6 +1,8 @@
-"""Two visits that take turns: each measures a block while the other waits, so that what disturbs one disturbs the other.
+"""Two visits that take turns: each measures a block while the other waits, so that what disturbs one disturbs
+the other.
 
-In: two workers, each with a request for a visit. Out: both answers. While a turn runs the planner waits at a pipe and does nothing else.
+In: two workers, each with a request for a visit. Out: both answers. While a turn runs the planner waits at a
+pipe and does nothing else.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ def open_all(workers: Iterable[DeviceWorker]) -> None:
         worker.open()
 
 
-def alternate(visits: Mapping[str, tuple[DeviceWorker, Message]], turns: int, limit_s: float) -> dict[str, Message]:
-    """Both answers: the first of the two sets up, then the other, then a block each until both are done; by name.
+def alternate(
+    visits: Mapping[str, tuple[DeviceWorker, Message]], turns: int, limit_s: float
+) -> dict[str, Message]:
+    """Both answers: the first of the two sets up, then the other, then a block each until both are done; by
+    name.
 
     `limit_s` holds for each answer. Who fails takes a waiting partner along.
     """
@@ -41,16 +46,20 @@ def alternate(visits: Mapping[str, tuple[DeviceWorker, Message]], turns: int, li
             answer = worker.ask(visit if step == 0 else {"do": "turn", "id": visit["id"]}, limit_s)
             if answer["is"] != "done":
                 continue
-            answers[name] = answer | {"wall_s": time.monotonic() - began_s[name]}  # of all its turns; one that ended well says so itself
+            # of all its turns; one that ended well says so itself
+            answers[name] = answer | {"wall_s": time.monotonic() - began_s[name]}
             if answer["status"] == "ok" or partner in answers:
                 continue
-            answers[partner] = _left(visits[partner], answer["status"], limit_s, set_up=step > 0 or partner == first)
+            answers[partner] = _left(
+                visits[partner], answer["status"], limit_s, set_up=step > 0 or partner == first
+            )
             return answers
     return answers
 
 
 def _left(partner: tuple[DeviceWorker, Message], why: str, limit_s: float, *, set_up: bool) -> Message:
-    """What becomes of a visit whose partner is gone: it is dropped where it waits; what neither supports is no fault of one."""
+    """What becomes of a visit whose partner is gone: it is dropped where it waits; what neither supports is
+    no fault of one."""
     worker, visit = partner
     answer: Message = {"status": "skipped", "message": f"partner {why}"}
     if not set_up and why == "skipped":

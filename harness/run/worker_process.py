@@ -1,8 +1,8 @@
 """The planner's end of the pipe: a worker started in any interpreter, asked, waited for, and ended.
 
-In: the path of an interpreter. Out: its answers, or one of two errors: it did not answer in time, or it is gone. The interpreter
-needs torch and nothing of ours: a bootstrap of a few lines registers the package by its folder, so that the planner's own
-site-packages stay hidden from it.
+In: the path of an interpreter. Out: its answers, or one of two errors: it did not answer in time, or it is
+gone. The interpreter needs torch and nothing of ours: a bootstrap of a few lines registers the package by its
+folder, so that the planner's own site-packages stay hidden from it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class WorkerGone(Exception):
 
 @dataclass(frozen=True)
 class Hello:
-    """What a worker says of itself: its environment's facts, its devices, and why others that are there cannot be used."""
+    """What a worker says of itself: its environment's facts, its devices, and why others that are there
+    cannot be used."""
 
     environment: dict[str, Any]
     devices: list[dict[str, Any]]
@@ -74,7 +75,9 @@ class WorkerProcess:
     def __init__(self, python: str) -> None:
         self.python = python
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  # lives as long as the worker
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(ALLOCATOR_VARIABLES)}
+        variables = {
+            name: value for name, value in os.environ.items() if not name.startswith(ALLOCATOR_VARIABLES)
+        }
         try:
             self._process = subprocess.Popen(
                 [python, "-c", BOOTSTRAP, str(Path(__file__).parents[1])],
@@ -86,7 +89,11 @@ class WorkerProcess:
             )
         except OSError as error:
             self._log.close()
-            raise InterpreterError(f"cannot be started: {error.strerror}", where=python, hint="Name a Python with torch: --python PATH") from None
+            raise InterpreterError(
+                f"cannot be started: {error.strerror}",
+                where=python,
+                hint="Name a Python with torch: --python PATH",
+            ) from None
         assert self._process.stdin and self._process.stdout
         self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
 
@@ -105,28 +112,42 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def hello(self, *, devices: bool = True) -> Hello:
-        """Greet it; `devices`: have it look for accelerators, which starts and ends a context on each. Raises InterpreterError where no worker comes
-        up or its protocol is another."""
+        """Greet it; `devices`: have it look for accelerators, which starts and ends a context on each. Raises
+        InterpreterError where no worker comes up or its protocol is another."""
         hint = "Name a Python with torch: --python PATH"
         try:
             self._channel.send({"do": "hello", "protocol": protocol.VERSION, "devices": devices})
             answer = self._channel.receive(START_LIMIT_S)
         except (ChannelTimeout, ChannelClosed, NotAMessage) as error:
-            reason = f"no answer within {START_LIMIT_S:.0f} s" if isinstance(error, ChannelTimeout) else self._log_tail() or "no worker came up"
+            reason = (
+                f"no answer within {START_LIMIT_S:.0f} s"
+                if isinstance(error, ChannelTimeout)
+                else self._log_tail() or "no worker came up"
+            )
             self.kill()
             raise InterpreterError(reason, where=self.python, hint=hint) from None
-        if answer.get("is") == "hello" and answer.get("protocol") == protocol.VERSION and {"environment", "devices"} <= answer.keys():
+        if (
+            answer.get("is") == "hello"
+            and answer.get("protocol") == protocol.VERSION
+            and {"environment", "devices"} <= answer.keys()
+        ):
             return Hello(answer["environment"], answer["devices"], answer.get("message") or "")
         self.kill()
-        what = str(answer.get("message") or f"is no worker of protocol {protocol.VERSION}: it answered {str(answer)[:80]}")
+        what = str(
+            answer.get("message")
+            or f"is no worker of protocol {protocol.VERSION}: it answered {str(answer)[:80]}"
+        )
         raise InterpreterError(what, where=self.python, hint=hint)
 
     def configure(self, device: str, seed: int, policy: Policy) -> None:
         """Say what holds for every request that follows."""
         self._send({"do": "configure", "device": device, "seed": seed, "policy": policy.as_message()})
 
-    def ask(self, request: Message, limit_s: float, on_progress: Callable[[Message], None] = lambda _: None) -> Message:
-        """Send a request and wait for its `ready`, `turned` or `done`. Raises WorkerTimeout after `limit_s` seconds, and WorkerGone."""
+    def ask(
+        self, request: Message, limit_s: float, on_progress: Callable[[Message], None] = lambda _: None
+    ) -> Message:
+        """Send a request and wait for its `ready`, `turned` or `done`. Raises WorkerTimeout after `limit_s`
+        seconds, and WorkerGone."""
         self._send(request)
         while True:
             try:

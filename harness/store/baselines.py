@@ -21,16 +21,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "baselines"
-WHOLE = ("complete", "time_limit")  # states of a run whose every visit is whole; what is missing of the latter its cases tell
+# states of a run whose every visit is whole; what is missing of the latter its cases tell
+WHOLE = ("complete", "time_limit")
 
 
 def save(name: str, run: Results, folder: Path, results: Path) -> Path:
-    """Keep a run, whose folder is given, as a baseline. Raises UsageError for one that is not to be trusted, StorageError."""
+    """Keep a run, whose folder is given, as a baseline. Raises UsageError for one that is not to be trusted,
+    StorageError."""
     if not is_name(name):
-        raise UsageError(f"{name!r} cannot name a baseline", where="NAME", hint="Use letters, digits, _, - and .")
+        raise UsageError(
+            f"{name!r} cannot name a baseline", where="NAME", hint="Use letters, digits, _, - and ."
+        )
     faults = unfit(run)
     if faults:
-        raise UsageError(f"cannot be a baseline: {'; '.join(faults)}", where=run.runs[0]["run_id"], hint="Give it time for three rounds.")
+        raise UsageError(
+            f"cannot be a baseline: {'; '.join(faults)}",
+            where=run.runs[0]["run_id"],
+            hint="Give it time for three rounds.",
+        )
     target = results / FOLDER / name / folder.resolve().name
     partial = target.with_name(f".{target.name}.partial")  # a hidden one is never taken for a baseline
     try:
@@ -39,7 +47,11 @@ def save(name: str, run: Results, folder: Path, results: Path) -> Path:
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
     except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror or error}", where=str(target), hint="Name another folder with --results.") from None
+        raise StorageError(
+            f"cannot be written: {error.strerror or error}",
+            where=str(target),
+            hint="Name another folder with --results.",
+        ) from None
     return target
 
 
@@ -70,7 +82,12 @@ def saved(results: Path) -> list[dict[str, Any]]:
     rows = []
     for path, header in _readable(_kept(results, "*")).items():
         known = facts(header, "main")
-        about = {"name": path.parent.name, "run_id": header["run_id"], "suite": header["suite"]["name"], "path": str(path)}
+        about = {
+            "name": path.parent.name,
+            "run_id": header["run_id"],
+            "suite": header["suite"]["name"],
+            "path": str(path),
+        }
         rows.append(about | {name: known.get(name) for name in ("cpu", "torch")})
     return rows
 
@@ -81,10 +98,11 @@ def exists(name: str, results: Path) -> bool:
 
 
 def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False) -> Results:
-    """The baseline of a name whose environment and devices are like the run's; of several, one of the same suite that differs least in what informs,
-    the latest. With `same_suite` no other fits.
+    """The baseline of a name whose environment and devices are like the run's; of several, one of the same
+    suite that differs least in what informs, the latest. With `same_suite` no other fits.
 
-    Raises NoBaseline where there is no such name, NotComparable where none fits, StorageError where none can be read.
+    Raises NoBaseline where there is no such name, NotComparable where none fits, StorageError where none can
+    be read.
     """
     header = head.runs[0]
     make = f"convscope baseline save {name} {header['run_id']}"
@@ -92,9 +110,13 @@ def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False
     if not paths:
         names = sorted({row["name"] for row in saved(results)})
         known = nearest(name, names) if names else "There is none yet."
-        raise NoBaseline("there is no such baseline and no such run", where=name, hint=f"{known} To make it: {make}")
+        raise NoBaseline(
+            "there is no such baseline and no such run", where=name, hint=f"{known} To make it: {make}"
+        )
     headers = _readable(paths) or {path: read_header(path) for path in paths}
-    apart = {path: differing(likeness(known, "main"), likeness(header, "main")) for path, known in headers.items()}
+    apart = {
+        path: differing(likeness(known, "main"), likeness(header, "main")) for path, known in headers.items()
+    }
     for path in headers:
         if not apart[path]:
             apart[path] = _other_devices(load_results(path, samples=False), head)
@@ -105,7 +127,9 @@ def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False
     if not fit:
         closest = min(headers, key=lambda path: len(apart[path]))
         hint = f"To make one that does: {make}, or compare with --create."
-        raise NotComparable(f"no baseline fits this machine: {in_words(apart[closest])}", where=name, hint=hint)
+        raise NotComparable(
+            f"no baseline fits this machine: {in_words(apart[closest])}", where=name, hint=hint
+        )
 
     def distance(path: Path) -> tuple[bool, int]:
         other = headers[path]["suite"]["name"] != header["suite"]["name"]

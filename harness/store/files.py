@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file to write that takes its name when all of it is on disk; until then what had the name before keeps it. Raises OSError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # of two processes that write at once the later one wins
+    """A file to write that takes its name when all of it is on disk; until then what had the name before
+    keeps it. Raises OSError."""
+    # of two processes that write at once the later one wins
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open(mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file

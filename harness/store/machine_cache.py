@@ -3,9 +3,9 @@
     <user's cache>/convscope/runs-3.json      {environment_id: {case_id: [seconds, one figure a run]}}
                              ceilings.json    {environment_id: {device and threads: {roof: best rate, or latest cost}}}
 
-Runs: what cases took, so that the next run knows by how much runs of this machine differ. Ceilings: the best that any run in this environment
-saw. It is a cache: lost, it is learned again; what cannot be written is not learned. A run carries in its run.json the figures that held for it, so
-that it reads the same everywhere.
+Runs: what cases took, so that the next run knows by how much runs of this machine differ. Ceilings: the best
+that any run in this environment saw. It is a cache: lost, it is learned again; what cannot be written is not
+learned. A run carries in its run.json the figures that held for it, so that it reads the same everywhere.
 """
 
 from __future__ import annotations
@@ -30,19 +30,27 @@ if TYPE_CHECKING:
 RUNS = 8  # remembered of a case; a machine that has changed for good is known anew after as many
 FEWEST_RUNS = 3  # of a case, to say how they differ ...
 FEWEST_CASES = 5  # ... and cases, to say it of the machine
-LEAST_SPREAD, MOST_SPREAD = 0.002, 0.05  # of logarithms: a machine that seems better was lucky, one that seems worse had another hour
+# of logarithms: a machine that seems better was lucky, one that seems worse had another hour
+LEAST_SPREAD, MOST_SPREAD = 0.002, 0.05
 RATE = "_per_s_"  # in the name of a roof of which more is better
 Ceilings = dict[str, Any]
 
 
 def run_spread(*environment_ids: str) -> dict[str, float]:
-    """Standard deviation of a case's figure between runs, on logarithms, by environment; of an environment of which too little is known, nothing."""
+    """Standard deviation of a case's figure between runs, on logarithms, by environment; of an environment of
+    which too little is known, nothing."""
     known = _runs()
     found = {}
     for environment in environment_ids:
-        cases = [variance(map(log, figures)) for figures in known.get(environment, {}).values() if len(figures) >= FEWEST_RUNS]
+        cases = [
+            variance(map(log, figures))
+            for figures in known.get(environment, {}).values()
+            if len(figures) >= FEWEST_RUNS
+        ]
         if len(cases) >= FEWEST_CASES:
-            found[environment] = min(max(sqrt(fmean(sorted(cases)[: -(len(cases) // 10) or None])), LEAST_SPREAD), MOST_SPREAD)
+            found[environment] = min(
+                max(sqrt(fmean(sorted(cases)[: -(len(cases) // 10) or None])), LEAST_SPREAD), MOST_SPREAD
+            )
     return found
 
 
@@ -62,7 +70,9 @@ def _runs() -> dict[str, dict[str, list[float]]]:
     """What is remembered of runs; nothing where it is not ours."""
     try:
         return {
-            str(environment): {str(case): [float(x) for x in figures if x > 0] for case, figures in cases.items()}
+            str(environment): {
+                str(case): [float(x) for x in figures if x > 0] for case, figures in cases.items()
+            }
             for environment, cases in remembered(_RUNS_FILE).items()
         }
     except (ValueError, AttributeError, TypeError):
@@ -70,10 +80,11 @@ def _runs() -> dict[str, dict[str, list[float]]]:
 
 
 def best_ceilings(environment_id: str, measured: Sequence[Ceilings]) -> list[Ceilings]:
-    """The ceilings that were measured just now, each rate the highest that this environment ever reached; remembered from now on.
+    """The ceilings that were measured just now, each rate the highest that this environment ever reached;
+    remembered from now on.
 
-    What disturbs only makes slower, so what was reached once can be reached. A cost is this run's own: it is a difference of two figures, and
-    the least of many would be the one that noise made small.
+    What disturbs only makes slower, so what was reached once can be reached. A cost is this run's own: it is
+    a difference of two figures, and the least of many would be the one that noise made small.
     """
     known = remembered("ceilings")
     kept = known[environment_id] = dict(known.get(environment_id) or {})
@@ -81,16 +92,21 @@ def best_ceilings(environment_id: str, measured: Sequence[Ceilings]) -> list[Cei
     for ceilings in measured:
         key = f"{ceilings['device']} {ceilings['device_index']} {ceilings['threads_used']}"
         before = kept.get(key) or {}
-        rates = {name: value for name, value in ceilings["roofs"].items() if RATE in name and value is not None}
+        rates = {
+            name: value for name, value in ceilings["roofs"].items() if RATE in name and value is not None
+        }
         best = {name: max(value, before.get(name) or 0.0) for name, value in rates.items()}
-        kept[key] = before | {name: value for name, value in ceilings["roofs"].items() if value is not None} | best
+        kept[key] = (
+            before | {name: value for name, value in ceilings["roofs"].items() if value is not None} | best
+        )
         found.append(ceilings | {"roofs": ceilings["roofs"] | best})
     remember("ceilings", known)
     return found
 
 
 def known_ceilings(environment_id: str, threads: int, dtypes: set[str]) -> list[Ceilings]:
-    """The ceilings of a processor as they are remembered, for as many threads; nothing where one of these dtypes was never measured."""
+    """The ceilings of a processor as they are remembered, for as many threads; nothing where one of these
+    dtypes was never measured."""
     kept = (remembered("ceilings").get(environment_id) or {}).get(f"cpu None {threads}") or {}
     if "page_fault_s" not in kept or not all(kept.get(f"flops_per_s_{dtype}") for dtype in dtypes):
         return []

@@ -1,6 +1,8 @@
-"""Older files read as this version writes them: a function a schema, applied when a run is loaded. Nothing on disk is changed.
+"""Older files read as this version writes them: a function a schema, applied when a run is loaded. Nothing on
+disk is changed.
 
-to_schema_2    place_figures_s from the figures of blocks, which is as near as a file without samples comes; reference probes are dropped
+to_schema_2    place_figures_s from the figures of blocks, which is as near as a file without samples comes;
+reference probes are dropped
 """
 
 from __future__ import annotations
@@ -18,12 +20,16 @@ def migrated(table: pa.Table) -> pa.Table:
 
 
 def to_schema_2(table: pa.Table) -> pa.Table:
-    """What is there already is left as it is. Of three blocks that lie alike the lowest figure stands for the low quantile of their samples."""
+    """What is there already is left as it is. Of three blocks that lie alike the lowest figure stands for the
+    low quantile of their samples."""
     table = table.drop_columns([name for name in RETIRED if name in table.column_names])
     places, blocks = (table.column(name).to_pylist() for name in ("place_figures_s", "block_figures_s"))
     if all(place is not None or block is None for place, block in zip(places, blocks, strict=True)):
         return table
-    filled = [place if place is not None or not block else _lowest(block) for place, block in zip(places, blocks, strict=True)]
+    filled = [
+        place if place is not None or not block else _lowest(block)
+        for place, block in zip(places, blocks, strict=True)
+    ]
     index = table.column_names.index("place_figures_s")
     return table.set_column(index, "place_figures_s", pa.array(filled, pa.list_(pa.float64())))
 

@@ -15,7 +15,15 @@ from harness.analysis.summary import summarize
 from harness.core.columns import BY_NAME
 from harness.core.errors import StorageError, UsageError
 from harness.store.migrations import migrated
-from harness.store.run_folder import POINTS_SCHEMA, VISITS_SCHEMA, find_run, read_header, read_points, read_visits, run_folders
+from harness.store.run_folder import (
+    POINTS_SCHEMA,
+    VISITS_SCHEMA,
+    find_run,
+    read_header,
+    read_points,
+    read_visits,
+    run_folders,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +41,10 @@ class Results:
     def summary(self) -> pd.DataFrame:
         """One row a run, arm and case, computed from the visits and the ceilings of their run."""
         headers = {run["run_id"]: run for run in self.runs}
-        return with_roofline(summarize(self.visits, headers), {identity: header.get("ceilings") or () for identity, header in headers.items()})
+        return with_roofline(
+            summarize(self.visits, headers),
+            {identity: header.get("ceilings") or () for identity, header in headers.items()},
+        )
 
     @property
     def arms(self) -> set[str]:
@@ -46,33 +57,49 @@ class Results:
 
 
 def load_results(*runs: str | Path, results: str | Path = "results", samples: bool = True) -> Results:
-    """Load runs, each a path, an id, a unique prefix of one, or `last`; without any, every run in `results`. Raises StorageError.
+    """Load runs, each a path, an id, a unique prefix of one, or `last`; without any, every run in `results`.
+    Raises StorageError.
 
     Without `samples` their column is null: it is most of what a run weighs, and few questions need it.
     """
     paths = [find_run(str(run), Path(results)) for run in runs] if runs else run_folders(Path(results))
     headers = [read_header(path) for path in paths]
     if len({header["run_id"] for header in headers}) < len(headers):
-        raise UsageError("the same run is given twice", where=" ".join(map(str, runs)), hint="Give each run once.")
+        raise UsageError(
+            "the same run is given twice", where=" ".join(map(str, runs)), hint="Give each run once."
+        )
     tables = [migrated(read_visits(path, samples=samples)) for path in paths]
     points = [read_points(path, header["run_id"]) for path, header in zip(paths, headers, strict=True)]
-    return Results(headers, _frame(tables, VISITS_SCHEMA), _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string()))))
+    return Results(
+        headers,
+        _frame(tables, VISITS_SCHEMA),
+        _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string()))),
+    )
 
 
 def find_case(identity: str, results: Path) -> tuple[Results, dict[Any, Any]]:
-    """A case by its id, or the beginning of one: the newest run that has it, and its row of the summary. Raises UsageError."""
+    """A case by its id, or the beginning of one: the newest run that has it, and its row of the summary.
+    Raises UsageError."""
     folders = run_folders(results)
     for path in reversed(folders):
         try:
             run = load_results(path, samples=False)
         except StorageError:  # one broken run must not hide the others
             continue
-        rows = run.summary[run.summary["case_id"].str.startswith(identity)] if len(run.visits) else run.summary
+        rows = (
+            run.summary[run.summary["case_id"].str.startswith(identity)] if len(run.visits) else run.summary
+        )
         if rows["case_id"].nunique() > 1:
-            raise UsageError("more than one case begins so", where=identity, hint=" ".join(sorted(set(rows["case_id"]))))
+            raise UsageError(
+                "more than one case begins so", where=identity, hint=" ".join(sorted(set(rows["case_id"])))
+            )
         if len(rows):
             return run, rows.to_dict("records")[0]
-    raise UsageError(f"there is no such case in {len(folders)} runs", where=identity, hint="Reports and `convscope run` show the id of every case.")
+    raise UsageError(
+        f"there is no such case in {len(folders)} runs",
+        where=identity,
+        hint="Reports and `convscope run` show the id of every case.",
+    )
 
 
 def _frame(tables: list[pa.Table], schema: pa.Schema) -> pd.DataFrame:

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from harness.plan.points import Point
 
 
-RUN_FILE, POINTS_FILE, JOURNAL_FILE, MEASUREMENTS_FILE = "run.json", "points.parquet", "journal.jsonl", "measurements.parquet"
+RUN_FILE, POINTS_FILE, JOURNAL_FILE, MEASUREMENTS_FILE = (
+    "run.json",
+    "points.parquet",
+    "journal.jsonl",
+    "measurements.parquet",
+)
 FOLD_EVERY = 1000
 VISIT_KEY = ("arm", "started_at", "case_id", "position")
 _ARROW = {
@@ -60,7 +65,11 @@ def _arrow_type(name: str) -> pa.DataType:
 
 
 VISITS_SCHEMA = pa.schema(
-    [pa.field(c.name, _arrow_type(c.type), c.nullable, {"unit": c.unit, "meaning": c.meaning}) for c in COLUMNS], {"convscope_schema": str(SCHEMA)}
+    [
+        pa.field(c.name, _arrow_type(c.type), c.nullable, {"unit": c.unit, "meaning": c.meaning})
+        for c in COLUMNS
+    ],
+    {"convscope_schema": str(SCHEMA)},
 )
 POINTS_SCHEMA = pa.schema(
     [
@@ -84,7 +93,8 @@ def new_run_id(suite: str, now: datetime | None = None) -> str:
 
 
 class RunFolder:
-    """A run while it is being written. Raises StorageError where the folder cannot be made or written; then nothing is left behind."""
+    """A run while it is being written. Raises StorageError where the folder cannot be made or written; then
+    nothing is left behind."""
 
     def __init__(self, results: Path, header: dict[str, Any], points: Sequence[Point]) -> None:
         self.path = results / header["run_id"]
@@ -95,13 +105,18 @@ class RunFolder:
             self.path.mkdir(parents=True)
             made = True
             self.write_header()
-            write_table(pa.Table.from_pylist([_point_row(point) for point in points], POINTS_SCHEMA), self.path / POINTS_FILE)
+            write_table(
+                pa.Table.from_pylist([_point_row(point) for point in points], POINTS_SCHEMA),
+                self.path / POINTS_FILE,
+            )
             self._journal = (self.path / JOURNAL_FILE).open("a", encoding="utf-8")
         except (OSError, ValueError, pa.ArrowException) as error:
             if made:  # what was there before us is not ours
                 shutil.rmtree(self.path, ignore_errors=True)
             reason = getattr(error, "strerror", None) or error
-            raise StorageError(f"cannot be written: {reason}", where=str(results), hint="Name another folder with --results.") from None
+            raise StorageError(
+                f"cannot be written: {reason}", where=str(results), hint="Name another folder with --results."
+            ) from None
 
     def write_header(self, **changes: Any) -> None:
         """Write run.json anew, with changes."""
@@ -119,7 +134,8 @@ class RunFolder:
             self.fold()
 
     def fold(self) -> None:
-        """Move the journal's rows into measurements.parquet. Raises StorageError where it cannot be written; the journal stays then."""
+        """Move the journal's rows into measurements.parquet. Raises StorageError where it cannot be written;
+        the journal stays then."""
         with _storing(self.path):
             write_table(read_visits(self.path), self.path / MEASUREMENTS_FILE)
             sync_folder(self.path)  # the new name is on disk before the journal is not
@@ -135,13 +151,18 @@ class RunFolder:
 
 
 def run_folders(results: Path) -> list[Path]:
-    """The runs in a folder, oldest first; empty where there is none. Of those that began in one second the last to be written is the latest."""
-    files = sorted(results.glob(f"*/{RUN_FILE}"), key=lambda path: (path.parent.name.partition("-")[0], path.stat().st_mtime_ns))
+    """The runs in a folder, oldest first; empty where there is none. Of those that began in one second the
+    last to be written is the latest."""
+    files = sorted(
+        results.glob(f"*/{RUN_FILE}"),
+        key=lambda path: (path.parent.name.partition("-")[0], path.stat().st_mtime_ns),
+    )
     return [path.parent for path in files]
 
 
 def find_run(name: str, results: Path) -> Path:
-    """The folder of a run, from a path, an id, a unique prefix or `last`. Raises UsageError with what there is."""
+    """The folder of a run, from a path, an id, a unique prefix or `last`. Raises UsageError with what there
+    is."""
     if (Path(name) / RUN_FILE).is_file():
         return Path(name)
     folders = run_folders(results)
@@ -154,7 +175,11 @@ def find_run(name: str, results: Path) -> Path:
         raise UsageError("there is no run yet", where=str(results), hint="Make one: convscope run quickstart")
     found = "more than one run begins so" if matches else "there is no such run"
     names = [folder.name for folder in folders]
-    raise UsageError(found, where=name, hint=" ".join(path.name for path in matches) if matches else nearest(name, [*names[-8:], "last"]))
+    raise UsageError(
+        found,
+        where=name,
+        hint=" ".join(path.name for path in matches) if matches else nearest(name, [*names[-8:], "last"]),
+    )
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -162,22 +187,36 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
         schema = int(header["schema"])
-        _ = header["run_id"], header["suite"]["name"], header["state"], header["quick"], header["arms"], header["environments"], header["devices"]
+        _ = (
+            header["run_id"],
+            header["suite"]["name"],
+            header["state"],
+            header["quick"],
+            header["arms"],
+            header["environments"],
+            header["devices"],
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"is no run that can be read: {error}", where=str(path / RUN_FILE)) from None
     if schema > SCHEMA:
-        raise StorageError(f"was written with schema {schema}, this version knows {SCHEMA}", where=str(path), hint="Upgrade convscope.")
+        raise StorageError(
+            f"was written with schema {schema}, this version knows {SCHEMA}",
+            where=str(path),
+            hint="Upgrade convscope.",
+        )
     return {"method": 1} | header  # the first did not say
 
 
 def read_visits(path: Path, *, samples: bool = True) -> pa.Table:
-    """Everything kept of a run: its parquet, and after it the whole lines of its journal. Without `samples` these are null."""
+    """Everything kept of a run: its parquet, and after it the whole lines of its journal. Without `samples`
+    these are null."""
     rows = []
     journal = path / JOURNAL_FILE
     if journal.is_file():
         try:
             lines = journal.read_text(encoding="utf-8").split("\n")
-            rows = [_row_from_journal(json.loads(line)) for line in lines[:-1]]  # what follows the last line's end is torn, or nothing
+            # what follows the last line's end is torn, or nothing
+            rows = [_row_from_journal(json.loads(line)) for line in lines[:-1]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(f"cannot be read: {error}", where=str(journal)) from None
     if not samples:
@@ -187,12 +226,18 @@ def read_visits(path: Path, *, samples: bool = True) -> pa.Table:
         return pa.Table.from_pylist(rows, VISITS_SCHEMA)
     try:
         wanted = None if samples else [name for name in pq.read_schema(folded).names if name != "samples_s"]
-        kept = pa.concat_tables([pq.read_table(folded, columns=wanted), VISITS_SCHEMA.empty_table()], promote_options="permissive")
+        kept = pa.concat_tables(
+            [pq.read_table(folded, columns=wanted), VISITS_SCHEMA.empty_table()], promote_options="permissive"
+        )
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"cannot be read: {error}", where=str(folded)) from None
     known = set(zip(*(kept.column(name).to_pylist() for name in VISIT_KEY), strict=True)) if rows else set()
     fresh = [row for row in rows if tuple(row[name] for name in VISIT_KEY) not in known]
-    return pa.concat_tables([kept, pa.Table.from_pylist(fresh, VISITS_SCHEMA)], promote_options="permissive") if fresh else kept
+    return (
+        pa.concat_tables([kept, pa.Table.from_pylist(fresh, VISITS_SCHEMA)], promote_options="permissive")
+        if fresh
+        else kept
+    )
 
 
 def _row_from_journal(row: Row) -> Row:
@@ -233,7 +278,9 @@ def _storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror}", where=str(path), hint="Finished measurements are kept.") from None
+        raise StorageError(
+            f"cannot be written: {error.strerror}", where=str(path), hint="Finished measurements are kept."
+        ) from None
 
 
 def write_table(table: pa.Table, path: Path) -> None:

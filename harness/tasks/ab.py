@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A side of an A/B: an interpreter (None: `default_python`), and what computes its cases there (None: as the suite says)."""
+    """A side of an A/B: an interpreter (None: `default_python`), and what computes its cases there (None: as
+    the suite says)."""
 
     python: str | None = None
     implementation: str | None = None
@@ -61,8 +62,8 @@ def ab(
 ) -> Results:
     """Measure a suite on two sides, as pairs in one run; `tasks.compare` judges what came of it.
 
-    `how` is one of `gate.ORDERS`. Where one side names an implementation, the other's is torch unless it names one too. Raises what `sweep`
-    raises.
+    `how` is one of `gate.ORDERS`. Where one side names an implementation, the other's is torch unless it
+    names one too. Raises what `sweep` raises.
     """
     if how not in ORDERS:
         raise UsageError(f"{how!r} is no order", where="how", hint=nearest(how, ORDERS))
@@ -71,16 +72,30 @@ def ab(
     points = expand(asked)
     context = new_context(asked)
     with locks.hold(devices_of(points, context), wait=wait, on_wait=listener.waiting), ExitStack() as stack:
-        connections = {name: stack.enter_context(connect(side.python or default_python())) for name, side in sides.items()}
-        context = replace(context, run_spread=machine_cache.run_spread(*(one.environment_id for one in connections.values())))
+        connections = {
+            name: stack.enter_context(connect(side.python or default_python()))
+            for name, side in sides.items()
+        }
+        context = replace(
+            context,
+            run_spread=machine_cache.run_spread(*(one.environment_id for one in connections.values())),
+        )
         _require_alike({name: one.hello.device_types for name, one in connections.items()}, points)
         for one in connections.values():
             points = present_points(asked, points, one.hello, named="device" in axes)
         cases = distinct_cases(points)
-        header = header_of(asked, context, {name: (connections[name], side.implementation) for name, side in sides.items()}, quick)
+        header = header_of(
+            asked,
+            context,
+            {name: (connections[name], side.implementation) for name, side in sides.items()},
+            quick,
+        )
         folder = RunFolder(Path(results), header | {"order": how, "confirming": None}, points)
         listener.started(folder.path)
-        arms = [Arm(name, context, connections[name], folder.add, listener, side.implementation) for name, side in sides.items()]
+        arms = [
+            Arm(name, context, connections[name], folder.add, listener, side.implementation)
+            for name, side in sides.items()
+        ]
 
         def tell(confirming: Confirming) -> None:
             folder.write_header(confirming=asdict(confirming))
@@ -90,19 +105,31 @@ def ab(
     return finish(run, folder, state, cases)
 
 
-def _implemented(sides: dict[str, Side], axes: dict[str, tuple[Value, ...]]) -> tuple[dict[str, Side], dict[str, tuple[Value, ...]]]:
-    """Both sides with an implementation where one names its own, and the axes with the base's. Raises UsageError where axes have one too."""
+def _implemented(
+    sides: dict[str, Side], axes: dict[str, tuple[Value, ...]]
+) -> tuple[dict[str, Side], dict[str, tuple[Value, ...]]]:
+    """Both sides with an implementation where one names its own, and the axes with the base's. Raises
+    UsageError where axes have one too."""
     if not any(side.implementation for side in sides.values()):
         return sides, axes
     if "implementation" in axes:
-        raise UsageError("is given twice", where="implementation", hint="Give it for base and head, or as an axis of both.")
+        raise UsageError(
+            "is given twice", where="implementation", hint="Give it for base and head, or as an axis of both."
+        )
     named = {name: side.implementation or "torch" for name, side in sides.items()}
-    return {name: replace(side, implementation=named[name]) for name, side in sides.items()}, axes | {"implementation": (named["base"],)}
+    return {name: replace(side, implementation=named[name]) for name, side in sides.items()}, axes | {
+        "implementation": (named["base"],)
+    }
 
 
 def _require_alike(present: dict[str, set[str]], points: list[Point]) -> None:
-    """Raises DeviceError for a device that is asked for and that one side alone has: what it lost would go unnoticed."""
+    """Raises DeviceError for a device that is asked for and that one side alone has: what it lost would go
+    unnoticed."""
     asked = {case.setting.device for case in distinct_cases(points)}
     for kind in sorted(asked & (present["base"] ^ present["head"])):
         side = "head" if kind in present["base"] else "base"
-        raise DeviceError(f"{kind} was not found for {side}", where="device", hint="Give an interpreter that has it, or the others: -a device=cpu.")
+        raise DeviceError(
+            f"{kind} was not found for {side}",
+            where="device",
+            hint="Give an interpreter that has it, or the others: -a device=cpu.",
+        )

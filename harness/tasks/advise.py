@@ -1,6 +1,8 @@
-"""Which kind for a shape: the five kinds in both layouts, measured now, and those that are close to the fastest settled in turns.
+"""Which kind for a shape: the five kinds in both layouts, measured now, and those that are close to the
+fastest settled in turns.
 
-In: the shape of a layer. Out: `Advice`: the candidates with their figures, fastest first; who ties with whom; what to take within a budget.
+In: the shape of a layer. Out: `Advice`: the candidates with their figures, fastest first; who ties with whom;
+what to take within a budget.
 """
 
 from __future__ import annotations
@@ -29,22 +31,25 @@ if TYPE_CHECKING:
 
     Row = dict[Any, Any]
 
-# three short visits tell candidates apart that differ by a tenth; closer ones take turns. The whole answer comes in half a minute where calls are
-# of milliseconds; of long ones it takes longer, since a candidate that is left out for want of time could be the one to take
+# three short visits tell candidates apart that differ by a tenth; closer ones take turns. The whole answer
+# comes in half a minute where calls are of milliseconds; of long ones it takes longer, since a candidate that
+# is left out for want of time could be the one to take
 POLICY = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.08, min_samples=12)
 PAIRS = 5
 MOST_RIVALS = 2  # that take turns with the fastest, for a pair costs as much as four visits
 GROUPS = (4, 32)  # a grouped candidate each, as ResNeXt and wider ones have
-WHOLE = ("standard", "depthwise_separable")  # kinds in which every output sees every input channel and a neighbourhood
+# kinds in which every output sees every input channel and a neighbourhood
+WHOLE = ("standard", "depthwise_separable")
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
     """Candidates as rows of the summary, fastest first.
 
-    `ratios`: how many times as long one takes as the first, where they took turns, by case_id; an interval that holds 1 is a tie. `close`: those
-    that are not clearly slower and took none. `left`: candidates that there are not, and why; `failed`: those without a figure, and what became of
-    them. `chosen`: a row, or None where no budget holds one.
+    `ratios`: how many times as long one takes as the first, where they took turns, by case_id; an interval
+    that holds 1 is a tie. `close`: those that are not clearly slower and took none. `left`: candidates that
+    there are not, and why; `failed`: those without a figure, and what became of them. `chosen`: a row, or
+    None where no budget holds one.
     """
 
     rows: list[Row]
@@ -57,14 +62,19 @@ class Advice:
 
 
 def candidates(shape: Mapping[str, Any], setting: Setting) -> tuple[list[Case], list[tuple[str, str]]]:
-    """The five kinds, grouped several times, each in both layouts, and those that this shape cannot have, with the reason.
+    """The five kinds, grouped several times, each in both layouts, and those that this shape cannot have,
+    with the reason.
 
     `shape`: fields of a problem but for kind and groups. Raises ProblemError where there is none at all.
     """
     problems, left = list[Problem](), list[tuple[str, str]]()
     for kind in KINDS:
         for groups in GROUPS if kind == "grouped" else (None,):
-            own = {name: value for name, value in shape.items() if kind != "pointwise" or name not in ("kernel_size", "dilation", "padding")}
+            own = {
+                name: value
+                for name, value in shape.items()
+                if kind != "pointwise" or name not in ("kernel_size", "dilation", "padding")
+            }
             name = f"{kind_name(kind)} with {groups} groups" if groups else kind_name(kind)
             try:
                 problems.append(Problem(kind, **own, groups=groups))
@@ -75,20 +85,36 @@ def candidates(shape: Mapping[str, Any], setting: Setting) -> tuple[list[Case], 
         raise last
     outputs = Counter(problem.output_shape for problem in problems)
     usual = outputs.most_common(1)[0][0]
-    left += [(kind_name(problem.kind), "its output has another shape") for problem in problems if problem.output_shape != usual]
+    left += [
+        (kind_name(problem.kind), "its output has another shape")
+        for problem in problems
+        if problem.output_shape != usual
+    ]
     problems = [problem for problem in problems if problem.output_shape == usual]
-    return [Case(problem, replace(setting, memory_format=layout)) for problem in problems for layout in ALLOWED["memory_format"]], left
+    return [
+        Case(problem, replace(setting, memory_format=layout))
+        for problem in problems
+        for layout in ALLOWED["memory_format"]
+    ], left
 
 
 def advise(
-    bench: AdHocSession, cases: Sequence[Case], left: Sequence[tuple[str, str]], *, most_parameters: int | None = None, most_s: float | None = None
+    bench: AdHocSession,
+    cases: Sequence[Case],
+    left: Sequence[tuple[str, str]],
+    *,
+    most_parameters: int | None = None,
+    most_s: float | None = None,
 ) -> Advice:
-    """Measure the candidates, let the close ones take turns, and choose: the fastest of at most so many parameters, or, within a latency, the
-    one with most parameters. Raises UsageError where no candidate has a figure."""
+    """Measure the candidates, let the close ones take turns, and choose: the fastest of at most so many
+    parameters, or, within a latency, the one with most parameters. Raises UsageError where no candidate has a
+    figure."""
     measured = bench.measure(cases, POLICY)
     rows = ranked(measured)
     if not rows:
-        raise UsageError("no candidate could be measured", where="advise", hint="convscope measure says why, kind by kind.")
+        raise UsageError(
+            "no candidate could be measured", where="advise", hint="convscope measure says why, kind by kind."
+        )
     by_id = {case.case_id: case for case in cases}
     near = [row for row in rows[1:] if not beyond_intervals(row, rows[0])]
     rivals = [by_id[row["case_id"]] for row in near[:MOST_RIVALS]]
@@ -98,22 +124,39 @@ def advise(
     close = {row["case_id"] for row in near} - ratios.keys()
     said = sentences(rows, ratios, chosen, budget=most_parameters is not None or most_s is not None)
     skipped = measured["status"] == "skipped"
-    return Advice(rows, ratios, close, [*left, *unmeasured(measured[skipped])], unmeasured(measured[~skipped]), chosen, said)
+    return Advice(
+        rows,
+        ratios,
+        close,
+        [*left, *unmeasured(measured[skipped])],
+        unmeasured(measured[~skipped]),
+        chosen,
+        said,
+    )
 
 
 def ranked(summary: pd.DataFrame) -> list[Row]:
     """The rows that have a figure, fastest first."""
-    return [as_json_values(row) for row in summary[summary["latency_s"].notna()].sort_values("latency_s", kind="stable").to_dict("records")]
+    return [
+        as_json_values(row)
+        for row in summary[summary["latency_s"].notna()]
+        .sort_values("latency_s", kind="stable")
+        .to_dict("records")
+    ]
 
 
 def unmeasured(summary: pd.DataFrame) -> list[tuple[str, str]]:
     """The candidates without a figure, and what became of them."""
     without = summary[summary["latency_s"].isna()].to_dict("records")
-    return [(candidate_name(row), f"{str(row['status']).replace('_', ' ')}: {row['message'] or 'no message'}") for row in without]
+    return [
+        (candidate_name(row), f"{str(row['status']).replace('_', ' ')}: {row['message'] or 'no message'}")
+        for row in without
+    ]
 
 
 def reordered(rows: list[Row], ratios: dict[str, Interval]) -> tuple[list[Row], dict[str, Interval]]:
-    """By what turns said of those that took them: a rival that beat the first past its interval takes its place, and ratios are then to it.
+    """By what turns said of those that took them: a rival that beat the first past its interval takes its
+    place, and ratios are then to it.
 
     Two ratios to the former first give one between rivals, whose errors add in square.
     """
@@ -122,7 +165,9 @@ def reordered(rows: list[Row], ratios: dict[str, Interval]) -> tuple[list[Row], 
         return rows, ratios
     first = min(won, key=lambda identity: won[identity].value)
     was = rows[0]["case_id"]
-    others = {was: Interval(1.0, 1.0, 1.0)} | {identity: ratio for identity, ratio in ratios.items() if identity != first}
+    others = {was: Interval(1.0, 1.0, 1.0)} | {
+        identity: ratio for identity, ratio in ratios.items() if identity != first
+    }
     again = {identity: ratio.over(won[first]) for identity, ratio in others.items()}
     return sorted(rows, key=lambda row: row["case_id"] != first), again
 
@@ -133,7 +178,8 @@ def ties(ratios: Mapping[str, Interval]) -> set[str]:
 
 
 def choose(rows: Sequence[Row], most_parameters: int | None, most_s: float | None) -> Row | None:
-    """Within the budgets: the fastest; where latency is a budget, the one with most parameters, as that is what time is spent on."""
+    """Within the budgets: the fastest; where latency is a budget, the one with most parameters, as that is
+    what time is spent on."""
     fit = [row for row in rows if most_parameters is None or row["parameters"] <= most_parameters]
     fit = [row for row in fit if most_s is None or row["latency_high_s"] <= most_s]
     if not fit:
@@ -141,10 +187,14 @@ def choose(rows: Sequence[Row], most_parameters: int | None, most_s: float | Non
     return fit[0] if most_s is None else max(fit, key=lambda row: (row["parameters"], -row["latency_s"]))
 
 
-def sentences(rows: Sequence[Row], ratios: Mapping[str, Interval], chosen: Row | None, *, budget: bool) -> list[str]:
+def sentences(
+    rows: Sequence[Row], ratios: Mapping[str, Interval], chosen: Row | None, *, budget: bool
+) -> list[str]:
     """What to do, and why, each with its figures."""
     first, tied = rows[0], ties(ratios)
-    said = [f"{candidate_name(first).capitalize()} is fastest, {units.seconds(first['latency_s'])}{_bound(first)}."]
+    said = [
+        f"{candidate_name(first).capitalize()} is fastest, {units.seconds(first['latency_s'])}{_bound(first)}."
+    ]
     equal = [row for row in rows[1:] if row["case_id"] in tied]
     if equal:
         said.append(
@@ -160,7 +210,9 @@ def sentences(rows: Sequence[Row], ratios: Mapping[str, Interval], chosen: Row |
     if budget and chosen is None:
         said.append("Nothing fits the budget.")
     elif budget and chosen:
-        said.append(f"Within the budget: {candidate_name(chosen)}, {units.seconds(chosen['latency_s'])}, {chosen['parameters']:,} parameters.")
+        said.append(
+            f"Within the budget: {candidate_name(chosen)}, {units.seconds(chosen['latency_s'])}, {chosen['parameters']:,} parameters."
+        )
     return said
 
 

@@ -1,7 +1,9 @@
-"""The search for cliffs: measure a few places of some curves, then look where they jump, bend, or cross, until there is nothing between.
+"""The search for cliffs: measure a few places of some curves, then look where they jump, bend, or cross,
+until there is nothing between.
 
-In: for each curve the cases that it may be measured at, and what measures them. Out: the places that were measured, and what was found.
-What looks like a cliff is measured anew, and judged on these visits alone: of many steps, the widest are partly luck.
+In: for each curve the cases that it may be measured at, and what measures them. Out: the places that were
+measured, and what was found. What looks like a cliff is measured anew, and judged on these visits alone: of
+many steps, the widest are partly luck.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ LEAST_VALUES = 3
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search came to. `places`: rows of the summary with their `x`, by kind; `complete`: whether nothing was left to look into."""
+    """What a search came to. `places`: rows of the summary with their `x`, by kind; `complete`: whether
+    nothing was left to look into."""
 
     axis: str
     places: dict[str, list[dict[Any, Any]]]
@@ -49,26 +52,37 @@ class Found:
     def changes(self) -> list[tuple[str, Step]]:
         """Steps at which something changes below torch, and that are no cliff."""
         cliffs = {(kind, step.left["x"]) for kind, step in self.cliffs}
-        found = [(kind, step) for kind, places in self.places.items() for step in steps(places) if step.change]
+        found = [
+            (kind, step) for kind, places in self.places.items() for step in steps(places) if step.change
+        ]
         return [(kind, step) for kind, step in found if (kind, step.left["x"]) not in cliffs]
 
 
-def curves(kinds: Sequence[str], axis: str, values: Sequence[int], fields: Mapping[str, Any], setting: Setting) -> Curves:
-    """The cases of each kind at those values that it can have. Raises UsageError for a kind that has fewer than three of them."""
+def curves(
+    kinds: Sequence[str], axis: str, values: Sequence[int], fields: Mapping[str, Any], setting: Setting
+) -> Curves:
+    """The cases of each kind at those values that it can have. Raises UsageError for a kind that has fewer
+    than three of them."""
     sides = [name for name in ("height", "width") if axis == "size" and fields.get(name)]
     if sides:
         raise UsageError(
-            "size runs along the curve, and is height and width at once", where=f"--{sides[0]}", hint="Leave it out, or take --axis height."
+            "size runs along the curve, and is height and width at once",
+            where=f"--{sides[0]}",
+            hint="Leave it out, or take --axis height.",
         )
     if axis not in SEARCHED:
-        raise UsageError(f"{axis!r} is no axis that can be searched", where="--axis", hint=f"Known: {', '.join(SEARCHED)}.")
+        raise UsageError(
+            f"{axis!r} is no axis that can be searched", where="--axis", hint=f"Known: {', '.join(SEARCHED)}."
+        )
     found = {}
     for kind in kinds:
         tried = {value: _case(kind, {**fields, axis: value}, setting) for value in values}
         found[kind] = {value: case for value, case in tried.items() if isinstance(case, Case)}
         if len(found[kind]) < LEAST_VALUES:
             why = next((fault for fault in tried.values() if isinstance(fault, str)), "")
-            what = f"{kind} can have {len(found[kind])} of the {len(values)} values of {axis}, three are needed"
+            what = (
+                f"{kind} can have {len(found[kind])} of the {len(values)} values of {axis}, three are needed"
+            )
             raise UsageError(what, where="--range", hint=why)
     return found
 
@@ -81,9 +95,14 @@ def _case(kind: str, fields: Mapping[str, Any], setting: Setting) -> Case | str:
         return str(error).replace("\n", " ")
 
 
-def search(axis: str, asked: Curves, measure: Callable[[list[Case]], pd.DataFrame], may_go_on: Callable[[list[Case]], bool]) -> Found:
-    """Look until nothing is left to look into, or until `may_go_on` says of the next cases that there is no time. Raises UsageError where no place
-    of any curve could be measured."""
+def search(
+    axis: str,
+    asked: Curves,
+    measure: Callable[[list[Case]], pd.DataFrame],
+    may_go_on: Callable[[list[Case]], bool],
+) -> Found:
+    """Look until nothing is left to look into, or until `may_go_on` says of the next cases that there is no
+    time. Raises UsageError where no place of any curve could be measured."""
     rows: Rows = defaultdict(dict)
     due = {kind: set(first_places(sorted(cases))) for kind, cases in asked.items()}
     complete = True
@@ -93,12 +112,23 @@ def search(axis: str, asked: Curves, measure: Callable[[list[Case]], pd.DataFram
         if not any(row["latency_s"] for row in measured):
             raise UsageError("no place could be measured", where="cliffs", hint=str(measured[0]["message"]))
         due = _next(asked, rows)
-    seen = {kind: [step for step in steps(list(places.values())) if step.is_cliff] for kind, places in rows.items()}
-    ends = {kind: {step_end["x"] for step in found for step_end in (step.left, step.right)} for kind, found in seen.items()}
+    seen = {
+        kind: [step for step in steps(list(places.values())) if step.is_cliff]
+        for kind, places in rows.items()
+    }
+    ends = {
+        kind: {step_end["x"] for step in found for step_end in (step.left, step.right)}
+        for kind, found in seen.items()
+    }
     if any(ends.values()):
         _measure(asked, ends, measure, rows)
     places = {kind: [row for _, row in sorted(found.items())] for kind, found in rows.items()}
-    confirmed = [(kind, step) for kind, found in places.items() for step in steps(found) if step.is_cliff and _were(step, seen[kind])]
+    confirmed = [
+        (kind, step)
+        for kind, found in places.items()
+        for step in steps(found)
+        if step.is_cliff and _were(step, seen[kind])
+    ]
     return Found(axis, places, confirmed, _crossings(rows), complete)
 
 
@@ -111,7 +141,9 @@ def _cases(asked: Curves, due: Mapping[str, set[int]]) -> list[Case]:
     return [asked[kind][value] for kind, values in due.items() for value in sorted(values)]
 
 
-def _measure(asked: Curves, due: Mapping[str, set[int]], measure: Callable[[list[Case]], pd.DataFrame], rows: Rows) -> None:
+def _measure(
+    asked: Curves, due: Mapping[str, set[int]], measure: Callable[[list[Case]], pd.DataFrame], rows: Rows
+) -> None:
     """Measure the cases that are due, and put what came of them in place of what was known."""
     found = {row["case_id"]: as_json_values(row) for row in measure(_cases(asked, due)).to_dict("records")}
     for kind, values in due.items():
@@ -121,16 +153,22 @@ def _measure(asked: Curves, due: Mapping[str, set[int]], measure: Callable[[list
 
 
 def _next(asked: Curves, rows: Rows) -> dict[str, set[int]]:
-    """Where each curve is to be looked into, by itself and where it crosses another; places without a figure were looked at."""
+    """Where each curve is to be looked into, by itself and where it crosses another; places without a figure
+    were looked at."""
     due = {kind: to_look_into(list(places.values()), sorted(asked[kind])) for kind, places in rows.items()}
     for crossing in _crossings(rows):
         both = (crossing.before, crossing.after)
         measured, possible = (set(of[both[0]]) & set(of[both[1]]) for of in (rows, asked))
-        if not middle(sorted(measured), crossing.left, crossing.right):  # what lies between could not be told apart, if anything does
+        # what lies between could not be told apart, if anything does
+        if not middle(sorted(measured), crossing.left, crossing.right):
             for kind in both:
                 due[kind] |= middle(sorted(possible), crossing.left, crossing.right)
     return {kind: values - rows[kind].keys() for kind, values in due.items()}
 
 
 def _crossings(rows: Rows) -> list[Crossing]:
-    return [found for one, other in combinations(rows, 2) for found in crossings(one, list(rows[one].values()), other, list(rows[other].values()))]
+    return [
+        found
+        for one, other in combinations(rows, 2)
+        for found in crossings(one, list(rows[one].values()), other, list(rows[other].values()))
+    ]

@@ -1,4 +1,5 @@
-"""Which is held against which: a run against another or a baseline, or the two arms of an A/B; read from their folders.
+"""Which is held against which: a run against another or a baseline, or the two arms of an A/B; read from
+their folders.
 
 compare("main", "last")        a run against the baseline `main`
 compare("last")                the arms of an A/B
@@ -40,9 +41,10 @@ def compare(
 ) -> Comparison:
     """Judge the arms of one A/B run (`base` alone), or a run against another or against a baseline's name.
 
-    The gate is that of the head's suite; `tolerance` replaces its latency's, `metric` leaves the others out. With `create`, a run that no
-    baseline fits becomes it, and is compared with itself. `force` compares runs of different methods or policies all the same, and says so. Raises
-    NotComparable by the name of the fields that differ, UsageError, StorageError.
+    The gate is that of the head's suite; `tolerance` replaces its latency's, `metric` leaves the others out.
+    With `create`, a run that no baseline fits becomes it, and is compared with itself. `force` compares runs
+    of different methods or policies all the same, and says so. Raises NotComparable by the name of the fields
+    that differ, UsageError, StorageError.
     """
     folder = Path(results)
     own = load_results(base if head is None else head, results=folder, samples=False)
@@ -55,7 +57,11 @@ def compare(
 
 def _of_one_arm(run: Results) -> Results:
     if run.arms != {"main"}:
-        raise UsageError("is an A/B run, which holds both sides", where=run.runs[0]["run_id"], hint="Give it alone: convscope compare RUN")
+        raise UsageError(
+            "is an A/B run, which holds both sides",
+            where=run.runs[0]["run_id"],
+            hint="Give it alone: convscope compare RUN",
+        )
     return run
 
 
@@ -64,7 +70,8 @@ def _gate(run: Results) -> Gate:
 
 
 def _known(name: str, head_name: str, head: Results, folder: Path, *, create: bool) -> Results:
-    """What a run is compared with: a baseline of this name where there is one, else a run. With `create`, the run itself where nothing fits."""
+    """What a run is compared with: a baseline of this name where there is one, else a run. With `create`, the
+    run itself where nothing fits."""
     if not baselines.exists(name, folder):
         begins_so = [path for path in run_folders(folder) if path.name.startswith(name)]
         if name == "last" or (Path(name) / RUN_FILE).is_file() or (name and begins_so):
@@ -79,19 +86,26 @@ def _known(name: str, head_name: str, head: Results, folder: Path, *, create: bo
 
 
 def judge(run: Results, gate: Gate | None = None) -> Comparison:
-    """Judge the two arms of one A/B run, by its suite's gate unless another is given. Raises UsageError for a run of one arm."""
+    """Judge the two arms of one A/B run, by its suite's gate unless another is given. Raises UsageError for a
+    run of one arm."""
     header = run.runs[0]
     if run.arms != {"base", "head"}:
         hint = "Give a base before it: convscope compare BASE HEAD"
         raise UsageError("has one side, and nothing to compare it with", where=header["run_id"], hint=hint)
     arms, visits = header["arms"], run.visits
-    names = [f"{arm} ({arms[arm]['implementation']})" if arms[arm].get("implementation") else arm for arm in SIDES]
+    names = [
+        f"{arm} ({arms[arm]['implementation']})" if arms[arm].get("implementation") else arm for arm in SIDES
+    ]
     completeness = _completeness(run)
     return replace(
         judge_pairs(visits, gate or _gate(run), completeness),
         names=(names[0], names[1]),
         differences=comparability.informative(*(comparability.facts(header, arm) for arm in SIDES)),
-        notes=[*_how_ended(completeness), *_what_it_lacked(header), *_how_paired(header.get("order", "turns"), visits)],
+        notes=[
+            *_how_ended(completeness),
+            *_what_it_lacked(header),
+            *_how_paired(header.get("order", "turns"), visits),
+        ],
     )
 
 
@@ -104,7 +118,11 @@ def _completeness(run: Results) -> Completeness:
     return Completeness(
         quick=header["quick"],
         ended=header["state"],
-        planned={matched[identity]: count for identity, count in confirming.get("pairs", {}).items() if identity in matched},
+        planned={
+            matched[identity]: count
+            for identity, count in confirming.get("pairs", {}).items()
+            if identity in matched
+        },
         short=[matched[identity] for identity in confirming.get("short", ()) if identity in matched],
         unreached=run.points["case_id"].nunique() - identities.nunique(),
     )
@@ -112,16 +130,27 @@ def _completeness(run: Results) -> Completeness:
 
 def _how_ended(completeness: Completeness) -> list[str]:
     """What is to be said of a run that did not do all that was asked."""
-    found = [] if completeness.ended in ("complete", "time_limit") else [f"The run did not finish ({completeness.ended})."]
-    return found + [f"{completeness.unreached} cases were not measured and have no verdict."] * bool(completeness.unreached)
+    found = (
+        []
+        if completeness.ended in ("complete", "time_limit")
+        else [f"The run did not finish ({completeness.ended})."]
+    )
+    return found + [f"{completeness.unreached} cases were not measured and have no verdict."] * bool(
+        completeness.unreached
+    )
 
 
 def _what_it_lacked(header: Mapping[str, Any]) -> list[str]:
     """The time limit that would have held all pairs that were wanted."""
-    lacking_s, limit_s = (header.get("confirming") or {}).get("lacking_s") or 0.0, header["policy"]["time_limit_s"]
+    lacking_s, limit_s = (
+        (header.get("confirming") or {}).get("lacking_s") or 0.0,
+        header["policy"]["time_limit_s"],
+    )
     if not lacking_s or not limit_s:
         return []
-    return [f"Confirming every undecided case needs {units.duration(lacking_s)} more: --time-limit {limit_s + lacking_s:.0f}"]
+    return [
+        f"Confirming every undecided case needs {units.duration(lacking_s)} more: --time-limit {limit_s + lacking_s:.0f}"
+    ]
 
 
 def _how_paired(order: str, visits: pd.DataFrame) -> list[str]:
@@ -129,18 +158,24 @@ def _how_paired(order: str, visits: pd.DataFrame) -> list[str]:
     if order != "turns":
         return [f"The two sides were measured {order}, not in turns, so their noise is higher."]
     apart = visits.loc[(visits["turns"] == 0) & (visits["status"] == "ok"), "pair"].nunique()
-    return [f"{apart} pairs were not measured in turns, because both sides do not fit the device; their noise is higher."] * bool(apart)
+    return [
+        f"{apart} pairs were not measured in turns, because both sides do not fit the device; their noise is higher."
+    ] * bool(apart)
 
 
 def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Comparison:
     headers = base.runs[0], head.runs[0]
     apart = comparability.differing(*(comparability.likeness(header, "main") for header in headers))
     forced = {name: values for name, values in apart.items() if force and name in comparability.HOW_MEASURED}
-    apart = {name: values for name, values in apart.items() if name not in forced} | _differing_by_case(base.visits, head.visits)
+    apart = {name: values for name, values in apart.items() if name not in forced} | _differing_by_case(
+        base.visits, head.visits
+    )
     if apart:
         hint = "Use --force to compare them anyway." if set(apart) <= set(comparability.HOW_MEASURED) else ""
         where = f"{headers[0]['run_id']} and {headers[1]['run_id']}"
-        raise NotComparable(f"were measured differently: {comparability.in_words(apart)}", where=where, hint=hint)
+        raise NotComparable(
+            f"were measured differently: {comparability.in_words(apart)}", where=where, hint=hint
+        )
     if headers[0]["run_id"] == headers[1]["run_id"]:
         gate = replace(gate, inconclusive="pass")  # it cannot fail itself
     judged = judge_runs(
@@ -148,7 +183,9 @@ def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Co
         head.visits,
         gate,
         run_spread=comparability.run_spread(headers[1], headers[1]["arms"]["main"]["environment_id"]),
-        asked={side: set(run.points["case_id"].dropna()) for side, run in zip(SIDES, (base, head), strict=True)},
+        asked={
+            side: set(run.points["case_id"].dropna()) for side, run in zip(SIDES, (base, head), strict=True)
+        },
         quick=headers[0]["quick"] or headers[1]["quick"],
     )
     return replace(
@@ -164,7 +201,8 @@ def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Co
 
 
 def _how_apart(headers: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
-    """What is to be said of two runs that were measured one after the other, and of the machine that both ran on."""
+    """What is to be said of two runs that were measured one after the other, and of the machine that both ran
+    on."""
     if headers[0]["run_id"] == headers[1]["run_id"]:
         return ["The run is compared with itself: no baseline matched, or the same run was given twice."]
     machine = comparability.facts(headers[1], "main")
@@ -184,20 +222,27 @@ def _day(header: Mapping[str, Any]) -> str:
 def _how_old(judged: Comparison, headers: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
     """That a base lies behind what the code does now: from it a later slowdown would be measured too late."""
     latencies = judged.verdicts[judged.verdicts["metric"] == "latency_s"]
-    whole, cases = latencies[latencies["match_id"] == ALL_CASES], latencies[latencies["match_id"] != ALL_CASES]
+    whole, cases = (
+        latencies[latencies["match_id"] == ALL_CASES],
+        latencies[latencies["match_id"] != ALL_CASES],
+    )
     improved = int((cases["verdict"] == "improved").sum())
     if whole["verdict"].tolist() == ["improved"]:
         improved = len(cases)
     if improved <= len(cases) / 2:
         return []
     cure = f"convscope baseline save NAME {headers[1]['run_id']}"
-    return [f"{improved} of {len(cases)} cases improved since {_day(headers[0])}. Update the baseline: {cure}"]
+    return [
+        f"{improved} of {len(cases)} cases improved since {_day(headers[0])}. Update the baseline: {cure}"
+    ]
 
 
 def _differing_by_case(base: pd.DataFrame, head: pd.DataFrame) -> comparability.Differences:
     """Of the cases that both have, the first whose threads or device differ."""
     names = ["threads_used", "device_name"]
-    one, other = (visits[visits["status"] == "ok"].groupby("case_id")[names].first() for visits in (base, head))
+    one, other = (
+        visits[visits["status"] == "ok"].groupby("case_id")[names].first() for visits in (base, head)
+    )
     both = one.merge(other, left_index=True, right_index=True, suffixes=("_base", "_head"))
     found = {}
     for name in names:

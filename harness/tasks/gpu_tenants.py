@@ -14,11 +14,14 @@ LOST_SHARE = 0.1  # of a GPU's time: clocks that fall under a long load take les
 
 
 def tenants(kind: str, index: int | None = None, python: str | None = None) -> Check:
-    """Whether somebody else works on a GPU, by two seconds of work on it. Raises InterpreterError, DeviceError, BusyError."""
+    """Whether somebody else works on a GPU, by two seconds of work on it. Raises InterpreterError,
+    DeviceError, BusyError."""
     device = device_name(kind, {} if index is None else {kind: index})
     with ad_hoc_session(kind, index, python or default_python(), wait=False, listener=SILENT) as ready:
         seen = ready.tenants(PROBE_S)
     found = f"{units.percent(seen.lost_share)} of the time of {seen.batches} batches was taken"
     if seen.lost_share <= LOST_SHARE:
         return Check(f"{device} tenants", "ok", found)
-    return Check(f"{device} tenants", "warning", found, "Somebody else works on it: wait, or choose another device.")
+    return Check(
+        f"{device} tenants", "warning", found, "Somebody else works on it: wait, or choose another device."
+    )

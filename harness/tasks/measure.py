@@ -24,7 +24,8 @@ MEASURE_POLICY = Policy(rounds=3, max_rounds=3)
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one case came to. `row` is its summary, by the names of the record; figures are None where it has none."""
+    """What one case came to. `row` is its summary, by the names of the record; figures are None where it has
+    none."""
 
     case: Case
     row: dict[str, Any]
@@ -62,7 +63,8 @@ def measure(
     wait: bool = True,
     listener: ProgressListener = SILENT,
 ) -> Measurement:
-    """Measure one case now, in a few visits that alternate with the other allocator's (on a CPU); nothing is written.
+    """Measure one case now, in a few visits that alternate with the other allocator's (on a CPU); nothing is
+    written.
 
     Raises InterpreterError, DeviceError, BusyError.
     """
@@ -70,8 +72,19 @@ def measure(
     case = Case(problem, setting)
     cases = [case]
     if setting.device == "cpu":
-        cases.append(Case(problem, replace(setting, allocator="default" if setting.allocator == "retained" else "retained")))
-    with ad_hoc_session(setting.device, device_index, default_python() if python is None else python, wait=wait, listener=listener) as ready:
+        cases.append(
+            Case(
+                problem,
+                replace(setting, allocator="default" if setting.allocator == "retained" else "retained"),
+            )
+        )
+    with ad_hoc_session(
+        setting.device,
+        device_index,
+        default_python() if python is None else python,
+        wait=wait,
+        listener=listener,
+    ) as ready:
         found = ready.measure(cases, policy)
     summary = {row["case_id"]: as_json_values(row) for row in found.to_dict("records")}
     own = summary.pop(case.case_id)

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
 
 def new_context(suite: Suite) -> RunContext:
-    return RunContext(run_id=new_run_id(suite.name), policy=suite.policy, seed=time.time_ns() % 2**31, placement=suite.placement)
+    return RunContext(
+        run_id=new_run_id(suite.name),
+        policy=suite.policy,
+        seed=time.time_ns() % 2**31,
+        placement=suite.placement,
+    )
 
 
 def devices_of(points: list[Point], context: RunContext) -> set[str]:
@@ -54,16 +59,23 @@ def finish(run: RoundsRun | AbRun, folder: RunFolder, state: str, cases: list[Ca
     if found.arms == {"main"} and state in ("complete", "time_limit"):
         machine_cache.learn(found.summary)
     if state == "interrupted":
-        raise Stopped(f"stopped; {run.visits} measurements are kept", where=str(folder.path), hint=f"convscope report {folder.path}")
+        raise Stopped(
+            f"stopped; {run.visits} measurements are kept",
+            where=str(folder.path),
+            hint=f"convscope report {folder.path}",
+        )
     if run.failed:
         raise CasesFailed(
-            f"finished; {len(run.failed)} of {len(cases)} cases have no latency", where=str(folder.path), hint=f"convscope report {folder.path}"
+            f"finished; {len(run.failed)} of {len(cases)} cases have no latency",
+            where=str(folder.path),
+            hint=f"convscope report {folder.path}",
         )
     return found
 
 
 def present_points(suite: Suite, points: list[Point], hello: Hello, *, named: bool) -> list[Point]:
-    """The points on devices that are there. Raises DeviceError for a device named by the asker, or where none is left; UsageError without a case."""
+    """The points on devices that are there. Raises DeviceError for a device named by the asker, or where none
+    is left; UsageError without a case."""
     if not distinct_cases(points):
         reasons = "; ".join(sorted({point.skip_reason for point in points if point.skip_reason}))
         raise UsageError(f"none of its {len(points)} points can be measured", where=suite.name, hint=reasons)
@@ -74,20 +86,35 @@ def present_points(suite: Suite, points: list[Point], hello: Hello, *, named: bo
     return without_devices(points, hello.device_types)
 
 
-def header_of(suite: Suite, context: RunContext, arms: Mapping[str, tuple[Connection, str | None]], quick: bool) -> dict[str, Any]:
-    """What run.json says before the first visit. `arms`: by name, who measures, and the implementation that overrides the suite's."""
+def header_of(
+    suite: Suite, context: RunContext, arms: Mapping[str, tuple[Connection, str | None]], quick: bool
+) -> dict[str, Any]:
+    """What run.json says before the first visit. `arms`: by name, who measures, and the implementation that
+    overrides the suite's."""
     return {
         "schema": SCHEMA,
         "run_id": context.run_id,
-        "suite": {"name": suite.name, "title": suite.title, "text": suite.text, "sha256": suite.sha256, "source": suite.source},
+        "suite": {
+            "name": suite.name,
+            "title": suite.title,
+            "text": suite.text,
+            "sha256": suite.sha256,
+            "source": suite.source,
+        },
         "policy": suite.policy.as_message(),
         "gate": suite.gate.as_json(),
         "quick": quick,
         "arms": {
-            name: {"python": connection.python, "environment_id": connection.environment_id, "implementation": implementation}
+            name: {
+                "python": connection.python,
+                "environment_id": connection.environment_id,
+                "implementation": implementation,
+            }
             for name, (connection, implementation) in arms.items()
         },
-        "environments": {connection.environment_id: connection.hello.environment for connection, _ in arms.values()},
+        "environments": {
+            connection.environment_id: connection.hello.environment for connection, _ in arms.values()
+        },
         "devices": next(iter(arms.values()))[0].hello.devices,
         "method": METHOD,
         "run_spread": context.run_spread,
@@ -105,9 +132,15 @@ def _git_facts() -> dict[str, Any] | None:
     """Commit, branch and whether files are changed, of the current folder; None outside a checkout."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "branch": git("rev-parse", "--abbrev-ref", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "branch": git("rev-parse", "--abbrev-ref", "HEAD"),
+            "changed": bool(git("status", "--porcelain")),
+        }
     except (OSError, subprocess.SubprocessError):
         return None

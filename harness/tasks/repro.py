@@ -1,7 +1,9 @@
-"""A case as a program of its own: a script that needs torch alone, a line for benchdnn, and the environment, to paste into a bug report.
+"""A case as a program of its own: a script that needs torch alone, a line for benchdnn, and the environment,
+to paste into a bug report.
 
-In: a case, and where it was measured a row of its summary and the facts of the environment. Out: text. The script does what a visit does, in
-one process: glibc told as the case says, input and weights mapped past malloc, warm-up, and twelve blocks between which they and the heap move.
+In: a case, and where it was measured a row of its summary and the facts of the environment. Out: text. The
+script does what a visit does, in one process: glibc told as the case says, input and weights mapped past
+malloc, warm-up, and twelve blocks between which they and the heap move.
 """
 
 from __future__ import annotations
@@ -18,8 +20,20 @@ if TYPE_CHECKING:
     from harness.core.problem import Problem
 
 TYPES = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-TAGS = {"contiguous": "any", "channels_last": "acdb"}  # contiguous tensors are reordered to what oneDNN likes best
-FACTS = ("torch", "onednn", "python", "system", "kernel", "libc", "cpu", "instruction_set", "threads_available", "transparent_hugepages")
+# contiguous tensors are reordered to what oneDNN likes best
+TAGS = {"contiguous": "any", "channels_last": "acdb"}
+FACTS = (
+    "torch",
+    "onednn",
+    "python",
+    "system",
+    "kernel",
+    "libc",
+    "cpu",
+    "instruction_set",
+    "threads_available",
+    "transparent_hugepages",
+)
 
 SCRIPT = '''\
 """{title}
@@ -125,7 +139,8 @@ MOVE = """\
 
 
 def script(case: Case, row: Mapping[Any, Any] | None, environment: Mapping[str, Any] | None) -> str:
-    """The program. Raises UsageError for a setting that it cannot repeat: another device, implementation, or cache."""
+    """The program. Raises UsageError for a setting that it cannot repeat: another device, implementation, or
+    cache."""
     _require_plain(case)
     setting = case.setting
     threads = setting.threads if row is None or row["threads_used"] is None else f"{row['threads_used']:.0f}"
@@ -135,7 +150,9 @@ def script(case: Case, row: Mapping[Any, Any] | None, environment: Mapping[str, 
         title=case.label,
         facts=_facts(case, row, environment),
         threads="" if threads == "all" else f"torch.set_num_threads({threads})\n",
-        precision="" if setting.fp32_precision == "ieee" else f'torch.backends.mkldnn.conv.fp32_precision = "{setting.fp32_precision}"\n',
+        precision=""
+        if setting.fp32_precision == "ieee"
+        else f'torch.backends.mkldnn.conv.fp32_precision = "{setting.fp32_precision}"\n',
         heap=KEEP if kept else COUNT,
         layer=_layer(case.problem),
         dtype=setting.dtype,
@@ -155,10 +172,19 @@ def script(case: Case, row: Mapping[Any, Any] | None, environment: Mapping[str, 
 
 
 def _require_plain(case: Case) -> None:
-    for name, known in (("device", ("cpu",)), ("implementation", ("torch",)), ("cache", ("hot",)), ("mode", ("eager", "compile"))):
+    for name, known in (
+        ("device", ("cpu",)),
+        ("implementation", ("torch",)),
+        ("cache", ("hot",)),
+        ("mode", ("eager", "compile")),
+    ):
         value = getattr(case.setting, name)
         if value not in known:
-            raise UsageError(f"{name} = {value} cannot be repeated in a plain script yet", where=case.label, hint=f"It knows {' and '.join(known)}.")
+            raise UsageError(
+                f"{name} = {value} cannot be repeated in a plain script yet",
+                where=case.label,
+                hint=f"It knows {' and '.join(known)}.",
+            )
 
 
 def _training() -> str:
@@ -186,15 +212,25 @@ def _facts(case: Case, row: Mapping[Any, Any] | None, environment: Mapping[str, 
         lines += [f"came to      {row['status']}: {row['message']}"]
     if row is not None and row["latency_s"] is not None:
         interval = f"{units.seconds(row['latency_low_s'])} to {units.seconds(row['latency_high_s'])}"
-        lines += [f"measured     {units.seconds(row['latency_s'])} a call ({interval}), {row['visits']} processes, {row['trust']}"]
+        lines += [
+            f"measured     {units.seconds(row['latency_s'])} a call ({interval}), {row['visits']} processes, {row['trust']}"
+        ]
         lines += [f"back end     {row['backend']}"]
-        lines += [f"primitive    {one['role']}: {one['name']}, {units.seconds(one['time_s'])}" for one in row["primitives"] or ()]
-    lines += [f"{name.replace('_', ' '):<12} {environment[name]}" for name in FACTS if environment and environment.get(name)]
+        lines += [
+            f"primitive    {one['role']}: {one['name']}, {units.seconds(one['time_s'])}"
+            for one in row["primitives"] or ()
+        ]
+    lines += [
+        f"{name.replace('_', ' '):<12} {environment[name]}"
+        for name in FACTS
+        if environment and environment.get(name)
+    ]
     return "\n".join([*lines, *(f"oneDNN alone {line}" for line in benchdnn(case))])
 
 
 def benchdnn(case: Case) -> list[str]:
-    """A line of oneDNN's own benchmark for each convolution of a forward pass: its arguments, then the problem as its driver writes it."""
+    """A line of oneDNN's own benchmark for each convolution of a forward pass: its arguments, then the
+    problem as its driver writes it."""
     return [_benchdnn(half, case.setting.dtype, case.setting.memory_format) for half in case.problem.parts]
 
 

@@ -41,11 +41,12 @@ def sweep(
     wait: bool = True,
     listener: ProgressListener = SILENT,
 ) -> Results:
-    """Run a suite, a name or a file, and load what came of it. `axes` replaces or narrows axes, or is the whole sweep; `only` names the
-    case_ids to measure (None: all); `quick` takes one round.
+    """Run a suite, a name or a file, and load what came of it. `axes` replaces or narrows axes, or is the
+    whole sweep; `only` names the case_ids to measure (None: all); `quick` takes one round.
 
-    Raises SuiteError, InterpreterError, DeviceError, BusyError, StorageError before anything is written; Stopped after Ctrl-C and
-    CasesFailed where cases have no figure, both with everything measured kept; their `where` is the run's folder.
+    Raises SuiteError, InterpreterError, DeviceError, BusyError, StorageError before anything is written;
+    Stopped after Ctrl-C and CasesFailed where cases have no figure, both with everything measured kept; their
+    `where` is the run's folder.
     """
     asked = prepare(suite, axes or {}, quick=quick, time_limit_s=time_limit_s)
     points = _selected(expand(asked), only)
@@ -57,7 +58,9 @@ def sweep(
         context = replace(context, run_spread=machine_cache.run_spread(connection.environment_id))
         points = present_points(asked, points, connection.hello, named="device" in (axes or {}))
         cases = distinct_cases(points)
-        folder = RunFolder(Path(results), header_of(asked, context, {"main": (connection, None)}, quick), points)
+        folder = RunFolder(
+            Path(results), header_of(asked, context, {"main": (connection, None)}, quick), points
+        )
         listener.started(folder.path)
 
         def tell(ceilings: list[dict[str, Any]]) -> None:
@@ -71,4 +74,9 @@ def sweep(
 def _selected(points: list[Point], only: Container[str] | None) -> list[Point]:
     if only is None:
         return points
-    return [replace(point, case=None, skip_reason="not selected") if point.case and point.case.case_id not in only else point for point in points]
+    return [
+        replace(point, case=None, skip_reason="not selected")
+        if point.case and point.case.case_id not in only
+        else point
+        for point in points
+    ]

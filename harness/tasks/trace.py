@@ -16,16 +16,25 @@ TRACE_LIMIT_S = 600.0
 
 
 def trace(target: str, shape: Sequence[int], python: str) -> Layers:
-    """Run a model once in an interpreter and list its convolutions. Raises UsageError for a model that does not run, InterpreterError."""
+    """Run a model once in an interpreter and list its convolutions. Raises UsageError for a model that does
+    not run, InterpreterError."""
     module, _, attribute = target.partition(":")
     if not module or not attribute:
-        raise UsageError(f"{target!r} is no module:attribute", where="trace", hint="For example mymodels:build, a function without arguments.")
+        raise UsageError(
+            f"{target!r} is no module:attribute",
+            where="trace",
+            hint="For example mymodels:build, a function without arguments.",
+        )
     hint = f"Does it run on an input of {'x'.join(map(str, shape))} in {python}?"
     with connect(python) as connection:
         try:
-            answer = connection.worker.ask({"do": "trace", "id": 1, "target": target, "shape": list(shape)}, TRACE_LIMIT_S)
+            answer = connection.worker.ask(
+                {"do": "trace", "id": 1, "target": target, "shape": list(shape)}, TRACE_LIMIT_S
+            )
         except (WorkerGone, WorkerTimeout) as error:
             raise UsageError(str(error), where=target, hint=hint) from None
     if answer["status"] != "ok":
-        raise UsageError(f"{answer.get('error_type') or answer['status']}: {answer['message']}", where=target, hint=hint)
+        raise UsageError(
+            f"{answer.get('error_type') or answer['status']}: {answer['message']}", where=target, hint=hint
+        )
     return Layers(distinct(answer["values"]["layers"]), answer["values"]["left"])

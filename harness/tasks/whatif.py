@@ -1,7 +1,9 @@
-"""What a network would cost with other layers in it: its convolutions, and those that stand for them, measured in one run.
+"""What a network would cost with other layers in it: its convolutions, and those that stand for them,
+measured in one run.
 
-In: a layer list and replacements of kinds. Out: a suite with the network before and after, and from its results the sums.
-A sum of layers is not the network: it leaves out what lies between them, and every layer finds its weights in the cache.
+In: a layer list and replacements of kinds. Out: a suite with the network before and after, and from its
+results the sums. A sum of layers is not the network: it leaves out what lies between them, and every layer
+finds its weights in the cache.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ NETWORKS = ("before", "after")
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """A kind's share of a network, or all of it: convolutions that run, MACs, parameters, and seconds with half of their 95 % interval."""
+    """A kind's share of a network, or all of it: convolutions that run, MACs, parameters, and seconds with
+    half of their 95 % interval."""
 
     kind: str
     executed: int
@@ -46,7 +49,8 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One side: a sum for each kind, then all of it; layers that have no figure are named, and counted nowhere."""
+    """One side: a sum for each kind, then all of it; layers that have no figure are named, and counted
+    nowhere."""
 
     name: str
     kinds: list[Sum]
@@ -63,19 +67,34 @@ def parse_replacement(text: str) -> tuple[str, tuple[str, int | None]]:
             hint = nearest(word, KINDS) if equals else "For example: --replace standard=depthwise_separable"
             raise UsageError(f"{text!r} replaces no kind by another", where="--replace", hint=hint)
     if (kind == "grouped") != groups.isdecimal() or (colon and kind != "grouped"):
-        raise UsageError(f"{text!r}: grouped, and grouped alone, takes a number of groups", where="--replace", hint=f"{old}=grouped:8")
+        raise UsageError(
+            f"{text!r}: grouped, and grouped alone, takes a number of groups",
+            where="--replace",
+            hint=f"{old}=grouped:8",
+        )
     return old, (kind, int(groups) if groups else None)
 
 
-def suite_of(layers: Path, replacements: Replacements, setting: Mapping[str, tuple[Value, ...]]) -> tuple[Suite, list[tuple[str, str]]]:
-    """The network before and after, as a suite of two sweeps, and the layers that could not be replaced, with the reason.
+def suite_of(
+    layers: Path, replacements: Replacements, setting: Mapping[str, tuple[Value, ...]]
+) -> tuple[Suite, list[tuple[str, str]]]:
+    """The network before and after, as a suite of two sweeps, and the layers that could not be replaced, with
+    the reason.
 
-    Raises SuiteError for a layer list that cannot be read, UsageError where nothing is replaced or a setting has several values.
+    Raises SuiteError for a layer list that cannot be read, UsageError where nothing is replaced or a setting
+    has several values.
     """
     several = [name for name, values in setting.items() if len(values) > 1]
     if several:
-        raise UsageError("has several values, and a sum is of one", where=f"-a {several[0]}", hint="Run it once for each.")
-    content = {"schema": 1, "name": "whatif", "setting": dict(setting), "sweep": [{"name": NETWORKS[0], "x": "layer", "layers": layers.name}]}
+        raise UsageError(
+            "has several values, and a sum is of one", where=f"-a {several[0]}", hint="Run it once for each."
+        )
+    content = {
+        "schema": 1,
+        "name": "whatif",
+        "setting": dict(setting),
+        "sweep": [{"name": NETWORKS[0], "x": "layer", "layers": layers.name}],
+    }
     read = parse_suite(content, source=str(layers), folder=layers.parent)
     rows, kept, replaced = list[dict[str, "Value"]](), list[tuple[str, str]](), 0
     for point in expand(read):
@@ -95,15 +114,22 @@ def suite_of(layers: Path, replacements: Replacements, setting: Mapping[str, tup
         raise UsageError(f"no layer was replaced; there are {', '.join(found)}", where=str(layers), hint=hint)
     axes = read.sweeps[0].axes
     after = Sweep(NETWORKS[1], "layer", axes, tuple(rows))
-    title = ", ".join(f"{old} replaced by {kind}{f' with {groups} groups' if groups else ''}" for old, (kind, groups) in replacements.items())
-    return Suite("whatif", f"{layers.name}: {title}", Policy(), (read.sweeps[0], after), placement=read.placement), kept
+    title = ", ".join(
+        f"{old} replaced by {kind}{f' with {groups} groups' if groups else ''}"
+        for old, (kind, groups) in replacements.items()
+    )
+    return Suite(
+        "whatif", f"{layers.name}: {title}", Policy(), (read.sweeps[0], after), placement=read.placement
+    ), kept
 
 
 def replacement(problem: Problem, kind: str, groups: int | None) -> Problem:
-    """The same layer as another kind. Pointwise looks at one pixel, and takes neither kernel nor padding along. Raises ProblemError, also where
-    the output would have another shape."""
+    """The same layer as another kind. Pointwise looks at one pixel, and takes neither kernel nor padding
+    along. Raises ProblemError, also where the output would have another shape."""
     lost = {"groups", *(("kernel_size", "padding", "dilation") if kind == "pointwise" else ())}
-    other = Problem(kind, **{name: getattr(problem, name) for name in FIELDS if name not in lost}, groups=groups)
+    other = Problem(
+        kind, **{name: getattr(problem, name) for name in FIELDS if name not in lost}, groups=groups
+    )
     if other.output_shape != problem.output_shape:
         raise ProblemError("kind", f"{kind} would have another output here")
     return other
@@ -111,33 +137,55 @@ def replacement(problem: Problem, kind: str, groups: int | None) -> Problem:
 
 def _row(point: Point, problem: Problem) -> dict[str, Value]:
     """A row of a sweep that leads to this problem, under the layer's name."""
-    fields: dict[str, Any] = {name: getattr(problem, name) for name in FIELDS if name not in FIXED_AXES[problem.kind]}
+    fields: dict[str, Any] = {
+        name: getattr(problem, name) for name in FIELDS if name not in FIXED_AXES[problem.kind]
+    }
     axes = {name: written(value) if isinstance(value, tuple) else value for name, value in fields.items()}
     return {"kind": problem.kind, **axes, "layer": str(point.layer), "repeat": point.repeat}
 
 
 def networks(results: Results) -> list[Network]:
-    """Both sides, from the run of such a suite: layers times how often they run, as far as they have a figure."""
+    """Both sides, from the run of such a suite: layers times how often they run, as far as they have a
+    figure."""
     figures = {row["case_id"]: row for row in results.summary.to_dict("records") if row["latency_s"] > 0}
     found = []
     for name in NETWORKS:
         points = results.points[results.points["sweep"] == name].to_dict("records")
-        measured = [(int(point["repeat"]), figures[point["case_id"]]) for point in points if point["case_id"] in figures]
+        measured = [
+            (int(point["repeat"]), figures[point["case_id"]])
+            for point in points
+            if point["case_id"] in figures
+        ]
         kinds = [_sum(kind, [one for one in measured if one[1]["kind"] == kind]) for kind in KINDS]
-        unmeasured = [f"{point['layer'] or 'layer'} ({kind_name(point['kind'])})" for point in points if point["case_id"] not in figures]
+        unmeasured = [
+            f"{point['layer'] or 'layer'} ({kind_name(point['kind'])})"
+            for point in points
+            if point["case_id"] not in figures
+        ]
         found.append(Network(name, [one for one in kinds if one.executed], _sum("all", measured), unmeasured))
     return found
 
 
 def _sum(kind: str, layers: Sequence[tuple[int, Mapping[Any, Any]]]) -> Sum:
-    """Of one kind. A case that stands for several layers errs alike in all of them; different cases err independently, and add in square."""
+    """Of one kind. A case that stands for several layers errs alike in all of them; different cases err
+    independently, and add in square."""
     executed: Counter[str] = Counter()
     for repeat, figure in layers:
         executed[figure["case_id"]] += repeat
     distinct = {figure["case_id"]: figure for _, figure in layers}
-    halves = [count * (distinct[case]["latency_high_s"] - distinct[case]["latency_low_s"]) / 2 for case, count in executed.items()]
+    halves = [
+        count * (distinct[case]["latency_high_s"] - distinct[case]["latency_low_s"]) / 2
+        for case, count in executed.items()
+    ]
 
     def total(name: str) -> Any:
         return sum(count * distinct[case][name] for case, count in executed.items())
 
-    return Sum(kind, executed.total(), int(total("macs")), int(total("parameters")), total("latency_s"), hypot(*halves))
+    return Sum(
+        kind,
+        executed.total(),
+        int(total("macs")),
+        int(total("parameters")),
+        total("latency_s"),
+        hypot(*halves),
+    )

@@ -1,7 +1,9 @@
-"""The worker: reads requests from the planner, one at a time, and answers each. It imports torch and computes nothing itself.
+"""The worker: reads requests from the planner, one at a time, and answers each. It imports torch and computes
+nothing itself.
 
-Where there is fork, on a CPU, every visit and every survey is a child of its own. A CUDA context takes seconds and does not
-survive a fork, so there the worker measures a whole round itself, and is given only cases that may share a process.
+Where there is fork, on a CPU, every visit and every survey is a child of its own. A CUDA context takes
+seconds and does not survive a fork, so there the worker measures a whole round itself, and is given only
+cases that may share a process.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def planner_channel() -> Channel:
-    """The pipe to the planner, moved away from the standard streams: oneDNN's verbose lines and anything printed go to fd 1, now the log."""
+    """The pipe to the planner, moved away from the standard streams: oneDNN's verbose lines and anything
+    printed go to fd 1, now the log."""
     channel = Channel(os.dup(0), os.dup(1))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -60,7 +63,8 @@ class Worker:
                 answer(message)
 
     def hello(self, message: Message) -> None:
-        """What is here: protocol, environment and, unless they are known, the devices: in a child, since asking for them starts CUDA."""
+        """What is here: protocol, environment and, unless they are known, the devices: in a child, since
+        asking for them starts CUDA."""
         from harness.worker import clocks, devices, environment
 
         found: list[dict[str, Any]] = [{"type": "cpu", "index": None, "name": environment.cpu_name()}]
@@ -68,7 +72,9 @@ class Worker:
         if message.get("devices", True):
             found[0]["clock"] = clocks.describe(clocks.HostClock())
             answer = self._do(lambda _: devices.listed())
-            values = answer.get("values", {"devices": [], "message": f"devices cannot be listed: {answer.get('message')}"})
+            values = answer.get(
+                "values", {"devices": [], "message": f"devices cannot be listed: {answer.get('message')}"}
+            )
             found, lost = found + values["devices"], values["message"]
         hello = {"is": "hello", "protocol": protocol.VERSION, "environment": environment.describe()}
         self.planner.send({**hello, "devices": found, "message": lost})
@@ -87,7 +93,9 @@ class Worker:
         """The roofs of the device, for a number of threads and some dtypes."""
         from harness.worker import ceilings
 
-        self._done(message, self._do(lambda _: ceilings.measure(message["dtypes"], message["threads"], self.device)))
+        self._done(
+            message, self._do(lambda _: ceilings.measure(message["dtypes"], message["threads"], self.device))
+        )
 
     def tenants(self, message: Message) -> None:
         """Whether somebody else works on the device."""
@@ -102,7 +110,8 @@ class Worker:
         self._done(message, self._do(lambda _: tracing.trace(message["target"], message["shape"])))
 
     def survey(self, message: Message) -> None:
-        """The facts of a case; on a CPU the other allocator in a second child, since the choice cannot be undone."""
+        """The facts of a case; on a CPU the other allocator in a second child, since the choice cannot be
+        undone."""
         from harness.core.case import Case
         from harness.worker import survey
 
@@ -111,7 +120,11 @@ class Worker:
         answer = self._do(lambda _: survey.survey(case, self.seed, self.device))
         if self.device.forks and answer["status"] == "ok":
             other = self._do(lambda _: survey.other_allocator(case, self.seed))
-            lost = "" if other["status"] == "ok" else f"other allocator: {other['status']}: {other.get('message')}"
+            lost = (
+                ""
+                if other["status"] == "ok"
+                else f"other allocator: {other['status']}: {other.get('message')}"
+            )
             told = "; ".join(filter(None, [answer["values"]["survey_message"], lost]))
             answer["values"] = other.get("values", {}) | answer["values"] | {"survey_message": told or None}
         self._done(message, answer)
@@ -130,12 +143,20 @@ class Worker:
 
         turns = {"turns": TURNS, "paired": False} if self.device.forks else {}
         asked = {visit["id"]: visit | turns for visit in message["visits"]}
-        works = {identity: partial(self._visit, Case.from_message(visit["case"]), visit) for identity, visit in asked.items()}
+        works = {
+            identity: partial(self._visit, Case.from_message(visit["case"]), visit)
+            for identity, visit in asked.items()
+        }
         if self.device.forks:
-            answers = interleaved.measure(works, TURNS, message["limit_s"], message["together_s"], self.planner)
+            answers = interleaved.measure(
+                works, TURNS, message["limit_s"], message["together_s"], self.planner
+            )
         else:
             answers = {identity: self._do(work) for identity, work in works.items()}
-        self._done(message, {"status": "ok", "visits": [{"id": identity, **answer} for identity, answer in answers.items()]})
+        self._done(
+            message,
+            {"status": "ok", "visits": [{"id": identity, **answer} for identity, answer in answers.items()]},
+        )
 
     def _visit(self, case: Any, message: Message, link: Channel) -> dict[str, Any]:
         from harness.worker.visit import Visit
@@ -163,7 +184,9 @@ def main() -> None:
     try:
         from harness.worker import conv_modules
     except ImportError as error:
-        planner.send({"is": "failed", "message": f"{sys.executable} has no torch that can be imported: {error}"})
+        planner.send(
+            {"is": "failed", "message": f"{sys.executable} has no torch that can be imported: {error}"}
+        )
         return
     conv_modules.prepare()
     with contextlib.suppress(ChannelClosed):  # nobody is left to tell

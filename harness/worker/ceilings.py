@@ -1,12 +1,15 @@
-"""The roofs of a device: how fast it computes, moves bytes, and hands out pages, at best, as seen and not as a datasheet says.
+"""The roofs of a device: how fast it computes, moves bytes, and hands out pages, at best, as seen and not as
+a datasheet says.
 
-In: dtypes, a number of threads as a setting has it. Out: device, device_index, threads_used, and `roofs`, each null where it cannot be had:
+In: dtypes, a number of threads as a setting has it. Out: device, device_index, threads_used, and `roofs`,
+each null where it cannot be had:
 
     flops_per_s_<dtype>      of large matrix products, 2 FLOPs a multiply-accumulate
     bytes_per_s_<bytes>      of a copy that touches so many bytes, what is read and what is written counted
     page_fault_s             seconds for a page that glibc hands back to the kernel and gets anew (CPU)
 
-The best of several tries counts: what disturbs only makes slower. For a process of its own, since the choice of an allocator cannot be undone.
+The best of several tries counts: what disturbs only makes slower. For a process of its own, since the choice
+of an allocator cannot be undone.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 
     from harness.worker.devices import Device
 
-PRODUCT_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}  # the best size differs by library and number of threads
+# the best size differs by library and number of threads
+PRODUCT_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
 COPIED_BYTES = {  # of source and target: every cache, then memory
     "cpu": (2**21, 2**23, 2**25, 2**27, 2**29),
     "cuda": (2**23, 2**25, 2**26, 2**27, 2**28, 2**31),
@@ -33,13 +37,16 @@ COPIED_BYTES = {  # of source and target: every cache, then memory
 DRAWN_BYTES = 2**20  # random, repeated
 TRY_S = 0.1  # each roof is tried for so long, and three times at least
 FEWEST_TRIES = 3
-BATCH_S = 1e-3  # a try on a GPU holds so much of calls, queued before the first begins: a small copy takes less than its launch
+# a try on a GPU holds so much of calls, queued before the first begins: a small copy takes less than its
+# launch
+BATCH_S = 1e-3
 FAULTING_BYTES = (2**20, 2 * 2**20, 4 * 2**20)  # as large as the outputs of common layers
 PAGE_BYTES = 4096
 
 
 def measure(dtypes: Iterable[str], threads: str, device: Device) -> dict[str, Any]:
-    """Every roof of a device, of products in full float32. Raises NotSupported for more threads than there are."""
+    """Every roof of a device, of products in full float32. Raises NotSupported for more threads than there
+    are."""
     used = environment.use_threads(threads)
     environment.set_precision(device.kind, "ieee")
     device.select()
@@ -48,18 +55,26 @@ def measure(dtypes: Iterable[str], threads: str, device: Device) -> dict[str, An
         allocator.keep_freed_memory()
         roofs |= {f"flops_per_s_{dtype}": _flops_per_s(getattr(torch, dtype), device) for dtype in dtypes}
         roofs |= {f"bytes_per_s_{size}": _copied_per_s(size, device) for size in COPIED_BYTES[device.kind]}
-    return {"device": device.kind, "device_index": device.torch_device.index, "threads_used": used, "roofs": roofs}
+    return {
+        "device": device.kind,
+        "device_index": device.torch_device.index,
+        "threads_used": used,
+        "roofs": roofs,
+    }
 
 
 def _flops_per_s(dtype: torch.dtype, device: Device) -> float | None:
-    """Of the best square product; None for a dtype that the device does not multiply. A size that takes longer than a roof is tried is the last.
+    """Of the best square product; None for a dtype that the device does not multiply. A size that takes
+    longer than a roof is tried is the last.
 
-    Of random numbers: equal ones switch fewer transistors, and where power is what limits, a product of zeros ran 13 % faster than one of random
-    numbers (H200, bfloat16).
+    Of random numbers: equal ones switch fewer transistors, and where power is what limits, a product of zeros
+    ran 13 % faster than one of random numbers (H200, bfloat16).
     """
     best = 0.0
     for size in PRODUCT_SIZES[device.kind]:
-        one, two, out = (torch.empty((size, size), dtype=dtype, device=device.torch_device).normal_() for _ in range(3))
+        one, two, out = (
+            torch.empty((size, size), dtype=dtype, device=device.torch_device).normal_() for _ in range(3)
+        )
         try:
             took_s = _least_s(lambda one=one, two=two, out=out: torch.mm(one, two, out=out), device)  # type: ignore[misc]
         except RuntimeError:  # not every device multiplies every dtype
@@ -78,9 +93,11 @@ def _copied_per_s(size: int, device: Device) -> float:
 
 
 def _page_fault_s() -> float | None:
-    """What a fault costs, by writing fresh memory as a layer writes its output: with what is freed given back, and with the heap kept.
+    """What a fault costs, by writing fresh memory as a layer writes its output: with what is freed given
+    back, and with the heap kept.
 
-    The difference holds all that goes with a fault: the kernel's entry, the page that it clears, and giving it back.
+    The difference holds all that goes with a fault: the kernel's entry, the page that it clears, and giving
+    it back.
     """
 
     def loop(tries: int) -> tuple[float, float]:
@@ -106,12 +123,17 @@ def _page_fault_s() -> float | None:
 
 
 def _least_s(call: Callable[[], object], device: Device) -> float:
-    """Seconds a call, of the fastest of several tries; on a GPU what the device takes, in batches that are queued before they begin."""
+    """Seconds a call, of the fastest of several tries; on a GPU what the device takes, in batches that are
+    queued before they begin."""
     clock, tries = device.clock(1, flushed=False), list[float]()
     call()
     call_s = waited_s(call, device)
     batch = ceil(BATCH_S / call_s)
     end = time.perf_counter() + TRY_S
     while time.perf_counter() < end or len(tries) < FEWEST_TRIES:
-        tries.append(clock.blocked(call, batch, call_s).device_s if isinstance(clock, EventClock) else waited_s(call, device))
+        tries.append(
+            clock.blocked(call, batch, call_s).device_s
+            if isinstance(clock, EventClock)
+            else waited_s(call, device)
+        )
     return min(tries)

@@ -8,7 +8,8 @@ EventClock   events around a batch; three figures with three definitions:
                dispatch   host time of a call: how long issuing it takes while the device is blocked
              with `flush`, a sample is of calls each alone, behind a blocker, on a cache that was overwritten
 
-Where the replay of a graph holds several calls in a row (`unrolled`), figures are of one, and so many as make whole replays are timed.
+Where the replay of a graph holds several calls in a row (`unrolled`), figures are of one, and so many as make
+whole replays are timed.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
 
     Call = Callable[[], object]
 
-# A sample should be far above the clock: perf_counter_ns costs about 50 ns here, one part in 2,000; events resolve 0.5 us, one in 400.
+# A sample should be far above the clock: perf_counter_ns costs about 50 ns here, one part in 2,000; events
+# resolve 0.5 us, one in 400.
 HOST_SAMPLE_S = 100e-6
 EVENT_SAMPLE_S = 200e-6
 EVENT_STEP_S = 0.5e-6  # of an event's clock, as CUDA's documentation has it, where none is seen
 LEAST_STEP_S = 10e-9  # what is smaller is rounding: milliseconds come as float32
 EVENT_PAIRS = 200  # whose elapsed times show the smallest step of the device's clock
-QUEUE_LENGTH = 500  # launches that fit the driver's queue (1,024 on current ones) with room for what a call adds
+# launches that fit the driver's queue (1,024 on current ones) with room for what a call adds
+QUEUE_LENGTH = 500
 BLOCKER_MOST_S = 0.02  # it need only cover the launches, and a batch of one long call has one
 BLOCKER_TRIES = 4  # each waits twice as long as the one before
 ISOLATED_BLOCKER_S = 50e-6  # covers the launch of a single call; remembered where it takes longer
@@ -69,7 +72,8 @@ class HostClock:
 
 
 class FaultClock(HostClock):
-    """The host's clock, which keeps how many page faults each sample met. `count` tells those of the process so far; reading it is not timed."""
+    """The host's clock, which keeps how many page faults each sample met. `count` tells those of the process
+    so far; reading it is not timed."""
 
     def __init__(self, count: Callable[[], int]) -> None:
         super().__init__()
@@ -86,8 +90,9 @@ class FaultClock(HostClock):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Calls behind a blocker: seconds a call on the device and on the host, and whether the blocker outlasted the launches. If not, the device
-    waited for the host within the batch, and `device_s` is no time of the device."""
+    """Calls behind a blocker: seconds a call on the device and on the host, and whether the blocker outlasted
+    the launches. If not, the device waited for the host within the batch, and `device_s` is no time of the
+    device."""
 
     device_s: float
     dispatch_s: float
@@ -104,7 +109,8 @@ class Event(Protocol):
 
 
 class Queue(Protocol):
-    """A device that works through what the host queued, in order. `block` queues idling, for seconds; `spin`, for cycles of its clock."""
+    """A device that works through what the host queued, in order. `block` queues idling, for seconds; `spin`,
+    for cycles of its clock."""
 
     def event(self) -> Event: ...
     def synchronize(self) -> None: ...
@@ -127,7 +133,8 @@ class EventClock:
         self.resolution_s = self._resolution_s()
 
     def sample(self, call: Call, calls: int) -> float:
-        """Seconds a call in a back-to-back eager loop: one call ahead keeps the device from waiting for the first."""
+        """Seconds a call in a back-to-back eager loop: one call ahead keeps the device from waiting for the
+        first."""
         replays = ceil(calls / self._unrolled)
         if self._flush:
             return fmean(self._isolated_s(call, self._flush) for _ in range(replays))
@@ -140,10 +147,11 @@ class EventClock:
         return self._elapsed_s() / (replays * self._unrolled)
 
     def blocked(self, call: Call, calls: int, call_s: float) -> Batch:
-        """A batch that waits behind a blocker until all of it is queued; tried again behind a longer one where that was not so.
+        """A batch that waits behind a blocker until all of it is queued; tried again behind a longer one
+        where that was not so.
 
-        `call_s`: seconds of a call as far as known. Whether a blocker was long enough shows for free: the event behind it has not come yet when
-        the last launch is queued.
+        `call_s`: seconds of a call as far as known. Whether a blocker was long enough shows for free: the
+        event behind it has not come yet when the last launch is queued.
         """
         replays = ceil(min(calls, QUEUE_LENGTH) / self._unrolled)
         wait_s = 2 * replays * self._unrolled * call_s
@@ -155,7 +163,8 @@ class EventClock:
         return replace(batch, device_s=self.sample(call, calls)) if self._flush else batch
 
     def cycles_per_s(self) -> float:
-        """The clock of the device in Hz, by its own cycles in one spin, less what launching one adds: the time of a spin of one cycle.
+        """The clock of the device in Hz, by its own cycles in one spin, less what launching one adds: the
+        time of a spin of one cycle.
 
         Not by the difference of two long spins, of which the later would see another clock where it changes.
         """
@@ -223,7 +232,8 @@ def waited_s(call: Call, device: Device) -> float:
 
 
 def describe(clock: Clock) -> dict[str, str | float]:
-    """What a clock itself is worth, for the head of a run: its resolution, what a sample of one empty call shows, what each further call adds."""
+    """What a clock itself is worth, for the head of a run: its resolution, what a sample of one empty call
+    shows, what each further call adds."""
 
     def nothing() -> None: ...
 
@@ -236,7 +246,8 @@ def describe(clock: Clock) -> dict[str, str | float]:
 
 
 def _host_resolution_s() -> float:
-    """Smallest step seen between two readings: the clock's own resolution and the cost of reading it, whichever is larger."""
+    """Smallest step seen between two readings: the clock's own resolution and the cost of reading it,
+    whichever is larger."""
     steps = []
     for _ in range(100):
         first = time.perf_counter_ns()

@@ -1,7 +1,7 @@
 """The five kinds as torch modules, and the seam at which another implementation takes their place.
 
-In: a `Problem`, an implementation (`torch`, or `module:attribute`: a factory that takes problem and setting and returns a
-module). Out: a module. Its numbers are another's matter (`workload`).
+In: a `Problem`, an implementation (`torch`, or `module:attribute`: a factory that takes problem and setting
+and returns a module). Out: a module. Its numbers are another's matter (`workload`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class DepthwiseSeparableConv2d(nn.Module):
-    """A depthwise convolution that takes stride, padding and dilation, then a pointwise one. Arguments as torch.nn.Conv2d; `bias` for both."""
+    """A depthwise convolution that takes stride, padding and dilation, then a pointwise one. Arguments as
+    torch.nn.Conv2d; `bias` for both."""
 
     def __init__(
         self,
@@ -32,7 +33,9 @@ class DepthwiseSeparableConv2d(nn.Module):
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(in_channels, in_channels, kernel_size, stride, padding, dilation, in_channels, bias, device=device)
+        self.depthwise = nn.Conv2d(
+            in_channels, in_channels, kernel_size, stride, padding, dilation, in_channels, bias, device=device
+        )
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=bias, device=device)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -41,8 +44,16 @@ class DepthwiseSeparableConv2d(nn.Module):
 
 
 def torch_layer(problem: Problem, device: str = "cpu") -> nn.Module:
-    """The kind as torch makes it. Padding is given as integers: fvcore counts a padding given as text as nothing."""
-    shape = (problem.in_channels, problem.out_channels, problem.kernel_size, problem.stride, problem.padding, problem.dilation)
+    """The kind as torch makes it. Padding is given as integers: fvcore counts a padding given as text as
+    nothing."""
+    shape = (
+        problem.in_channels,
+        problem.out_channels,
+        problem.kernel_size,
+        problem.stride,
+        problem.padding,
+        problem.dilation,
+    )
     if problem.kind == "depthwise_separable":
         return DepthwiseSeparableConv2d(*shape, bias=problem.bias, device=device)
     return nn.Conv2d(*shape, groups=problem.groups, bias=problem.bias, device=device)
@@ -54,8 +65,8 @@ def convolutions(module: nn.Module) -> list[nn.Conv2d]:
 
 
 def weights_of(module: nn.Module, problem: Problem) -> list[tuple[torch.Tensor, torch.Tensor | None]] | None:
-    """(weight, bias) of each of the problem's convolutions, on the CPU: the module's parameters in their order, where they have just these
-    shapes. None for an implementation that packs its numbers otherwise."""
+    """(weight, bias) of each of the problem's convolutions, on the CPU: the module's parameters in their
+    order, where they have just these shapes. None for an implementation that packs its numbers otherwise."""
     found = [parameter.detach().cpu() for parameter in module.parameters()]
     shapes = [shape for weight in problem.weight_shapes for shape in (weight, *[weight[:1]] * problem.bias)]
     if [tuple(tensor.shape) for tensor in found] != [tuple(shape) for shape in shapes]:
@@ -65,12 +76,14 @@ def weights_of(module: nn.Module, problem: Problem) -> list[tuple[torch.Tensor, 
 
 
 def prepare() -> None:
-    """Make a layer without storage once, before children are forked: it imports what each child would import for itself (8 ms)."""
+    """Make a layer without storage once, before children are forked: it imports what each child would import
+    for itself (8 ms)."""
     nn.Conv2d(1, 1, 1, device="meta")
 
 
 def build(case: Case) -> nn.Module:
-    """The module of a case, ready to be called once its parameters are filled; torch's own layers come without storage (device meta)."""
+    """The module of a case, ready to be called once its parameters are filled; torch's own layers come
+    without storage (device meta)."""
     if case.setting.implementation == "torch":
         return torch_layer(case.problem, "meta").eval()
     name, _, attribute = case.setting.implementation.partition(":")

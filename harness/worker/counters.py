@@ -18,7 +18,8 @@ except ImportError:  # Windows has no such counters
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Counters of this process at one moment, in seconds and counts; None where the system does not tell. `run_queue_s`: of each thread."""
+    """Counters of this process at one moment, in seconds and counts; None where the system does not tell.
+    `run_queue_s`: of each thread."""
 
     run_queue_s: tuple[float, ...] | None
     wall_s: float
@@ -36,7 +37,8 @@ SUMMED = ("wall_s", "system_s", "faults", "switches")
 
 
 class Counters:
-    """Reads the kernel's counters for the threads that there are now. Files stay open, which halves what a reading takes."""
+    """Reads the kernel's counters for the threads that there are now. Files stay open, which halves what a
+    reading takes."""
 
     def __init__(self, *, every_thread: bool) -> None:
         threads = _threads() if every_thread else _launching_threads()
@@ -60,10 +62,11 @@ class Counters:
 
 
 class Meter:
-    """Adds up what the counters gained while samples were taken, and only then. Made once the case is warm: its threads are there by then.
+    """Adds up what the counters gained while samples were taken, and only then. Made once the case is warm:
+    its threads are there by then.
 
-    Time stolen comes in ticks of 10 ms, so it is read at both ends alone, over all that lies between them. `every_thread`: else those alone that
-    launch work on an accelerator, and no driver's.
+    Time stolen comes in ticks of 10 ms, so it is read at both ends alone, over all that lies between them.
+    `every_thread`: else those alone that launch work on an accelerator, and no driver's.
     """
 
     def __init__(self, *, every_thread: bool = True) -> None:
@@ -81,12 +84,17 @@ class Meter:
         end = self._counters.read()
         for name, total in self._sums.items():
             first, last = getattr(self._start, name), getattr(end, name)
-            self._sums[name] = None if total is None or first is None or last is None else total + last - first
+            self._sums[name] = (
+                None if total is None or first is None or last is None else total + last - first
+            )
         before, after = self._start.run_queue_s, end.run_queue_s
         if self._waited_s is None or before is None or after is None:
             self._waited_s = None
         else:
-            self._waited_s = [waited + last - first for waited, first, last in zip(self._waited_s, before, after, strict=True)]
+            self._waited_s = [
+                waited + last - first
+                for waited, first, last in zip(self._waited_s, before, after, strict=True)
+            ]
 
     def columns(self, calls: int) -> dict[str, float | int | None]:
         """The record's columns over `calls` timed calls. Ends the counting."""
@@ -102,7 +110,9 @@ class Meter:
         return {
             "run_queue_share": max(self._waited_s) / wall if self._waited_s and wall else None,
             "system_share": share("system_s"),
-            "steal_share": _most_gained(self._stolen_s, stolen_s) / lasted_s if self._stolen_s and stolen_s else None,
+            "steal_share": _most_gained(self._stolen_s, stolen_s) / lasted_s
+            if self._stolen_s and stolen_s
+            else None,
             "context_switches": None if switches is None else int(switches),
             "minor_faults_per_call": None if faults is None or not calls else faults / calls,
         }
@@ -117,7 +127,11 @@ def _threads() -> list[str]:
 
 def _launching_threads() -> list[str]:
     """The main thread, and those that autograd starts for backward passes."""
-    return [thread for thread in _threads() if thread == str(os.getpid()) or _name(thread).startswith("pt_autograd")]
+    return [
+        thread
+        for thread in _threads()
+        if thread == str(os.getpid()) or _name(thread).startswith("pt_autograd")
+    ]
 
 
 def _name(thread: str) -> str:
@@ -142,17 +156,20 @@ def _opened(paths: Iterable[str]) -> list[int]:
 
 
 def _run_queue_s(threads: Iterable[int]) -> tuple[float, ...] | None:
-    """Time that each thread was runnable and not running: the second number of its schedstat, in ns. A kernel that does not count has zeros,
-    also for the first, the time that it ran."""
+    """Time that each thread was runnable and not running: the second number of its schedstat, in ns. A kernel
+    that does not count has zeros, also for the first, the time that it ran."""
     try:
         read = [os.pread(fd, 100, 0).split() for fd in threads]
-        return tuple(int(counts[1]) / 1e9 for counts in read) if any(int(counts[0]) for counts in read) else None
+        return (
+            tuple(int(counts[1]) / 1e9 for counts in read) if any(int(counts[0]) for counts in read) else None
+        )
     except (OSError, IndexError, ValueError):  # a thread has ended
         return None
 
 
 def _steal_s() -> dict[str, float] | None:
-    """Time that the hypervisor took of each processor that we may use: the eighth number of its line in /proc/stat, in ticks."""
+    """Time that the hypervisor took of each processor that we may use: the eighth number of its line in
+    /proc/stat, in ticks."""
     try:
         ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
         with open("/proc/stat", encoding="ascii") as stat:

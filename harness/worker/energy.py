@@ -1,7 +1,8 @@
 """What a call costs in joules, by a device's own counter.
 
-The counter moves every 20 to 100 ms, so calls are repeated for a second and more; what the device takes while it waits is measured in as long a
-pause and taken off. Power is averaged by the device, so a window should not follow another load: one that is not counted comes first.
+The counter moves every 20 to 100 ms, so calls are repeated for a second and more; what the device takes while
+it waits is measured in as long a pause and taken off. Power is averaged by the device, so a window should not
+follow another load: one that is not counted comes first.
 """
 
 from __future__ import annotations
@@ -15,11 +16,19 @@ if TYPE_CHECKING:
     from harness.worker.devices import Device
 
 SETTLE_SHARE = 0.25  # of a window, before it
-QUEUED_S = 0.01  # of calls are queued before the host waits: little of a window, and much of what waiting takes
+# of calls are queued before the host waits: little of a window, and much of what waiting takes
+QUEUED_S = 0.01
 
 
-def of_a_call(call: Callable[[], object], device: Device, joules: Callable[[], float | None], window_s: float, unrolled: int) -> float | None:
-    """Joules a call above what the device takes idle, over `window_s` seconds each; None where it does not count them."""
+def of_a_call(
+    call: Callable[[], object],
+    device: Device,
+    joules: Callable[[], float | None],
+    window_s: float,
+    unrolled: int,
+) -> float | None:
+    """Joules a call above what the device takes idle, over `window_s` seconds each; None where it does not
+    count them."""
     if joules() is None:
         return None
     _repeated(call, device, SETTLE_SHARE * window_s)

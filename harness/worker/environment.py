@@ -1,6 +1,7 @@
 """What this interpreter and its machine are, and the settings of a case put in force and read back.
 
-In: a `Setting`. Out: facts as JSON values. Nothing here computes or starts CUDA, so the worker itself may call `describe`.
+In: a `Setting`. Out: facts as JSON values. Nothing here computes or starts CUDA, so the worker itself may
+call `describe`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 TELLING_VARIABLES = (
     *("OMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_", "TORCH_", "LD_PRELOAD"),
-    *("CUDA_", "NVIDIA_TF32_OVERRIDE", "PYTORCH_", "CUDNN_", "CUBLAS_", "TRITON_"),  # a container's other NVIDIA_ say what it was made for
+    # a container's other NVIDIA_ say what it was made for
+    *("CUDA_", "NVIDIA_TF32_OVERRIDE", "PYTORCH_", "CUDNN_", "CUBLAS_", "TRITON_"),
 )
 _CACHE_UNITS = {"K": 2**10, "M": 2**20}
 
@@ -52,7 +54,9 @@ def describe() -> dict[str, Any]:
         "memory_bytes": _memory_bytes(),
         "last_level_cache_bytes": last_level_cache_bytes(),
         "transparent_hugepages": _first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
-        "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(TELLING_VARIABLES)},
+        "variables": {
+            name: value for name, value in sorted(os.environ.items()) if name.startswith(TELLING_VARIABLES)
+        },
     }
 
 
@@ -66,7 +70,8 @@ def _memory_bytes() -> int | None:
 
 
 def _cudnn_version() -> int | None:
-    """Asked below `torch.backends`, which would start CUDA to look at the devices; no child that is forked afterwards could start it again."""
+    """Asked below `torch.backends`, which would start CUDA to look at the devices; no child that is forked
+    afterwards could start it again."""
     cudnn = getattr(torch._C, "_cudnn", None)
     return None if cudnn is None else cudnn.getVersionInt()
 
@@ -78,14 +83,16 @@ def _driver_version() -> str | None:
 
 
 def available_threads() -> int:
-    """Processors that this process may use: its affinity, and the quota of its control group (cpu.max, cgroup v2)."""
+    """Processors that this process may use: its affinity, and the quota of its control group (cpu.max, cgroup
+    v2)."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = (_first_line("/sys/fs/cgroup/cpu.max") or "max 1").partition(" ")
     return affinity if quota == "max" else max(1, min(affinity, int(quota) // int(period)))
 
 
 def apply(setting: Setting, device: Device) -> dict[str, Any]:
-    """Put a setting in force in this process, read it back, and return what it resolved to. Raises NotSupported where it did not hold.
+    """Put a setting in force in this process, read it back, and return what it resolved to. Raises
+    NotSupported where it did not hold.
 
     The global fp32 switch does not reach convolutions, so each back end's own is set.
     """
@@ -108,7 +115,8 @@ def use_threads(asked: str) -> int:
 
 @lru_cache
 def cpu_name() -> str:
-    """The processor's brand, without the spaces that some carry. Read once: 0.3 ms, and every child inherits the answer."""
+    """The processor's brand, without the spaces that some carry. Read once: 0.3 ms, and every child inherits
+    the answer."""
     for line in _lines("/proc/cpuinfo"):
         if line.startswith("model name"):
             return " ".join(line.partition(":")[2].split())
@@ -116,13 +124,18 @@ def cpu_name() -> str:
 
 
 def last_level_cache_bytes() -> int | None:
-    """Size of the last-level caches that this process can use, each counted once; null where not reported by the kernel."""
+    """Size of the last-level caches that this process can use, each counted once; null where not reported by
+    the kernel."""
     processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
     caches: dict[str, int] = {}
     for processor in processors:
         folder = f"/sys/devices/system/cpu/cpu{processor}/cache/index"
         levels = {index: _first_line(f"{folder}{index}/size") for index in range(5)}
-        sizes = {int(size[:-1]) * _CACHE_UNITS[size[-1]]: index for index, size in levels.items() if size and size[-1] in _CACHE_UNITS}
+        sizes = {
+            int(size[:-1]) * _CACHE_UNITS[size[-1]]: index
+            for index, size in levels.items()
+            if size and size[-1] in _CACHE_UNITS
+        }
         if sizes:
             largest = max(sizes)
             caches[_first_line(f"{folder}{sizes[largest]}/shared_cpu_list") or str(processor)] = largest
@@ -130,9 +143,11 @@ def last_level_cache_bytes() -> int | None:
 
 
 def set_precision(device: str, wanted: str) -> None:
-    """Each back end's own switch, set and read back; before torch 2.9 there is only the old one, of CUDA, and ieee is all that a CPU has.
+    """Each back end's own switch, set and read back; before torch 2.9 there is only the old one, of CUDA, and
+    ieee is all that a CPU has.
 
-    The old switches of CUDA come first: what reads them, as torch.compile does, is refused by torch where old and new disagree. Raises NotSupported.
+    The old switches of CUDA come first: what reads them, as torch.compile does, is refused by torch where old
+    and new disagree. Raises NotSupported.
     """
     backends: Any = torch.backends  # its modules make their attributes at run time
     new = hasattr(backends.mkldnn, "conv") and hasattr(backends.mkldnn.conv, "fp32_precision")
@@ -143,13 +158,19 @@ def set_precision(device: str, wanted: str) -> None:
     if not new:
         return
     cpu = device == "cpu"
-    owners = (backends.mkldnn.conv, backends.mkldnn.matmul) if cpu else (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+    owners = (
+        (backends.mkldnn.conv, backends.mkldnn.matmul)
+        if cpu
+        else (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+    )
     for owner in owners:
         try:
             owner.fp32_precision = wanted
             held = owner.fp32_precision
         except RuntimeError as error:
-            raise NotSupported(f"fp32_precision {wanted} is not known to this torch or device: {error}") from error
+            raise NotSupported(
+                f"fp32_precision {wanted} is not known to this torch or device: {error}"
+            ) from error
         if held != wanted:
             raise NotSupported(f"fp32_precision {wanted} was not accepted, torch kept {held}")
 

@@ -1,8 +1,9 @@
 """A child that does one thing and ends, and the parent that relays for it.
 
-The worker imports torch and computes nothing, so a forked child starts warm (15 to 40 ms against 1.5 s for a fresh interpreter)
-and still has a heap, threads and counters of its own. Its crash, leak or endless loop dies with it. The parent alone writes to
-the planner, so that a child killed in the middle of a line cannot spoil the protocol.
+The worker imports torch and computes nothing, so a forked child starts warm (15 to 40 ms against 1.5 s for a
+fresh interpreter) and still has a heap, threads and counters of its own. Its crash, leak or endless loop dies
+with it. The parent alone writes to the planner, so that a child killed in the middle of a line cannot spoil
+the protocol.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ def attempt(work: Work, link: Channel) -> Message:
 class Child:
     """A forked process that does one thing: passed messages, stopped while it waits, and reaped.
 
-    Stopped, none of its threads runs: those of OpenMP else spin for milliseconds after a call, on processors that another child measures on.
-    `active_s`: seconds from its start to its end, without those that it was stopped for. `apart`: channels that are not its own.
+    Stopped, none of its threads runs: those of OpenMP else spin for milliseconds after a call, on processors
+    that another child measures on. `active_s`: seconds from its start to its end, without those that it was
+    stopped for. `apart`: channels that are not its own.
     """
 
     def __init__(self, work: Work, apart: Iterable[Channel]) -> None:
@@ -62,7 +64,8 @@ class Child:
         self.outcome: Message | None = None
 
     def take(self, timeout_s: float | None = None) -> Message:
-        """Its next message. Raises ChannelClosed where it ended without one, ChannelTimeout where none came within the time."""
+        """Its next message. Raises ChannelClosed where it ended without one, ChannelTimeout where none came
+        within the time."""
         message = self.link.receive(timeout_s)
         if message["is"] == "done":
             self.outcome = message
@@ -79,7 +82,8 @@ class Child:
         os.kill(self._pid, signal.SIGCONT)
 
     def end(self) -> Message:
-        """What it came to, with its `wall_s`, once it is reaped; one that has not said so is ended by force if it does not end itself."""
+        """What it came to, with its `wall_s`, once it is reaped; one that has not said so is ended by force
+        if it does not end itself."""
         self.link.close()
         reaped, status = os.waitpid(self._pid, os.WNOHANG if self.outcome is None else 0)
         if not reaped:
@@ -92,7 +96,8 @@ class Child:
 
 
 def in_child(work: Work, planner: Channel) -> Message:
-    """Do the work in a child, pass messages both ways, stop it while it waits for its turn, and return what it came to once it has ended.
+    """Do the work in a child, pass messages both ways, stop it while it waits for its turn, and return what
+    it came to once it has ended.
 
     Raises ChannelClosed when the planner is gone.
     """

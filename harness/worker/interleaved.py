@@ -1,8 +1,10 @@
-"""Visits whose blocks are interleaved: a child each, of which one measures a block while the others are stopped.
+"""Visits whose blocks are interleaved: a child each, of which one measures a block while the others are
+stopped.
 
-In: by number, what each child does. Out: by number, what it came to. A machine that others share changes its speed from one moment to the next,
-and keeps it for longer than a visit is: a visit in one go meets one such moment, and its blocks say the same thing twelve times. Spread over all
-that its round takes, they meet twelve, and cases that are compared with each other met the same ones.
+In: by number, what each child does. Out: by number, what it came to. A machine that others share changes its
+speed from one moment to the next, and keeps it for longer than a visit is: a visit in one go meets one such
+moment, and its blocks say the same thing twelve times. Spread over all that its round takes, they meet
+twelve, and cases that are compared with each other met the same ones.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
     from harness.worker.fork import Work
 
 
-def measure(works: Mapping[int, Work], turns: int, limit_s: float, together_s: float, planner: Channel) -> dict[int, Message]:
-    """Start all, one after the other, then a turn each, in an order drawn anew for each turn. `limit_s` holds for each of them, without the time
-    that it was stopped; after `together_s` no turn begins, and who is not done comes to nothing. Raises ChannelClosed when the planner is gone."""
+def measure(
+    works: Mapping[int, Work], turns: int, limit_s: float, together_s: float, planner: Channel
+) -> dict[int, Message]:
+    """Start all, one after the other, then a turn each, in an order drawn anew for each turn. `limit_s` holds
+    for each of them, without the time that it was stopped; after `together_s` no turn begins, and who is not
+    done comes to nothing. Raises ChannelClosed when the planner is gone."""
     ends = time.monotonic() + together_s
     children: dict[int, Child] = {}
     answers: dict[int, Message] = {}
@@ -35,7 +40,11 @@ def measure(works: Mapping[int, Work], turns: int, limit_s: float, together_s: f
             try:
                 children[identity] = Child(work, [planner, *(other.link for other in children.values())])
             except OSError as error:  # too many processes, or too little memory for another
-                answers[identity] = {"status": "error", "error_type": type(error).__name__, "message": f"no process for it: {error.strerror}"}
+                answers[identity] = {
+                    "status": "error",
+                    "error_type": type(error).__name__,
+                    "message": f"no process for it: {error.strerror}",
+                }
                 continue
             _until_it_waits(children, identity, limit_s, answers)
         for turn in range(turns):
@@ -53,7 +62,9 @@ def measure(works: Mapping[int, Work], turns: int, limit_s: float, together_s: f
     return answers
 
 
-def _until_it_waits(children: dict[int, Child], identity: int, limit_s: float, answers: dict[int, Message]) -> None:
+def _until_it_waits(
+    children: dict[int, Child], identity: int, limit_s: float, answers: dict[int, Message]
+) -> None:
     """Stop a child once it has set up or done its turn; one that is over leaves the others."""
     child = children[identity]
     late = False

@@ -1,7 +1,7 @@
 """Memory of one call of a processor, in bytes above the resident inputs and weights.
 
-The running sum of the profiler's allocation events, and the kernel's high-water mark of resident memory. Never in a process that times: a
-profiler leaves its hooks behind.
+The running sum of the profiler's allocation events, and the kernel's high-water mark of resident memory.
+Never in a process that times: a profiler leaves its hooks behind.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from torch.autograd.profiler import profile  # torch.profiler, which stands on it, imports torch's compiler when it starts
+# torch.profiler, which stands on it, imports torch's compiler when it starts
+from torch.autograd.profiler import profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def peak_rss_bytes(call: Callable[[], object]) -> int | None:
-    """Growth of the process's resident memory over a call that is its first, by resetting VmHWM (proc(5), clear_refs 5). Linux only."""
+    """Growth of the process's resident memory over a call that is its first, by resetting VmHWM (proc(5),
+    clear_refs 5). Linux only."""
     try:
         before = _status_bytes("VmRSS")
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:

@@ -1,11 +1,12 @@
 """What one call runs below torch: oneDNN's primitives, each with its role and its time.
 
-In: a workload. Out: the primitives of one call, by oneDNN's own clock, and how much of a call they explain. They are read from the lines that
-its verbose mode prints, taken at the file descriptor since they come from C. A call that oneDNN has no part in has none: torch's own kernel
-ran, and the survey's `backend` names it.
-What may surprise: calls that print take turns with calls that do not, since neighbours move both, and a call is moved through the places that
-its buffers may have, since these do. The times hold the page faults of what a primitive writes first, so they are taken with the heap kept.
-Names change with the instruction set; roles do not. Never in a process that times.
+In: a workload. Out: the primitives of one call, by oneDNN's own clock, and how much of a call they explain.
+They are read from the lines that its verbose mode prints, taken at the file descriptor since they come from
+C. A call that oneDNN has no part in has none: torch's own kernel ran, and the survey's `backend` names it.
+What may surprise: calls that print take turns with calls that do not, since neighbours move both, and a call
+is moved through the places that its buffers may have, since these do. The times hold the page faults of what
+a primitive writes first, so they are taken with the heap kept. Names change with the instruction set; roles
+do not. Never in a process that times.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 CONVOLVES = frozenset({"convolution", "deconvolution", "matmul", "inner_product"})
 BLOCKS = 8  # two for each way that the heap may lie
-BLOCK_S = 0.006  # of calls that print nothing, and then as many that do; the 10th percentile of either counts, as of a visit ...
+# of calls that print nothing, and then as many that do; the 10th percentile of either counts, as of a visit
+# ...
+BLOCK_S = 0.006
 FEWEST_CALLS, MOST_CALLS = 2, 40  # ... of so many
 LIMIT_S = 1.0  # no further block after that: a survey has its time
 NCHW = "abcd"
@@ -43,7 +46,8 @@ FORMAT = re.compile(r"blocked:(\w+)")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One execution: what kind of primitive, by which implementation, on which shape, from which to which memory format, in how many seconds."""
+    """One execution: what kind of primitive, by which implementation, on which shape, from which to which
+    memory format, in how many seconds."""
 
     kind: str
     name: str
@@ -53,15 +57,20 @@ class Line:
 
 
 def parse(text: str) -> list[Line]:
-    """The executions among oneDNN's verbose lines, in order: fields by commas, of which the last is milliseconds; torn lines are left out."""
+    """The executions among oneDNN's verbose lines, in order: fields by commas, of which the last is
+    milliseconds; torn lines are left out."""
     found = []
     for line in text.splitlines():
         fields = line.split(",")
         if not fields[0].startswith(("onednn_verbose", "dnnl_verbose")) or "exec" not in fields:
             continue
         try:
-            _engine, kind, name, _direction, formats, *_, shape, milliseconds = fields[fields.index("exec") + 1 :]
-            found.append(Line(kind, name, _extents(shape), tuple(FORMAT.findall(formats)), float(milliseconds) / 1e3))
+            _engine, kind, name, _direction, formats, *_, shape, milliseconds = fields[
+                fields.index("exec") + 1 :
+            ]
+            found.append(
+                Line(kind, name, _extents(shape), tuple(FORMAT.findall(formats)), float(milliseconds) / 1e3)
+            )
         except ValueError:
             continue
     return found
@@ -75,9 +84,10 @@ def _extents(shape: str) -> tuple[int, ...]:
 def roles(lines: Sequence[Line], weight_shapes: Sequence[Sequence[int]]) -> list[str]:
     """Of each line of one call: convolution, reorder_source, reorder_weights, reorder_destination, or other.
 
-    A reorder of as many elements as a weight has, in its shape or cut into groups, is of weights. Any other leads from torch's format into one
-    that oneDNN prefers (source), or back (destination): blocks are never torch's, and of two plain formats NCHW, `abcd`, is. Where that does
-    not tell, it depends on whether a convolution is still to come.
+    A reorder of as many elements as a weight has, in its shape or cut into groups, is of weights. Any other
+    leads from torch's format into one that oneDNN prefers (source), or back (destination): blocks are never
+    torch's, and of two plain formats NCHW, `abcd`, is. Where that does not tell, it depends on whether a
+    convolution is still to come.
     """
     weights = {tuple(shape) for shape in weight_shapes}
     grouped = {prod(shape) for shape in weight_shapes}
@@ -105,20 +115,26 @@ def _is_blocked(memory_format: str) -> bool:
 
 
 def of_one_call(lines: Sequence[Line], calls: Sequence[int], problem: Problem) -> list[dict[str, Any]]:
-    """The record's `primitives`: name, role, how often a call runs it, and its seconds a call, the mean over blocks of their figures.
+    """The record's `primitives`: name, role, how often a call runs it, and its seconds a call, the mean over
+    blocks of their figures.
 
-    `lines` are of blocks of so many equal `calls`. Nothing where lines do not divide by calls, as when one of them was torn.
+    `lines` are of blocks of so many equal `calls`. Nothing where lines do not divide by calls, as when one of
+    them was torn.
     """
     each, rest = divmod(len(lines), sum(calls))
     if rest or not each:
         return []
-    blocks = [lines[each * (end - count) : each * end] for count, end in zip(calls, accumulate(calls), strict=True)]
+    blocks = [
+        lines[each * (end - count) : each * end] for count, end in zip(calls, accumulate(calls), strict=True)
+    ]
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for position, role in enumerate(roles(lines[:each], problem.weight_shapes)):
         name = lines[position].name
         one = found.setdefault((name, role), {"name": name, "role": role, "calls": 0, "time_s": 0.0})
         one["calls"] += 1
-        one["time_s"] += fmean(quantile([line.time_s for line in block[position::each]], FIGURE_SHARE) for block in blocks)
+        one["time_s"] += fmean(
+            quantile([line.time_s for line in block[position::each]], FIGURE_SHARE) for block in blocks
+        )
     return list(found.values())
 
 
@@ -140,11 +156,16 @@ def onednn(workload: Workload) -> dict[str, Any]:
 
     try:
         text = _printed(blocks)
-    except (AssertionError, OSError):  # this oneDNN was built without its verbose mode, or there is nowhere to keep what it says
+    # this oneDNN was built without its verbose mode, or there is nowhere to keep what it says
+    except (AssertionError, OSError):
         return {}
     found = of_one_call(parse(text), [len(samples) for samples in silent], workload.case.problem)
     call_s = fmean(quantile(samples, FIGURE_SHARE) for samples in silent)
-    return {"primitives": found, "explained_share": sum(one["time_s"] for one in found) / call_s} if found else {}
+    return (
+        {"primitives": found, "explained_share": sum(one["time_s"] for one in found) / call_s}
+        if found
+        else {}
+    )
 
 
 def _block(call: Callable[[], object]) -> list[float]:

@@ -1,7 +1,8 @@
 """Steps of measuring, in their order: warm up until steady, choose the calls of a sample, take blocks, stop.
 
-In: a call, a clock, amounts in seconds. Out: samples in seconds a call, cut into blocks. The rules (`Steadiness`, `Plan`,
-`more_blocks`) are fed numbers and know no clock, so that they can be tested with literal sequences.
+In: a call, a clock, amounts in seconds. Out: samples in seconds a call, cut into blocks. The rules
+(`Steadiness`, `Plan`, `more_blocks`) are fed numbers and know no clock, so that they can be tested with
+literal sequences.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from harness.worker.clocks import Call, Clock
 
 STEADY_WITHIN = 0.03  # two windows in a row this close are steady
-WARM_UP_CAP = 5  # a case that never gets steady is measured all the same after so many floors; drift will tell
+# a case that never gets steady is measured all the same after so many floors; drift will tell
+WARM_UP_CAP = 5
 
 
 @dataclass(slots=True)
 class Steadiness:
-    """Whether a warm-up may end: `floor_s` have passed, and the last two windows of a quarter of it agree, or the cap is reached."""
+    """Whether a warm-up may end: `floor_s` have passed, and the last two windows of a quarter of it agree, or
+    the cap is reached."""
 
     floor_s: float
     _elapsed_s: float = 0.0
@@ -53,8 +56,8 @@ class Steadiness:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a visit spends its time: so many blocks of so many seconds and at least so many samples, of so many calls each, after calls that are not
-    counted for at least `settle_s`."""
+    """How a visit spends its time: so many blocks of so many seconds and at least so many samples, of so many
+    calls each, after calls that are not counted for at least `settle_s`."""
 
     blocks: int
     block_s: float
@@ -76,7 +79,8 @@ def calls_per_sample(call_s: float, least_sample_s: float, unrolled: int = 1) ->
 
 
 def take_block(call: Call, clock: Clock, plan: Plan, *, deadline_s: float = math.inf) -> list[float]:
-    """One block: its samples in seconds a call. Stops early, with what it has, when one more sample would pass `deadline_s` (perf_counter)."""
+    """One block: its samples in seconds a call. Stops early, with what it has, when one more sample would
+    pass `deadline_s` (perf_counter)."""
     samples: list[float] = []
     start = time.perf_counter()
     now = start
@@ -89,7 +93,8 @@ def take_block(call: Call, clock: Clock, plan: Plan, *, deadline_s: float = math
 
 
 def settle(call: Call, clock: Clock, plan: Plan) -> int:
-    """Calls after tensors were placed anew, not counted: one, and more until `plan.settle_s` have passed. Returns how many."""
+    """Calls after tensors were placed anew, not counted: one, and more until `plan.settle_s` have passed.
+    Returns how many."""
     start, calls = time.perf_counter(), 0
     while not calls or time.perf_counter() - start < plan.settle_s:
         clock.sample(call, 1)
@@ -110,7 +115,8 @@ def warm_up(call: Call, clock: Clock, floor_s: float, deadline_s: float = math.i
 
 
 def stop_reason(plan: Plan, counts: list[int], *, turns: bool) -> str:
-    """Why sampling ended: all turns taken, the time reached, the number of samples reached, or the visit's limit before that."""
+    """Why sampling ended: all turns taken, the time reached, the number of samples reached, or the visit's
+    limit before that."""
     if len(counts) < plan.blocks or counts[-1] < plan.block_samples:
         return "limit"
     if turns:

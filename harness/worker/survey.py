@@ -1,7 +1,9 @@
-"""What does not vary from visit to visit, found once a case, before any timing and never in a process that times.
+"""What does not vary from visit to visit, found once a case, before any timing and never in a process that
+times.
 
-In: a case. Out: the survey's columns of the record: fvcore's MACs, correctness, memory, torch's choice of a back end, the primitives that
-run below it, and the same case under the other allocator. Primitives are looked at in whichever of the two processes keeps the heap.
+In: a case. Out: the survey's columns of the record: fvcore's MACs, correctness, memory, torch's choice of a
+back end, the primitives that run below it, and the same case under the other allocator. Primitives are looked
+at in whichever of the two processes keeps the heap.
 """
 
 from __future__ import annotations
@@ -36,21 +38,24 @@ LONGEST_FAULT = 300  # characters of what an exception says
 
 
 def prepare(mode: str) -> None:
-    """Import, before children are forked, what each would import for itself: fvcore, and for a compiled case most of the compiler (2 s). What
-    cannot be imported a child tries again, and says why."""
+    """Import, before children are forked, what each would import for itself: fvcore, and for a compiled case
+    most of the compiler (2 s). What cannot be imported a child tries again, and says why."""
     for name in ("fvcore.nn", *["torch._inductor"] * (mode == "compile")):
         with contextlib.suppress(Exception):
             importlib.import_module(name)
 
 
 def survey(case: Case, seed: int, device: Device) -> dict[str, Any]:
-    """The facts of a case. One that cannot be found costs no other, and `survey_message` says why it is not there. Raises NotSupported, whatever
-    the case itself raises, and an error of the device, after which nothing more can be asked of it."""
+    """The facts of a case. One that cannot be found costs no other, and `survey_message` says why it is not
+    there. Raises NotSupported, whatever the case itself raises, and an error of the device, after which
+    nothing more can be asked of it."""
     if case.setting.allocator == "retained" and case.setting.device == "cpu":
         allocator.keep_freed_memory()
     values = environment.apply(case.setting, device)
     # one copy is enough to look at, and the replay of a graph allocates nothing
-    setting = replace(case.setting, cache="hot", mode="eager" if case.setting.mode == "cuda_graph" else case.setting.mode)
+    setting = replace(
+        case.setting, cache="hot", mode="eager" if case.setting.mode == "cuda_graph" else case.setting.mode
+    )
 
     def made(**changes: Any) -> Workload:
         return Workload(replace(case, setting=replace(setting, **changes)), seed, device=device)
@@ -58,7 +63,8 @@ def survey(case: Case, seed: int, device: Device) -> dict[str, Any]:
     with guard(case.setting.computation):
         workload = made()
         if device.kind == "cpu":
-            values["peak_rss_bytes"] = memory.peak_rss_bytes(workload.call)  # its first call, before which least is resident
+            # its first call, before which least is resident
+            values["peak_rss_bytes"] = memory.peak_rss_bytes(workload.call)
         else:
             workload.call()
 
@@ -69,7 +75,9 @@ def survey(case: Case, seed: int, device: Device) -> dict[str, Any]:
 
     facts: dict[str, Callable[[], dict[str, Any]]] = {
         "memory": lambda: _memory(case, workload),
-        "correctness": lambda: correctness.check(made(mode="cuda_graph") if case.setting.mode == "cuda_graph" else workload, seed),
+        "correctness": lambda: correctness.check(
+            made(mode="cuda_graph") if case.setting.mode == "cuda_graph" else workload, seed
+        ),
         "back end": lambda: {"backend": backend(workload.module, workload.input)},
         "primitives": primitives_of_a_call,
         "fvcore": lambda: {"macs_fvcore": macs_fvcore(case.problem)},
@@ -89,7 +97,8 @@ def survey(case: Case, seed: int, device: Device) -> dict[str, Any]:
 
 
 def is_lasting(error: Exception) -> bool:
-    """Whether an error is of a device and stays: every later call would raise it again, so the worker must be ended."""
+    """Whether an error is of a device and stays: every later call would raise it again, so the worker must be
+    ended."""
     accelerator = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)  # torch 2.8 and later
     return isinstance(error, (accelerator, torch.OutOfMemoryError)) or "CUDA error" in str(error)
 
@@ -101,7 +110,8 @@ def _memory(case: Case, workload: Workload) -> dict[str, Any]:
 
 
 def other_allocator(case: Case, seed: int) -> dict[str, Any]:
-    """A short loop of the case under the allocator that it does not use; for a process of its own, since the choice cannot be undone."""
+    """A short loop of the case under the allocator that it does not use; for a process of its own, since the
+    choice cannot be undone."""
     if case.setting.allocator == "default":
         allocator.keep_freed_memory()
     device = devices.of(case.setting.device, None)
@@ -133,33 +143,48 @@ def _short_loop(workload: Workload, clock: FaultClock) -> list[float]:
 
 
 def _below(workload: Workload) -> dict[str, Any]:
-    """The primitives of a call, and how much of it they explain: oneDNN's, or where it has no part torch's own."""
+    """The primitives of a call, and how much of it they explain: oneDNN's, or where it has no part torch's
+    own."""
     if workload.device.kind == "cpu" and "Mkldnn" in (backend(workload.module, workload.input) or ""):
         return onednn.onednn(workload)
     return torch_ops.native(workload)
 
 
 def macs_fvcore(problem: Problem) -> int | None:
-    """Forward MACs as fvcore counts them on torch's own module: at batch 1, times the batch. None where fvcore is absent."""
+    """Forward MACs as fvcore counts them on torch's own module: at batch 1, times the batch. None where
+    fvcore is absent."""
     if not importlib.util.find_spec("fvcore"):
         return None
     from fvcore.nn import FlopCountAnalysis
 
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     _, channels, height, width = problem.input_shape
-    counted = FlopCountAnalysis(torch_layer(problem), torch.zeros(1, channels, height, width)).unsupported_ops_warnings(False)
+    counted = FlopCountAnalysis(
+        torch_layer(problem), torch.zeros(1, channels, height, width)
+    ).unsupported_ops_warnings(False)
     return problem.batch * int(counted.uncalled_modules_warnings(False).total())
 
 
 def backend(module: nn.Module, x: torch.Tensor) -> str | None:
-    """The back end that torch's selector picks for each convolution in a module, joined by +; None where there is none to ask about."""
+    """The back end that torch's selector picks for each convolution in a module, joined by +; None where
+    there is none to ask about."""
     select = getattr(torch._C, "_select_conv_backend", None)
     layers = convolutions(module)
     if select is None or not layers:
         return None
     chosen = []
     for layer in layers:
-        picked = select(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, False, (0, 0), layer.groups)
+        picked = select(
+            x,
+            layer.weight,
+            layer.bias,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            False,
+            (0, 0),
+            layer.groups,
+        )
         chosen.append(picked.name)
         x = layer(x)
     return "+".join(chosen)

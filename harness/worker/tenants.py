@@ -1,8 +1,9 @@
 """Whether somebody else works on a GPU, told by what is taken from one's own work.
 
-A GPU gives the kernels of two processes slices of its time, one after the other. Work that is shorter than a slice meets nobody, work that is
-longer waits for the other's slices in between. No driver shows that where the other sits in another container or virtual machine. In: a device
-and seconds. Out: how much longer a call takes in long batches than in short ones, for two works that need different parts of the device.
+A GPU gives the kernels of two processes slices of its time, one after the other. Work that is shorter than a
+slice meets nobody, work that is longer waits for the other's slices in between. No driver shows that where
+the other sits in another container or virtual machine. In: a device and seconds. Out: how much longer a call
+takes in long batches than in short ones, for two works that need different parts of the device.
 """
 
 from __future__ import annotations
@@ -33,11 +34,14 @@ PRODUCT_SIZE = 4096
 
 
 def probe(device: Device, seconds: float) -> dict[str, Any]:
-    """`batches`, `slowed_share` of them, and `lost_share`: the time that was taken, over the time that the works need. Raises NotSupported."""
+    """`batches`, `slowed_share` of them, and `lost_share`: the time that was taken, over the time that the
+    works need. Raises NotSupported."""
     device.select()
     clock = device.clock(1, flushed=False)
     if not isinstance(clock, EventClock):
-        raise NotSupported("a processor's run queue tells of others; this is for devices with a queue of their own")
+        raise NotSupported(
+            "a processor's run queue tells of others; this is for devices with a queue of their own"
+        )
     with torch.inference_mode():
         works = [(work, _call_s(work, device)) for work in _works(device)]
         times: list[tuple[list[float], list[float]]] = [([], []) for _ in works]
@@ -61,9 +65,13 @@ def lost(times: Sequence[tuple[Sequence[float], Sequence[float]]]) -> dict[str, 
 
 def _works(device: Device) -> list[Callable[[], object]]:
     """A copy through memory, and a product of the matrix units."""
-    source, target = (torch.zeros(COPIED_BYTES // 2, dtype=torch.uint8, device=device.torch_device) for _ in range(2))
+    source, target = (
+        torch.zeros(COPIED_BYTES // 2, dtype=torch.uint8, device=device.torch_device) for _ in range(2)
+    )
     size, dtype = (PRODUCT_SIZE, PRODUCT_SIZE), torch.bfloat16
-    one, two, product = (torch.empty(size, dtype=dtype, device=device.torch_device).normal_() for _ in range(3))
+    one, two, product = (
+        torch.empty(size, dtype=dtype, device=device.torch_device).normal_() for _ in range(3)
+    )
     return [lambda: target.copy_(source), lambda: torch.mm(one, two, out=product)]
 
 

@@ -1,7 +1,8 @@
 """When a GPU's clock or heat spoils what was timed under it.
 
-In: its clock as it counted its own cycles, and the reasons that its driver gives. Out: readings, and whether a block under one may count. Rules
-are fed numbers and know no device, so that they can be tested with literal sequences.
+In: its clock as it counted its own cycles, and the reasons that its driver gives. Out: readings, and whether
+a block under one may count. Rules are fed numbers and know no device, so that they can be tested with literal
+sequences.
 """
 
 from __future__ import annotations
@@ -26,16 +27,21 @@ REASONS = {
     0x100: "display_clock",
 }
 HEAT = frozenset({"software_thermal", "hardware_thermal", "power_brake"})
-TRANSIENT = "hardware_slowdown"  # also told while a clock changes: heat where the next reading has it too (DCGM's documentation)
-ASKED_FOR = frozenset({"power_cap", "applications_clocks"})  # a clock that is low for these alone is the device's own, or set by its owner
-LEAST_CLOCK = 0.75  # of the default, as nvbench has it; below that a block tells of the clock and not of the case
-FIRST_PAUSE_S = 0.05  # a hot device stays hot: before a block is taken again, each pause twice as long as the one before ...
+# also told while a clock changes: heat where the next reading has it too (DCGM's documentation)
+TRANSIENT = "hardware_slowdown"
+# a clock that is low for these alone is the device's own, or set by its owner
+ASKED_FOR = frozenset({"power_cap", "applications_clocks"})
+# of the default, as nvbench has it; below that a block tells of the clock and not of the case
+LEAST_CLOCK = 0.75
+# a hot device stays hot: before a block is taken again, each pause twice as long as the one before ...
+FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0  # ... up to this
 
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """The SM clock in Hz, as a share of the device's default too (None: not known), and the reasons why it is where it is."""
+    """The SM clock in Hz, as a share of the device's default too (None: not known), and the reasons why it is
+    where it is."""
 
     sm_clock_hz: float
     share: float | None
@@ -56,7 +62,8 @@ class Heat:
     _before: frozenset[str] = field(default_factory=frozenset)
 
     def feed(self, reasons: frozenset[str]) -> bool:
-        """Take the reasons of a reading; True where they tell of heat, or tell of a slowdown for the second time in a row."""
+        """Take the reasons of a reading; True where they tell of heat, or tell of a slowdown for the second
+        time in a row."""
         lasting = TRANSIENT in reasons and TRANSIENT in self._before
         self._before = reasons
         return lasting or bool(reasons & HEAT)
@@ -68,7 +75,8 @@ def pause_s(spoiled: int) -> float:
 
 
 class Monitor:
-    """One device: the driver's reasons, and the clock by cycles that the device itself counts right behind what was timed."""
+    """One device: the driver's reasons, and the clock by cycles that the device itself counts right behind
+    what was timed."""
 
     def __init__(self, nvml: Nvml, cycles_per_s: Callable[[], float]) -> None:
         self._nvml, self._cycles_per_s = nvml, cycles_per_s

@@ -1,8 +1,10 @@
-"""What torch itself runs in a call that oneDNN has no part in: operators on a CPU, kernels on a GPU, as its profiler times them.
+"""What torch itself runs in a call that oneDNN has no part in: operators on a CPU, kernels on a GPU, as its
+profiler times them.
 
-In: a workload. Out: name, role, calls, seconds a call, as of oneDNN's primitives. What a profiler costs is in its times, so that operators say
-how a call is shared out and not how much of it they explain. What only passes a call on is `other`; of a GPU's call the host's part is no
-kernel, and not among them. Never in a process that times.
+In: a workload. Out: name, role, calls, seconds a call, as of oneDNN's primitives. What a profiler costs is in
+its times, so that operators say how a call is shared out and not how much of it they explain. What only
+passes a call on is `other`; of a GPU's call the host's part is no kernel, and not among them. Never in a
+process that times.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from torch._C._autograd import DeviceType
-from torch.autograd.profiler import profile  # torch.profiler, which stands on it, imports torch's compiler when it starts
+
+# torch.profiler, which stands on it, imports torch's compiler when it starts
+from torch.autograd.profiler import profile
 
 from harness.worker.clocks import waited_s
 from harness.worker.onednn import Line, of_one_call
@@ -32,16 +36,22 @@ PLACES = 4  # ways that tensors lie, on a GPU
 BLOCKER_TIMES = 6.0  # launching takes so many times as long beside the profiler, at most
 BLOCKER_MOST_S = 0.05
 BLOCKER = re.compile(r"spin_kernel")  # what `_sleep` runs
-OPERATORS = re.compile(r"aten::(_?slow_conv|thnn_conv|_?conv_depthwise|_nnpack|im2col|(add)?mm$|(badd)?bmm$|_?convolution_backward$)")
+OPERATORS = re.compile(
+    r"aten::(_?slow_conv|thnn_conv|_?conv_depthwise|_nnpack|im2col|(add)?mm$|(badd)?bmm$|_?convolution_backward$)"
+)
 CONVERTS = {
     "cpu": re.compile(r"aten::(copy_|contiguous|clone)$"),
-    "cuda": re.compile(r"nchw_?to_?nhwc|nhwc_?to_?nchw|convert_?tensor|transpose|^triton_\w*(clone|copy)", re.IGNORECASE),
+    "cuda": re.compile(
+        r"nchw_?to_?nhwc|nhwc_?to_?nchw|convert_?tensor|transpose|^triton_\w*(clone|copy)", re.IGNORECASE
+    ),
 }
-BESIDE = re.compile(r"elementwise|fill|bias|memcpy|memset|^triton_(poi|red|per)_", re.IGNORECASE)  # kernels that do not convolve
+# kernels that do not convolve
+BESIDE = re.compile(r"elementwise|fill|bias|memcpy|memset|^triton_(poi|red|per)_", re.IGNORECASE)
 
 
 def native(workload: Workload) -> dict[str, Any]:
-    """`primitives` of a call, and of a GPU's call `launches`, `kernel_s` and `span_s`; empty where the profiler saw nothing, or calls that differ."""
+    """`primitives` of a call, and of a GPU's call `launches`, `kernel_s` and `span_s`; empty where the
+    profiler saw nothing, or calls that differ."""
     return {"primitives": _operators(workload)} if workload.device.kind == "cpu" else _kernels(workload)
 
 
@@ -53,16 +63,20 @@ def _operators(workload: Workload) -> list[dict[str, Any]]:
             workload.call()
     events = _in_order(profiler, DeviceType.CPU)
     lines = [
-        Line(_kind(event.name, "cpu"), event.name, (), (), event.self_cpu_time_total / 1e6) for event in events if event.name.startswith("aten::")
+        Line(_kind(event.name, "cpu"), event.name, (), (), event.self_cpu_time_total / 1e6)
+        for event in events
+        if event.name.startswith("aten::")
     ]
     return of_one_call(lines, [calls], workload.case.problem)
 
 
 def _kernels(workload: Workload) -> dict[str, Any]:
-    """What ran on a GPU, as its own clock has it, in calls that wait behind a blocker until all of them are queued, in several places.
+    """What ran on a GPU, as its own clock has it, in calls that wait behind a blocker until all of them are
+    queued, in several places.
 
-    `span_s`, from the first kernel's start to the last one's end, over the calls, is what events around them should say; `kernel_s`, the kernels'
-    own time, leaves out the gaps between them, and counts twice what runs side by side. The profiler adds a microsecond or two to each.
+    `span_s`, from the first kernel's start to the last one's end, over the calls, is what events around them
+    should say; `kernel_s`, the kernels' own time, leaves out the gaps between them, and counts twice what
+    runs side by side. The profiler adds a microsecond or two to each.
     """
     call_s = _least_waited_s(workload)
     calls = _calls(call_s, "cuda")
@@ -76,19 +90,28 @@ def _kernels(workload: Workload) -> dict[str, Any]:
                 workload.call()
             workload.device.synchronize()
     batches = _behind_blockers(_in_order(profiler, DeviceType.CUDA), calls)
-    lines = [Line(_kind(event.name, "cuda"), event.name, (), (), event.self_device_time_total / 1e6) for batch in batches for event in batch]
+    lines = [
+        Line(_kind(event.name, "cuda"), event.name, (), (), event.self_device_time_total / 1e6)
+        for batch in batches
+        for event in batch
+    ]
     if not lines:
         return {}
     return {
         "primitives": of_one_call(lines, [calls] * len(batches), workload.case.problem),
         "launches": len(lines) / (calls * len(batches)),
         "kernel_s": sum(line.time_s for line in lines) / (calls * len(batches)),
-        "span_s": fmean(max(event.time_range.end for event in batch) - batch[0].time_range.start for batch in batches) / 1e6 / calls,
+        "span_s": fmean(
+            max(event.time_range.end for event in batch) - batch[0].time_range.start for batch in batches
+        )
+        / 1e6
+        / calls,
     }
 
 
 def _behind_blockers(events: Sequence[FunctionEvent], calls: int) -> list[list[FunctionEvent]]:
-    """The events of each batch: so many behind a blocker as divide by its calls, before the next place is taken."""
+    """The events of each batch: so many behind a blocker as divide by its calls, before the next place is
+    taken."""
     starts = [i for i, event in enumerate(events) if BLOCKER.search(event.name)]
     found = [list(events[start + 1 : end]) for start, end in pairwise([*starts, len(events)])]
     if not found:

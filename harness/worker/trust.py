@@ -16,14 +16,20 @@ class Limits:
 
     # of the thread that waited longest: a barrier waits for the slowest, however many threads there are
     load_noisy: float = 0.02  # quiet machines show 0.003 of the wall waiting in the run queue ...
-    load_invalid: float = 0.1  # ... and 0.84 beside one busy loop; by 0.1 medians have moved by several per cent
+    # ... and 0.84 beside one busy loop; by 0.1 medians have moved by several per cent
+    load_invalid: float = 0.1
     drift: float = 0.1  # a median that moves by a tenth within 0.2 s has not settled
     lag1: float = 0.95  # above this even blocks of 20 ms remember each other
     outlier_factor: float = 2.0  # a sample of twice the median was interrupted ...
     outlier_share: float = 0.05  # ... and one in twenty of those is more than a timer tick
-    faults_per_call: float = 8.0  # the heap is kept, so nothing should fault; a fault costs about a microsecond
-    steal: float = 0.1  # taken of one processor by the hypervisor, in ticks of 10 ms: more than one in the 0.15 s of a short visit
-    host_bound: float = 0.8  # of a call, spent on launching it: with less, an accelerator has work queued while its host waits for a processor
+    # the heap is kept, so nothing should fault; a fault costs about a microsecond
+    faults_per_call: float = 8.0
+    # taken of one processor by the hypervisor, in ticks of 10 ms: more than one in the 0.15 s of a short
+    # visit
+    steal: float = 0.1
+    # of a call, spent on launching it: with less, an accelerator has work queued while its host waits for a
+    # processor
+    host_bound: float = 0.8
     resolution: float = 20  # a sample of fewer clock steps than this is quantised by 5 %
 
 
@@ -31,9 +37,17 @@ LIMITS = Limits()
 
 
 def judge(
-    values: Mapping[str, Any], samples: Sequence[float], *, allocator: str, enough: bool, low_clock: bool, hot: bool, resolution_s: float
+    values: Mapping[str, Any],
+    samples: Sequence[float],
+    *,
+    allocator: str,
+    enough: bool,
+    low_clock: bool,
+    hot: bool,
+    resolution_s: float,
 ) -> tuple[str, list[str]]:
-    """(trust, reasons) of a visit from its columns, its samples (seconds a call) and the clock's resolution in seconds a call."""
+    """(trust, reasons) of a visit from its columns, its samples (seconds a call) and the clock's resolution
+    in seconds a call."""
     queue = values["run_queue_share"]
     dispatch_s = values.get("dispatch_s")
     host_bound = dispatch_s is None or dispatch_s > LIMITS.host_bound * values["latency_s"]
@@ -43,8 +57,10 @@ def judge(
         "drift": _above(values["drift"], LIMITS.drift, both_sides=True),
         "correlated": _above(values["lag1"], LIMITS.lag1),
         "resolution": centre < LIMITS.resolution * resolution_s,
-        "outliers": sum(x > LIMITS.outlier_factor * centre for x in samples) > LIMITS.outlier_share * len(samples),
-        "page_faults": allocator == "retained" and _above(values["minor_faults_per_call"], LIMITS.faults_per_call),
+        "outliers": sum(x > LIMITS.outlier_factor * centre for x in samples)
+        > LIMITS.outlier_share * len(samples),
+        "page_faults": allocator == "retained"
+        and _above(values["minor_faults_per_call"], LIMITS.faults_per_call),
         "few_samples": not enough,
         "low_clock": low_clock,
         "throttled": hot,

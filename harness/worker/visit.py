@@ -1,7 +1,8 @@
 """A visit: one case measured once in one process. Read from top to bottom, it is the method.
 
-In: a case, a policy, a link to whoever asked. Out: the visit's columns of the record. With turns, other processes measure while this one waits
-at the link, a block each: of the other arm where it is `paired`, else of other cases.
+In: a case, a policy, a link to whoever asked. Out: the visit's columns of the record. With turns, other
+processes measure while this one waits at the link, a block each: of the other arm where it is `paired`, else
+of other cases.
 """
 
 from __future__ import annotations
@@ -50,9 +51,15 @@ def _process() -> str:
 class Visit:
     """The steps of one visit, in the order in which `measure` calls them."""
 
-    def __init__(self, case: Case, policy: Policy, seed: int, link: Channel, *, request: Message, device: Device) -> None:
+    def __init__(
+        self, case: Case, policy: Policy, seed: int, link: Channel, *, request: Message, device: Device
+    ) -> None:
         self.case, self.policy, self.seed, self.link, self.device = case, policy, seed, link, device
-        self.identity, self.turns, self.paired = request["id"], request.get("turns", 0), request.get("paired", True)
+        self.identity, self.turns, self.paired = (
+            request["id"],
+            request.get("turns", 0),
+            request.get("paired", True),
+        )
         self.deadline_s = time.perf_counter() + policy.visit_limit_s
         self.values: dict[str, Any] = {"process": _process(), "turns": self.turns}
         self.samples: list[float] = []
@@ -87,7 +94,9 @@ class Visit:
         if setting.allocator == "retained" and setting.device == "cpu" and not allocator.keep_freed_memory():
             raise environment.NotSupported("this system's allocator cannot be told to keep freed memory")
         if setting.allocator == "default" and setting.device == "cpu" and allocator.Kept.told:
-            raise environment.NotSupported("this process was told to keep freed memory, and where there is no fork it measures all cases")
+            raise environment.NotSupported(
+                "this process was told to keep freed memory, and where there is no fork it measures all cases"
+            )
         self.values |= environment.apply(setting, self.device)
         self.monitor = self.device.monitor()
 
@@ -99,11 +108,14 @@ class Visit:
         faults = setting.allocator == "default" and setting.device == "cpu"
         flushed = setting.cache == "flushed"
         self.clock: HostClock | EventClock = (
-            FaultClock(counters.minor_faults) if faults else self.device.clock(self.workload.unrolled, flushed=flushed)
+            FaultClock(counters.minor_faults)
+            if faults
+            else self.device.clock(self.workload.unrolled, flushed=flushed)
         )
 
     def _warm_up(self) -> None:
-        """The first call, apart, then until steady. Threads are started, code is compiled and algorithms are tried in the first call."""
+        """The first call, apart, then until steady. Threads are started, code is compiled and algorithms are
+        tried in the first call."""
         began = time.perf_counter()
         self.values["first_call_s"] = waited_s(self.workload.call, self.device)
         prepares = self.case.setting.mode == "compile" or self.case.setting.autotune
@@ -128,7 +140,8 @@ class Visit:
             reading = self.monitor.read()
             hot = self.heat.feed(reading.reasons)
             if (hot or reading.low) and not self.turns and self.spoiled < self.plan.blocks:
-                self.spoiled += 1  # another takes its place; in turns block i belongs to block i, so there it stays
+                # another takes its place; in turns block i belongs to block i, so there it stays
+                self.spoiled += 1
                 self.discarded += len(block)
                 time.sleep(min(throttle.pause_s(self.spoiled), max(self.deadline_s - time.perf_counter(), 0)))
                 return
@@ -150,7 +163,9 @@ class Visit:
 
     def _require_samples(self) -> None:
         if len(self.samples) < FEWEST_SAMPLES:
-            raise OutOfTime(f"{len(self.samples)} samples within visit_limit_s = {self.policy.visit_limit_s:g}")
+            raise OutOfTime(
+                f"{len(self.samples)} samples within visit_limit_s = {self.policy.visit_limit_s:g}"
+            )
 
     def _take_turns(self) -> None:
         """A block whenever the runner hands over. Waiting is not this visit's time."""
@@ -170,9 +185,13 @@ class Visit:
         self._require_samples()
 
     def _device_figures(self) -> None:
-        """On an accelerator: device time and host time of a call, apart; no device time where its host did not keep up."""
+        """On an accelerator: device time and host time of a call, apart; no device time where its host did
+        not keep up."""
         if isinstance(self.clock, EventClock):
-            batches = [self.clock.blocked(self.workload.call, self.plan.calls, self.samples[-1]) for _ in range(BLOCKS)]
+            batches = [
+                self.clock.blocked(self.workload.call, self.plan.calls, self.samples[-1])
+                for _ in range(BLOCKS)
+            ]
             covered = [batch.device_s for batch in batches if batch.covered]
             self.values["device_s"] = stats.quantile(covered, 0.5) if covered else None
             self.values["dispatch_s"] = stats.quantile([batch.dispatch_s for batch in batches], 0.5)
@@ -181,16 +200,21 @@ class Visit:
         """Joules a call, where they are asked for and the device counts them."""
         if self.policy.energy_time_s and self.monitor and not self.turns:
             window_s = self.policy.energy_time_s
-            self.values["energy_j"] = energy.of_a_call(self.workload.call, self.device, self.monitor.energy_j, window_s, self.workload.unrolled)
+            self.values["energy_j"] = energy.of_a_call(
+                self.workload.call, self.device, self.monitor.energy_j, window_s, self.workload.unrolled
+            )
 
     def _check(self) -> None:
-        """An implementation that is not torch's own again, now that it has been timed: it may have remembered an answer since the survey."""
+        """An implementation that is not torch's own again, now that it has been timed: it may have remembered
+        an answer since the survey."""
         if self.case.setting.implementation == "torch":
             return
         checked = correctness.check(self.workload, self.seed + 2)
         error, bound = checked["error"], checked["error_bound"]
         if error is not None and bound is not None and error > bound:
-            raise Incorrect(f"after it was timed: error {error:.2g} of the sum of magnitudes, rounding explains {bound:.2g}")
+            raise Incorrect(
+                f"after it was timed: error {error:.2g} of the sum of magnitudes, rounding explains {bound:.2g}"
+            )
 
     def _describe(self) -> None:
         """The columns that follow from what was seen."""
@@ -207,10 +231,16 @@ class Visit:
             "stop_reason": reason,
             "discarded_samples": self.discarded,
         }
-        self.values |= stats.describe(self.samples, ends, resolution_s, self.faults) | self.meter.columns(calls * self.metered)
+        self.values |= stats.describe(self.samples, ends, resolution_s, self.faults) | self.meter.columns(
+            calls * self.metered
+        )
         if self.readings:
-            self.values["sm_clock_hz"] = stats.quantile([reading.sm_clock_hz for reading in self.readings], 0.5)
-            self.values["throttle_reasons"] = sorted(frozenset().union(*(reading.reasons for reading in self.readings)))
+            self.values["sm_clock_hz"] = stats.quantile(
+                [reading.sm_clock_hz for reading in self.readings], 0.5
+            )
+            self.values["throttle_reasons"] = sorted(
+                frozenset().union(*(reading.reasons for reading in self.readings))
+            )
         verdict, reasons = trust.judge(
             self.values,
             stats.at_mean_faults(self.samples, self.faults),
@@ -230,4 +260,12 @@ class Visit:
     def _tell(self, stage: str, latency_s: float) -> None:
         """Progress, but never in turns: while one arm measures, nobody may do anything else."""
         if not self.turns:
-            self.link.send({"is": "progress", "id": self.identity, "stage": stage, "samples": len(self.samples), "latency_s": latency_s})
+            self.link.send(
+                {
+                    "is": "progress",
+                    "id": self.identity,
+                    "stage": stage,
+                    "samples": len(self.samples),
+                    "latency_s": latency_s,
+                }
+            )

@@ -1,14 +1,15 @@
 """One case made ready to be called: module, inputs, and where their numbers lie in memory.
 
-In: a case, a seed for its numbers and one for its places. Out: a `Workload` whose `call()` is what a sample times, and whose
-`place()` moves every tensor into a fresh allocation at a random offset, so that page colour and alignment show as spread between
-blocks and not as a hidden constant of a process.
-What may surprise: on a CPU inputs and weights are mapped straight from the kernel, past malloc. glibc moves its thresholds whenever
-a large block is freed, so tensors moved by malloc would switch off the very page faults that `allocator = default` is there to show
-(seen: 157 instead of 1,144 faults a call). Only what the convolution itself allocates reaches glibc. Where glibc keeps its heap, that moves
-too. Its blocks begin at multiples of 16 bytes and torch asks for multiples of 64, so where a process's heap happens to begin decides whether
-the output fits where a buffer of the same call was freed, or lies behind it: a depthwise layer took 116 or 131 us by that alone, another 206 or
-240, with every case of a worker alike.
+In: a case, a seed for its numbers and one for its places. Out: a `Workload` whose `call()` is what a sample
+times, and whose `place()` moves every tensor into a fresh allocation at a random offset, so that page colour
+and alignment show as spread between blocks and not as a hidden constant of a process.
+What may surprise: on a CPU inputs and weights are mapped straight from the kernel, past malloc. glibc moves
+its thresholds whenever a large block is freed, so tensors moved by malloc would switch off the very page
+faults that `allocator = default` is there to show (seen: 157 instead of 1,144 faults a call). Only what the
+convolution itself allocates reaches glibc. Where glibc keeps its heap, that moves too. Its blocks begin at
+multiples of 16 bytes and torch asks for multiples of 64, so where a process's heap happens to begin decides
+whether the output fits where a buffer of the same call was freed, or lies behind it: a depthwise layer took
+116 or 131 us by that alone, another 206 or 240, with every case of a worker alike.
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
     from harness.worker.devices import Device
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-OFFSET_PAGES = 16  # before each tensor lies a gap of up to 16 pages, a multiple of what torch's own allocations are aligned to
+# before each tensor lies a gap of up to 16 pages, a multiple of what torch's own allocations are aligned to
+OFFSET_PAGES = 16
 MAPPING = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 HEAP_BYTES = 128 * 2**10  # what a call allocates is moved up by so much, by up to half of it more ...
-HEAP_STEPS = range(0, devices.CPU_ALIGNMENT, 16)  # ... and then to each of these in turn, as glibc's blocks may lie to torch's alignment
+# ... and then to each of these in turn, as glibc's blocks may lie to torch's alignment
+HEAP_STEPS = range(0, devices.CPU_ALIGNMENT, 16)
 HEAP_PLUGS = 8  # before the first move: what torch's import left free in the heap is filled
 HEAP_ROOM = TURNS * 3 * HEAP_BYTES // 2  # as far as the blocks of a visit go
 HEAP_MOVES = 48  # then what lies ahead is given back, and it begins again: nine megabytes by then
@@ -54,7 +57,8 @@ MOST_CAPTURED = 20  # ... so many at most, or as many as rotate
 class Workload:
     """A case's module and input on its device, with what it takes to call, place and count them.
 
-    `call` runs `unrolled` layers, 1 but for a graph. `capturing_s`: seconds that capturing it took; None where there is none.
+    `call` runs `unrolled` layers, 1 but for a graph. `capturing_s`: seconds that capturing it took; None
+    where there is none.
     """
 
     def __init__(self, case: Case, seed: int, *, places: int = 0, device: Device | None = None) -> None:
@@ -68,9 +72,12 @@ class Workload:
         self._steps = cycle(HEAP_STEPS)
         self._ahead: list[torch.Tensor] = []  # lie in the heap before what a call allocates
         self._copies = [self._copy(seed) for _ in range(self._copies_needed())]
-        self._results: deque[object] = deque(maxlen=self.copies)  # kept while copies rotate, or every call would write where the last one did
+        # kept while copies rotate, or every call would write where the last one did
+        self._results: deque[object] = deque(maxlen=self.copies)
         self.module, self.input = self._copies[0]
-        self._forwards = [_compiled(module) if setting.mode == "compile" else module for module, _ in self._copies]
+        self._forwards = [
+            _compiled(module) if setting.mode == "compile" else module for module, _ in self._copies
+        ]
         self.call = self._make_call()
 
     def forward(self) -> torch.Tensor:
@@ -101,10 +108,12 @@ class Workload:
         self.input.data.normal_(0, 1, generator=torch.Generator(self.device.torch_device).manual_seed(seed))
 
     def place(self, step: int | None = None) -> None:
-        """Move inputs and weights into fresh allocations at random offsets, and what a call allocates likewise; values, shapes and strides stay.
+        """Move inputs and weights into fresh allocations at random offsets, and what a call allocates
+        likewise; values, shapes and strides stay.
 
-        `step`: one of `HEAP_STEPS`, else the next in turn. Not under a CUDA graph, which was captured with the addresses of its tensors. glibc's
-        heap with its defaults is left alone: moving it would move glibc's thresholds.
+        `step`: one of `HEAP_STEPS`, else the next in turn. Not under a CUDA graph, which was captured with
+        the addresses of its tensors. glibc's heap with its defaults is left alone: moving it would move
+        glibc's thresholds.
         """
         if self.case.setting.mode == "cuda_graph":
             return
@@ -117,8 +126,9 @@ class Workload:
             tensor.data = room.as_strided(tensor.shape, tensor.stride()).copy_(tensor.data)
 
     def _move_heap(self, step: int) -> None:
-        """Have what a call allocates lie further up. What was put ahead of it before stays there: given back, it would be a gap into which now one
-        and now another of a call's buffers falls, and their order decides what a call takes."""
+        """Have what a call allocates lie further up. What was put ahead of it before stays there: given back,
+        it would be a gap into which now one and now another of a call's buffers falls, and their order
+        decides what a call takes."""
         if len(self._ahead) == HEAP_PLUGS + HEAP_MOVES:
             del self._ahead[HEAP_PLUGS:]
         if not self._ahead:
@@ -130,7 +140,8 @@ class Workload:
         self._ahead.append(torch.empty(far + step, dtype=torch.uint8))
 
     def _rooms(self, elements: Sequence[int], dtype: torch.dtype) -> list[torch.Tensor]:
-        """So many elements in a row each, somewhere in one fresh allocation, each after a gap of random length."""
+        """So many elements in a row each, somewhere in one fresh allocation, each after a gap of random
+        length."""
         unit = self.device.alignment
         gaps = [self._offsets.randrange(0, OFFSET_PAGES * 4096, unit) for _ in elements]
         sizes = [-(-count * dtype.itemsize // unit) * unit for count in elements]
@@ -141,10 +152,14 @@ class Workload:
             memory = torch.empty(total, dtype=torch.uint8, device=self.device.torch_device)
         ends = accumulate(gap + size for gap, size in zip(gaps, sizes, strict=True))
         starts = (end - size for end, size in zip(ends, sizes, strict=True))
-        return [memory[start : start + count * dtype.itemsize].view(dtype) for start, count in zip(starts, elements, strict=True)]
+        return [
+            memory[start : start + count * dtype.itemsize].view(dtype)
+            for start, count in zip(starts, elements, strict=True)
+        ]
 
     def _copy(self, seed: int) -> tuple[nn.Module, torch.Tensor]:
-        """One module and input on the device, filled with seeded normal numbers; weights scaled by their fan-in, so that halves do not overflow."""
+        """One module and input on the device, filled with seeded normal numbers; weights scaled by their
+        fan-in, so that halves do not overflow."""
         setting, problem = self.case.setting, self.case.problem
         memory_format, dtype = MEMORY_FORMATS[setting.memory_format], getattr(torch, setting.dtype)
         generator = torch.Generator(self.device.torch_device).manual_seed(seed)
@@ -155,12 +170,15 @@ class Workload:
 
         module = build(self.case).to(dtype=dtype, memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs lack the keyword
         if setting.implementation != "torch":
-            module = module.to(self.device.torch_device)  # buffers too; torch's own layers have none, and no storage yet
+            # buffers too; torch's own layers have none, and no storage yet
+            module = module.to(self.device.torch_device)
         for owner in module.modules():
             for name, parameter in list(owner.named_parameters(recurse=False)):
                 fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
                 owner.register_parameter(name, nn.Parameter(drawn(parameter, fan_in**-0.5)))
-        x = drawn(torch.empty(problem.input_shape, dtype=dtype, device="meta", memory_format=memory_format), 1.0)
+        x = drawn(
+            torch.empty(problem.input_shape, dtype=dtype, device="meta", memory_format=memory_format), 1.0
+        )
         return module, x.requires_grad_(setting.computation == "training")
 
     def _copies_needed(self) -> int:
@@ -168,16 +186,25 @@ class Workload:
             return 1
         cache = self.device.cache_bytes()
         if not cache:
-            raise NotSupported("the size of the last-level cache is not known, so nothing larger than it can be rotated")
+            raise NotSupported(
+                "the size of the last-level cache is not known, so nothing larger than it can be rotated"
+            )
         problem = self.case.problem
-        one = self.case.setting.element_bytes * (prod(problem.input_shape) + sum(map(prod, problem.weight_shapes)))
+        one = self.case.setting.element_bytes * (
+            prod(problem.input_shape) + sum(map(prod, problem.weight_shapes))
+        )
         copies = int(CACHES * cache / one) + 2
         if copies > MOST_COPIES:
-            raise NotSupported(f"{copies} copies would be needed to leave a cache of {cache} bytes, {MOST_COPIES} is the most")
+            raise NotSupported(
+                f"{copies} copies would be needed to leave a cache of {cache} bytes, {MOST_COPIES} is the most"
+            )
         return copies
 
     def _make_call(self) -> Callable[[], object]:
-        calls = [self._call_of(forward, module, x) for forward, (module, x) in zip(self._forwards, self._copies, strict=True)]
+        calls = [
+            self._call_of(forward, module, x)
+            for forward, (module, x) in zip(self._forwards, self._copies, strict=True)
+        ]
         if self.case.setting.mode == "cuda_graph":
             return self._captured(calls)
         if len(calls) == 1:
@@ -200,21 +227,27 @@ class Workload:
         self._output = output if isinstance(output, torch.Tensor) else None
         return replay
 
-    def _call_of(self, forward: Callable[[torch.Tensor], torch.Tensor], module: nn.Module, x: torch.Tensor) -> Callable[[], object]:
+    def _call_of(
+        self, forward: Callable[[torch.Tensor], torch.Tensor], module: nn.Module, x: torch.Tensor
+    ) -> Callable[[], object]:
         if self.case.setting.computation != "training":
             return lambda: forward(x)
         wanted = [x, *module.parameters()]
         memory_format = MEMORY_FORMATS[self.case.setting.memory_format]
-        gradient = torch.ones(self.case.problem.output_shape, dtype=x.dtype, device=self.device.torch_device).contiguous(memory_format=memory_format)
+        gradient = torch.ones(
+            self.case.problem.output_shape, dtype=x.dtype, device=self.device.torch_device
+        ).contiguous(memory_format=memory_format)
         return lambda: torch.autograd.grad(forward(x), wanted, gradient)
 
 
 def guard(computation: str) -> torch.inference_mode | torch.enable_grad:
-    """The grad mode in which a computation runs: inference without autograd, forward and training with its graph."""
+    """The grad mode in which a computation runs: inference without autograd, forward and training with its
+    graph."""
     return torch.inference_mode() if computation == "inference" else torch.enable_grad()
 
 
 def _compiled(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A module compiled for its own shapes, and whole: torch would else run what it cannot compile, or compiled too often, eagerly and not say so."""
+    """A module compiled for its own shapes, and whole: torch would else run what it cannot compile, or
+    compiled too often, eagerly and not say so."""
     compiled: Callable[[torch.Tensor], torch.Tensor] = torch.compile(module, dynamic=False, fullgraph=True)
     return compiled

@@ -1,6 +1,8 @@
-"""A comparison as JUnit XML, one testcase a case and metric: a regression is a failure, what cannot be compared an error, no verdict skipped.
+"""A comparison as JUnit XML, one testcase a case and metric: a regression is a failure, what cannot be
+compared an error, no verdict skipped.
 
-Where the run itself decides the exit code, because it was stopped or did not reach cases that the gate wants judged, it is one more testcase.
+Where the run itself decides the exit code, because it was stopped or did not reach cases that the gate wants
+judged, it is one more testcase.
 """
 
 from __future__ import annotations
@@ -16,7 +18,13 @@ if TYPE_CHECKING:
 
     from harness.analysis.comparison import Comparison
 
-OUTCOMES = {"regressed": "failure", "not comparable": "error", "missing": "error", "inconclusive": "skipped", "new": "skipped"}
+OUTCOMES = {
+    "regressed": "failure",
+    "not comparable": "error",
+    "missing": "error",
+    "inconclusive": "skipped",
+    "new": "skipped",
+}
 
 
 def render(comparison: Comparison) -> str:
@@ -25,15 +33,24 @@ def render(comparison: Comparison) -> str:
     outcomes = [_outcome(row, comparison) for row in rows]
     whole = _of_the_run(comparison)
     outcomes += [whole[0]] if whole else []
-    counts = {f"{kind}s" if kind != "skipped" else kind: str(outcomes.count(kind)) for kind in ("failure", "error", "skipped")}
+    counts = {
+        f"{kind}s" if kind != "skipped" else kind: str(outcomes.count(kind))
+        for kind in ("failure", "error", "skipped")
+    }
     suites = ET.Element("testsuites")
     suite = ET.SubElement(suites, "testsuite", {"name": "convscope", "tests": str(len(outcomes))} | counts)
     for row, outcome in zip(rows, outcomes[: len(rows)], strict=True):
-        case = ET.SubElement(suite, "testcase", classname=f"convscope.{row['kind']}.{row['metric']}", name=row["label"])
+        case = ET.SubElement(
+            suite, "testcase", classname=f"convscope.{row['kind']}.{row['metric']}", name=row["label"]
+        )
         if outcome:
             ET.SubElement(case, outcome, message=_message(row))
     if whole:
-        ET.SubElement(ET.SubElement(suite, "testcase", classname="convscope.run", name="the run"), whole[0], message=whole[1])
+        ET.SubElement(
+            ET.SubElement(suite, "testcase", classname="convscope.run", name="the run"),
+            whole[0],
+            message=whole[1],
+        )
     ET.indent(suites)
     return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -54,4 +71,5 @@ def _of_the_run(comparison: Comparison) -> tuple[str, str] | None:
 
 def _message(row: Mapping[Any, Any]) -> str:
     said = " ".join(part for part in (row["verdict"], change(row), row["reason"]) if part)
-    return "".join(letter for letter in said if letter >= " ")  # XML 1.0 has no control characters, and a kernel's message may
+    # XML 1.0 has no control characters, and a kernel's message may
+    return "".join(letter for letter in said if letter >= " ")

@@ -22,7 +22,15 @@ def render(comparison: Comparison) -> str:
     rows = visible_rows(comparison)
     for number, row in enumerate(rows):
         verdict = f"{SIGNS[row['verdict']]} {row['verdict']}"
-        cells = [verdict, subject(row), amount(row, "base"), amount(row, "head"), change(row), counted(row), row["reason"] or ""]
+        cells = [
+            verdict,
+            subject(row),
+            amount(row, "base"),
+            amount(row, "head"),
+            change(row),
+            counted(row),
+            row["reason"] or "",
+        ]
         line = "| " + " | ".join(map(_plain, cells)) + " |\n"
         left -= len(line.encode())
         if left < 0:

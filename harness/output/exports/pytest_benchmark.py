@@ -1,7 +1,9 @@
-"""A run in pytest-benchmark's own format, so that `pytest-benchmark compare` and `pytest --benchmark-compare` read it.
+"""A run in pytest-benchmark's own format, so that `pytest-benchmark compare` and `pytest --benchmark-compare`
+read it.
 
-A case is named as the pytest plugin names it, `<suite file, from here>::<label>`, so that both sides meet. Its data are the samples of all its valid
-visits; pytest-benchmark takes them for independent, which they are not: its intervals are too narrow, its medians are right.
+A case is named as the pytest plugin names it, `<suite file, from here>::<label>`, so that both sides meet.
+Its data are the samples of all its valid visits; pytest-benchmark takes them for independent, which they are
+not: its intervals are too narrow, its medians are right.
 """
 
 from __future__ import annotations
@@ -44,12 +46,21 @@ def render(results: Results) -> str:
     header = results.runs[0]
     environment = facts(header, "main")
     visits = results.visits[is_valid(results.visits)]
-    samples = {case_id: np.concatenate(group.to_list()) for case_id, group in visits.groupby("case_id")["samples_s"]}
+    samples = {
+        case_id: np.concatenate(group.to_list()) for case_id, group in visits.groupby("case_id")["samples_s"]
+    }
     rows = results.summary.query("status == 'ok'").to_dict("records")
     document = {
-        "machine_info": {"machine": environment.get("machine"), "system": environment.get("system"), "cpu": {"brand_raw": environment.get("cpu")}},
+        "machine_info": {
+            "machine": environment.get("machine"),
+            "system": environment.get("system"),
+            "cpu": {"brand_raw": environment.get("cpu")},
+        },
         "commit_info": header["git"] or {},
-        "benchmarks": [_benchmark(_from_here(header["suite"]["source"]), row, samples[row["case_id"]].tolist()) for row in rows],
+        "benchmarks": [
+            _benchmark(_from_here(header["suite"]["source"]), row, samples[row["case_id"]].tolist())
+            for row in rows
+        ],
         "datetime": results.visits["started_at"].max().isoformat(),
         "version": FORMAT_VERSION,
     }
@@ -62,7 +73,8 @@ def _from_here(source: str) -> str:
 
 
 def extra_info(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """What stands beside the figures of a case: MACs, memory, our own figure with its interval, and the setting in the descriptor."""
+    """What stands beside the figures of a case: MACs, memory, our own figure with its interval, and the
+    setting in the descriptor."""
     return as_json_values({name: row[name] for name in EXTRA})
 
 
@@ -75,7 +87,14 @@ def _benchmark(source: str, row: Mapping[Any, Any], data: list[float]) -> dict[s
         "params": None,
         "param": None,
         "extra_info": extra_info(row),
-        "options": {"disable_gc": False, "timer": "convscope", "min_rounds": len(data), "max_time": 0.0, "min_time": 0.0, "warmup": False},
+        "options": {
+            "disable_gc": False,
+            "timer": "convscope",
+            "min_rounds": len(data),
+            "max_time": 0.0,
+            "min_time": 0.0,
+            "warmup": False,
+        },
         "stats": _stats(data),
     }
 

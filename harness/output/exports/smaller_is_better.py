@@ -1,4 +1,5 @@
-"""A run as a list of figures of which the smaller is the better: `customSmallerIsBetter` of github-action-benchmark."""
+"""A run as a list of figures of which the smaller is the better: `customSmallerIsBetter` of
+github-action-benchmark."""
 
 from __future__ import annotations
 

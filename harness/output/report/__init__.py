@@ -1,4 +1,5 @@
-"""One HTML file that shows one or several runs: what was measured, on what, whether to trust it, and what it says.
+"""One HTML file that shows one or several runs: what was measured, on what, whether to trust it, and what it
+says.
 
 In: `Results`. Out: a file that needs nothing else: no network, no JavaScript to be read, no folder beside it.
 
@@ -36,7 +37,9 @@ def write_report(results: Results, path: Path) -> Path:
         raise UsageError("there is no run to report", hint="Make one: convscope run quickstart")
     path = path.resolve()  # a link stays, and what it points to is written
     if not path.name or (path.exists() and not path.is_file()):
-        raise StorageError("cannot be written: it is no plain file", where=str(path), hint="Name another file with --out.")
+        raise StorageError(
+            "cannot be written: it is no plain file", where=str(path), hint="Name another file with --out."
+        )
     from harness.output.report.page import render
 
     text = render(results)
@@ -44,5 +47,7 @@ def write_report(results: Results, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror}", where=str(path), hint="Name another file with --out.") from None
+        raise StorageError(
+            f"cannot be written: {error.strerror}", where=str(path), hint="Name another file with --out."
+        ) from None
     return path

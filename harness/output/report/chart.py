@@ -35,7 +35,8 @@ AXIS_TITLES = {
     "padding": "Padding (px)",
 }
 INTERVALS = "Whiskers are 95 % intervals."
-ALONE, BESIDE = (7.6, 4.0), (5.0, 3.5)  # inches of a panel that has the row to itself, and of one that shares it
+# inches of a panel that has the row to itself, and of one that shares it
+ALONE, BESIDE = (7.6, 4.0), (5.0, 3.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure of the page. `caption` states the finding with its figures, `alt` what is drawn; `table` holds the numbers drawn."""
+    """A figure of the page. `caption` states the finding with its figures, `alt` what is drawn; `table` holds
+    the numbers drawn."""
 
     id: str
     title: str
@@ -73,7 +75,12 @@ def slug(text: str) -> str:
 def ordered(kinds: Iterable[object]) -> tuple[str, ...]:
     """Kinds in their fixed order, each once."""
     known: list[str] = list(KINDS)
-    return tuple(sorted(dict.fromkeys(map(str, kinds)), key=lambda kind: known.index(kind) if kind in known else len(known)))
+    return tuple(
+        sorted(
+            dict.fromkeys(map(str, kinds)),
+            key=lambda kind: known.index(kind) if kind in known else len(known),
+        )
+    )
 
 
 def axis_title(axis: str) -> str:
@@ -93,11 +100,24 @@ def described(alt: str, title: str) -> str:
 
 
 def whiskers(
-    ax: Axes, at: pd.Series[float], value: pd.Series[float], low: pd.Series[float], high: pd.Series[float], color: str, *, across: bool = False
+    ax: Axes,
+    at: pd.Series[float],
+    value: pd.Series[float],
+    low: pd.Series[float],
+    high: pd.Series[float],
+    color: str,
+    *,
+    across: bool = False,
 ) -> None:
     """95 % intervals; where an end is missing there is none. `across`: figures run along x."""
     reach = [(value - low).clip(lower=0).fillna(0), (high - value).clip(lower=0).fillna(0)]
-    look: dict[str, Any] = {"fmt": "none", "ecolor": color, "elinewidth": 1.1, "capsize": 2.5, "capthick": 1.1}
+    look: dict[str, Any] = {
+        "fmt": "none",
+        "ecolor": color,
+        "elinewidth": 1.1,
+        "capsize": 2.5,
+        "capthick": 1.1,
+    }
     if across:
         ax.errorbar(value, at, xerr=reach, **look)
     else:

@@ -48,13 +48,29 @@ def causes(summary: pd.DataFrame) -> Chart | None:
     shown = rows[:MOST_ROWS]
     drawn = [part for part in PARTS if any(row["shares"][part] >= 0.01 for row in shown)]
     alt = f"Shares of a call's time of {len(shown)} cases, a row a case: {listed(drawn)}"
-    columns: list[Column] = [("Case", lambda r: Cell(r["label"])), ("Latency (µs)", lambda r: number(r["latency_s"], 1e-6))]
+    columns: list[Column] = [
+        ("Case", lambda r: Cell(r["label"])),
+        ("Latency (µs)", lambda r: number(r["latency_s"], 1e-6)),
+    ]
     columns += [_column(part) for part in PARTS]
     columns += [("Bottleneck", lambda r: Cell(in_words(r["bound"])))]
     numbers = table(rows, columns, {name for name, _ in columns[1:-1]})
-    some = f"The {len(shown)} of {len(rows)} cases that spend least on the convolution itself. " if len(shown) < len(rows) else ""
+    some = (
+        f"The {len(shown)} of {len(rows)} cases that spend least on the convolution itself. "
+        if len(shown) < len(rows)
+        else ""
+    )
     note = f"{some}Parts of at least 1 % of a call, from the survey; docs/why.md explains how."
-    return Chart("causes", "Where the time of a call goes", _caption(rows), alt, (Panel("", _bars(shown, drawn, alt)),), numbers, (), note)
+    return Chart(
+        "causes",
+        "Where the time of a call goes",
+        _caption(rows),
+        alt,
+        (Panel("", _bars(shown, drawn, alt)),),
+        numbers,
+        (),
+        note,
+    )
 
 
 def _column(part: str) -> Column:
@@ -62,7 +78,9 @@ def _column(part: str) -> Column:
 
 
 def _shares(row: Mapping[Any, Any]) -> dict[str, float]:
-    return {part: sum(row["split"][name] for name in names) / row["latency_s"] for part, names in PARTS.items()}
+    return {
+        part: sum(row["split"][name] for name in names) / row["latency_s"] for part, names in PARTS.items()
+    }
 
 
 def _caption(rows: Sequence[Mapping[Any, Any]]) -> str:
@@ -71,9 +89,7 @@ def _caption(rows: Sequence[Mapping[Any, Any]]) -> str:
     worst = rows[0]
     parts = sorted(((share, part) for part, share in worst["shares"].items() if share >= 0.01), reverse=True)
     said = listed(f"{units.percent(share)} {part}" for share, part in parts)
-    return (
-        f"In {elsewhere} of {len(rows)} cases more than half of a call is not the convolution. Least of it is in {sentence(worst['label'])}: {said}."
-    )
+    return f"In {elsewhere} of {len(rows)} cases more than half of a call is not the convolution. Least of it is in {sentence(worst['label'])}: {said}."
 
 
 def _bars(rows: Sequence[Mapping[Any, Any]], parts: Sequence[str], label: str) -> Markup:
@@ -81,11 +97,27 @@ def _bars(rows: Sequence[Mapping[Any, Any]], parts: Sequence[str], label: str) -
         begun = [0.0] * len(rows)
         for part in parts:
             widths = [100 * row["shares"][part] for row in rows]
-            ax.barh(range(len(rows)), widths, left=begun, height=0.62, edgecolor=MUTED, linewidth=0.6, label=part, **LOOKS[part])
+            ax.barh(
+                range(len(rows)),
+                widths,
+                left=begun,
+                height=0.62,
+                edgecolor=MUTED,
+                linewidth=0.6,
+                label=part,
+                **LOOKS[part],
+            )
             begun = [left + width for left, width in zip(begun, widths, strict=True)]
         name_rows(ax, [str(row["label"]) for row in rows])
         ax.set_xlim(0, 100)
         set_ticks(ax, "x", range(0, 101, 25), [f"{tick}" for tick in range(0, 101, 25)])
         ax.set(xlabel="Share of a call (%)", ylabel="")
-        figure.legend(loc="outside upper right", ncols=len(parts), frameon=False, fontsize=9, handlelength=1.4, columnspacing=1.2)
+        figure.legend(
+            loc="outside upper right",
+            ncols=len(parts),
+            frameon=False,
+            fontsize=9,
+            handlelength=1.4,
+            columnspacing=1.2,
+        )
         return to_svg(figure, prefix="causes", label=label)

@@ -11,7 +11,18 @@ from harness.analysis.differences import PAST, allocator_pairs, side_pairs
 from harness.analysis.labels import highest, labels, sentence
 from harness.core import units
 from harness.output.report.chart import Chart, Panel, described, ordered, slug
-from harness.output.report.drawing import MUTED, canvas, look, name_rows, set_scale, set_ticks, style_of, time_unit, to_svg, wide
+from harness.output.report.drawing import (
+    MUTED,
+    canvas,
+    look,
+    name_rows,
+    set_scale,
+    set_ticks,
+    style_of,
+    time_unit,
+    to_svg,
+    wide,
+)
 from harness.output.report.tables import Cell, number, table
 
 if TYPE_CHECKING:
@@ -26,7 +37,8 @@ MOST_ROWS = 24  # a chart shows the pairs that differ most; its table has them a
 
 
 def allocators(summary: pd.DataFrame) -> Chart | None:
-    """Latency under the retained and the default allocator, a row a case, with the page faults that tell them apart."""
+    """Latency under the retained and the default allocator, a row a case, with the page faults that tell them
+    apart."""
     pairs = allocator_pairs(summary)
     if pairs.empty:
         return None
@@ -48,7 +60,9 @@ def allocators(summary: pd.DataFrame) -> Chart | None:
     numbers = table(pairs.to_dict("records"), columns, {name for name, _ in columns[1:6]})
     some = f"The {len(shown)} of {len(pairs)} cases that differ most. " if len(shown) < len(pairs) else ""
     note = f"{some}Full mark: retained. Hollow: default. On the right: minor page faults per call under the default allocator."
-    return Chart("allocators", "What page faults cost", caption, alt, (panel,), numbers, ordered(pairs["kind"]), note)
+    return Chart(
+        "allocators", "What page faults cost", caption, alt, (panel,), numbers, ordered(pairs["kind"]), note
+    )
 
 
 def _allocators_caption(pairs: pd.DataFrame) -> str:
@@ -81,7 +95,9 @@ def _side(base: str, other: str, pairs: pd.DataFrame) -> Chart:
     slower = int((moved["ratio"] > 1).sum())
     caption = f"Of {len(pairs)} cases that both measured, {slower} are slower in {other} and {len(moved) - slower} faster, {PAST}."
     if (pairs["within"]).all():
-        caption = f"{len(pairs)} cases are in both. On fewer than three processes a case no difference is stated."
+        caption = (
+            f"{len(pairs)} cases are in both. On fewer than three processes a case no difference is stated."
+        )
     if len(moved):
         most = moved.iloc[0]
         caption += f" Most of all {sentence(most['label'])}: {units.seconds(most['base_s'])}, then {units.seconds(most['other_s'])}."
@@ -100,21 +116,45 @@ def _side(base: str, other: str, pairs: pd.DataFrame) -> Chart:
     some = f"The {len(shown)} of {len(pairs)} cases that differ most. " if len(shown) < len(pairs) else ""
     note = f"{some}Whiskers are 95 % intervals of the ratio. This is no verdict: two runs also differ by the machine's other load."
     panel = Panel("", _ratio_panel(shown, f"{other} over {base}", identity, described(alt, "")))
-    return Chart(identity, f"{other} against {base}".capitalize(), caption, alt, (panel,), numbers, ordered(pairs["kind"]), note)
+    return Chart(
+        identity,
+        f"{other} against {base}".capitalize(),
+        caption,
+        alt,
+        (panel,),
+        numbers,
+        ordered(pairs["kind"]),
+        note,
+    )
 
 
 def _allocator_panel(pairs: pd.DataFrame, unit: tuple[float, str], prefix: str, label: str) -> Markup:
     scale = unit[0]
     with canvas(8.6, 0.24 * len(pairs) + 1.0) as (figure, ax):
-        xs = [value / scale for name in ("base_s", "other_s", "base_low_s", "other_high_s") for value in pairs[name].dropna()]
+        xs = [
+            value / scale
+            for name in ("base_s", "other_s", "base_low_s", "other_high_s")
+            for value in pairs[name].dropna()
+        ]
         set_scale(ax, "x", xs, log=wide(xs))
         for i, row in enumerate(pairs.to_dict("records")):
             style = style_of(row["kind"])
-            ax.plot([row["base_s"] / scale, row["other_s"] / scale], [i, i], color=style.color, linewidth=2.2, alpha=0.4, zorder=2)
+            ax.plot(
+                [row["base_s"] / scale, row["other_s"] / scale],
+                [i, i],
+                color=style.color,
+                linewidth=2.2,
+                alpha=0.4,
+                zorder=2,
+            )
         _marks(ax, pairs, pairs["base_s"] / scale, hollow=False)
         _marks(ax, pairs, pairs["other_s"] / scale, hollow=True)
         name_rows(ax, list(pairs["label"]))
-        _right_texts(ax, [_faults(value) for value in pairs["other_faults"]], "Page faults per call (default allocator)")
+        _right_texts(
+            ax,
+            [_faults(value) for value in pairs["other_faults"]],
+            "Page faults per call (default allocator)",
+        )
         ax.set(xlabel=f"Latency ({unit[1]})", ylabel="")
         return to_svg(figure, prefix=prefix, label=label)
 
@@ -125,7 +165,13 @@ def _ratio_panel(pairs: pd.DataFrame, what: str, prefix: str, label: str) -> Mar
         set_scale(ax, "x", xs, log=wide(xs), zero=False)
         ax.axvline(1.0, color=MUTED, linewidth=1.2, zorder=1)
         for i, row in enumerate(pairs.to_dict("records")):
-            ax.plot([row["ratio_low"], row["ratio_high"]], [i, i], color=style_of(row["kind"]).color, linewidth=1.4, zorder=2)
+            ax.plot(
+                [row["ratio_low"], row["ratio_high"]],
+                [i, i],
+                color=style_of(row["kind"]).color,
+                linewidth=1.4,
+                zorder=2,
+            )
         _marks(ax, pairs, pairs["ratio"], hollow=False)
         name_rows(ax, list(pairs["label"]))
         ax.set(xlabel=f"Latency, {what} (ratio)", ylabel="")

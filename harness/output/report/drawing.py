@@ -1,8 +1,9 @@
 """The one way in which charts are drawn: colours, marks, units on axes, and SVG that follows the page.
 
-In: frames and numbers. Out: SVG to be put into a page. Not here: what a chart shows (`charts`).
-matplotlib draws with stand-in colours, which become CSS variables of the page, so that one drawing serves light, dark and paper.
-Text stays text (it can be searched, copied, read aloud). The same data gives the same bytes: no dates, no random ids.
+In: frames and numbers. Out: SVG to be put into a page. Not here: what a chart shows (`charts`). matplotlib
+draws with stand-in colours, which become CSS variables of the page, so that one drawing serves light, dark
+and paper. Text stays text (it can be searched, copied, read aloud). The same data gives the same bytes: no
+dates, no random ids.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The colour and the mark of a kind, the same everywhere. `color` is a stand-in; `path` is the mark for legends, in a box of 16."""
+    """The colour and the mark of a kind, the same everywhere. `color` is a stand-in; `path` is the mark for
+    legends, in a box of 16."""
 
     name: str
     color: str
@@ -38,8 +40,9 @@ class Style:
     path: str
 
 
-# Stand-ins for CSS variables. Light and dark values stand in page.css; both were chosen so that any two differ by at least 25 (CIE76)
-# for normal sight and for protan, deutan and tritan simulations (Machado 2009), with a contrast of 3:1 or more against the page.
+# Stand-ins for CSS variables. Light and dark values stand in page.css; both were chosen so that any two
+# differ by at least 25 (CIE76) for normal sight and for protan, deutan and tritan simulations (Machado 2009),
+# with a contrast of 3:1 or more against the page.
 _MARKS = (
     ("o", 1.0, "M8 3a5 5 0 1 0 0 10a5 5 0 1 0 0-10z"),
     ("s", 0.95, "M3.5 3.5h9v9h-9z"),
@@ -47,15 +50,21 @@ _MARKS = (
     ("D", 0.95, "M8 2l6 6l-6 6l-6-6z"),
     ("P", 1.3, "M6 2.5h4v3.5h3.5v4h-3.5v3.5h-4v-3.5h-3.5v-4h3.5z"),
 )
-STYLES = {kind: Style(kind, f"#0000{0x10 + i:02x}", *mark) for i, (kind, mark) in enumerate(zip(KINDS, _MARKS, strict=True))}
+STYLES = {
+    kind: Style(kind, f"#0000{0x10 + i:02x}", *mark)
+    for i, (kind, mark) in enumerate(zip(KINDS, _MARKS, strict=True))
+}
 OTHER = Style("unknown", "#000003", "X", 1.1, "M3 3l10 10M13 3l-10 10")
 INK, MUTED, GRID, SURFACE = "#000001", "#000003", "#000005", "#000007"
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "surface"} | {s.color: f"kind-{k.replace('_', '-')}" for k, s in STYLES.items()}
+_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "surface"} | {
+    s.color: f"kind-{k.replace('_', '-')}" for k, s in STYLES.items()
+}
 
 _RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "convscope",
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the room that text takes is the same everywhere, and wider than what browsers use
+    # ships with matplotlib: the room that text takes is the same everywhere, and wider than what browsers use
+    "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.labelsize": 9.5,
     "axes.labelcolor": MUTED,
@@ -92,7 +101,8 @@ def style_of(kind: object) -> Style:
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure of that many inches with one pair of axes, in our style; matplotlib's global state is left alone."""
+    """A figure of that many inches with one pair of axes, in our style; matplotlib's global state is left
+    alone."""
     with mpl.rc_context(_RC):  # type: ignore[arg-type]  # the names are those of matplotlib 3.11; older ones lack the list
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.add_subplot()
@@ -101,10 +111,14 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
 def to_svg(figure: Figure, *, prefix: str, label: str) -> Markup:
     """The figure as an inline SVG element named `label`, its ids unique to `prefix`. Call it within `canvas`."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r"<!--.*?-->|<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", text, flags=re.DOTALL
+    )
     text = re.sub(r"<defs>\s*</defs>", "", text)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
     text = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{prefix}-\1"', text).replace("url(#", f"url(#{prefix}-")
@@ -116,7 +130,10 @@ def to_svg(figure: Figure, *, prefix: str, label: str) -> Markup:
     box = re.search(r'viewBox="([^"]+)"', opening)
     assert box is not None
     name = escape(label)
-    return Markup(f'<svg viewBox="{box[1]}" role="img" aria-label="{name}" style="min-width: {_least_width(box[1])}px">{rest.strip()}')  # noqa: S704  # made above, names escaped
+    return Markup(  # noqa: S704
+        f'<svg viewBox="{box[1]}" role="img" aria-label="{name}" style="min-width: {_least_width(box[1])}px">'
+        f"{rest.strip()}"
+    )  # made above, names escaped
 
 
 def _least_width(box: str) -> int:
@@ -125,9 +142,13 @@ def _least_width(box: str) -> int:
 
 
 def time_unit(values: Sequence[float]) -> tuple[float, str]:
-    """The unit, and its seconds, in which these durations are read most easily: chosen at their geometric middle."""
+    """The unit, and its seconds, in which these durations are read most easily: chosen at their geometric
+    middle."""
     middle = (min(values) * max(values)) ** 0.5
-    return next(((scale, name) for scale, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")) if middle >= 0.3 * scale), (1e-9, "ns"))
+    return next(
+        ((scale, name) for scale, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")) if middle >= 0.3 * scale),
+        (1e-9, "ns"),
+    )
 
 
 def wide(values: Sequence[float]) -> bool:
@@ -135,7 +156,15 @@ def wide(values: Sequence[float]) -> bool:
     return min(values) > 0 and max(values) / min(values) >= SPAN_FOR_LOG
 
 
-def set_scale(ax: Axes, which: str, values: Sequence[float], *, log: bool, show: Callable[[float], str] | None = None, zero: bool = True) -> None:
+def set_scale(
+    ax: Axes,
+    which: str,
+    values: Sequence[float],
+    *,
+    log: bool,
+    show: Callable[[float], str] | None = None,
+    zero: bool = True,
+) -> None:
     """Scale, limits, ticks and their text for axis "x" or "y" over `values`, already in the axis' unit."""
     low, high = min(values), max(values)
     if log:
@@ -184,10 +213,13 @@ def name_rows(ax: Axes, names: Sequence[str]) -> None:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers within a logarithmic range: 1, 2, 5 over short ranges, 1 and 3 over longer ones, then decades, each or every few."""
+    """Round numbers within a logarithmic range: 1, 2, 5 over short ranges, 1 and 3 over longer ones, then
+    decades, each or every few."""
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     for steps in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,)):
-        ticks = [float(f"{step * 10.0**d:.6g}") for d in decades for step in steps if low <= step * 10.0**d <= high]
+        ticks = [
+            float(f"{step * 10.0**d:.6g}") for d in decades for step in steps if low <= step * 10.0**d <= high
+        ]
         if len(ticks) <= 7:
             break
     if not ticks:  # a range of a few per cent may hold no round step
@@ -205,7 +237,8 @@ def linear_ticks(low: float, high: float) -> list[float]:
 
 
 def spaced(values: Sequence[float], texts: Sequence[str], *, log: bool, points: float) -> list[int]:
-    """Which of the sorted values keep their text on an axis of that many points: both ends, and between them whatever leaves room."""
+    """Which of the sorted values keep their text on an axis of that many points: both ends, and between them
+    whatever leaves room."""
     if len(values) < 2:
         return list(range(len(values)))
     at = [log10(v) if log else v for v in values]
@@ -214,6 +247,9 @@ def spaced(values: Sequence[float], texts: Sequence[str], *, log: bool, points: 
     kept = [0]
     last = len(values) - 1
     for i in range(1, last):
-        if place[i] - place[kept[-1]] >= half[i] + half[kept[-1]] and place[last] - place[i] >= half[i] + half[last]:
+        if (
+            place[i] - place[kept[-1]] >= half[i] + half[kept[-1]]
+            and place[last] - place[i] >= half[i] + half[last]
+        ):
             kept.append(i)
     return [*kept, last]

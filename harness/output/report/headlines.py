@@ -1,7 +1,9 @@
-"""The first sentences of the page: what a reader should know before any chart, each with its figures and its chart.
+"""The first sentences of the page: what a reader should know before any chart, each with its figures and its
+chart.
 
-In: the sweeps, the summary, the charts that were drawn. Out: a few `Lead`s, fewer where the data say less. Only differences past
-both intervals and above 10 % are spoken of. Not here: the rules that find them (`findings`).
+In: the sweeps, the summary, the charts that were drawn. Out: a few `Lead`s, fewer where the data say less.
+Only differences past both intervals and above 10 % are spoken of. Not here: the rules that find them
+(`findings`).
 """
 
 from __future__ import annotations
@@ -37,23 +39,31 @@ CHARTS = {"Page faults": "allocators", SAVED_WORK: "work"}  # of a finding's rul
 MOST_FINDINGS = 6
 
 
-def leads(points: pd.DataFrame, summary: pd.DataFrame, visits: pd.DataFrame, charts: Sequence[Chart]) -> list[Lead]:
-    """What these results say first: the fastest kind, what was found, work against time, and what moved between runs."""
+def leads(
+    points: pd.DataFrame, summary: pd.DataFrame, visits: pd.DataFrame, charts: Sequence[Chart]
+) -> list[Lead]:
+    """What these results say first: the fastest kind, what was found, work against time, and what moved
+    between runs."""
     swept = [sweep for sweep in sweeps(points) if sweep.frame["series"].nunique() > 1]
     swept.sort(key=lambda sweep: sweep.axis != "in_channels")
     drawn = {chart.id for chart in charts}
     first = fastest(swept[0]) if swept else None
     said = [first]
-    found = [finding for finding in findings(summary, visits) if not (first and finding.rule == FASTEST)][:MOST_FINDINGS]
+    found = [finding for finding in findings(summary, visits) if not (first and finding.rule == FASTEST)][
+        :MOST_FINDINGS
+    ]
     said += [Lead(finding.rule, finding.text, CHARTS.get(finding.rule)) for finding in found]
     if swept and all(finding.rule != SAVED_WORK for finding in found):
         said.append(work(swept[0]))
-    said += [Lead("Between runs", chart.caption, chart.id) for chart in charts if chart.id.startswith("sides-")]
+    said += [
+        Lead("Between runs", chart.caption, chart.id) for chart in charts if chart.id.startswith("sides-")
+    ]
     return [lead if lead.chart in drawn else replace(lead, chart=None) for lead in said if lead]
 
 
 def fastest(sweep: Sweep) -> Lead | None:
-    """The kinds that no other beats, where most kinds stand side by side; None where all are too close to tell apart."""
+    """The kinds that no other beats, where most kinds stand side by side; None where all are too close to
+    tell apart."""
     title, frame = reference(sweep)
     at, rows = fullest(frame)
     rows = rows.sort_values("latency_s", kind="stable")
@@ -62,13 +72,23 @@ def fastest(sweep: Sweep) -> Lead | None:
     ahead = rows[: len(rows) - len(behind)]
     if not behind or set(ahead["case_id"]) & {row["case_id"] for row in behind}:
         return None
-    names = listed(f"{kind_name(kind)} ({units.seconds(value)})" for kind, value in zip(ahead["series"], ahead["latency_s"], strict=True))
+    names = listed(
+        f"{kind_name(kind)} ({units.seconds(value)})"
+        for kind, value in zip(ahead["series"], ahead["latency_s"], strict=True)
+    )
     verb = "is" if len(ahead) == 1 else "are"
     others = [behind[0], *(row for row in behind[1:] if row["series"] == "standard")]
-    times = listed(f"{kind_name(row['series'])} takes {units.significant(row['latency_s'] / first['latency_s'], 2)} times as long" for row in others)
+    times = listed(
+        f"{kind_name(row['series'])} takes {units.significant(row['latency_s'] / first['latency_s'], 2)} times as long"
+        for row in others
+    )
     where = ", ".join(filter(None, [place(sweep, at) if sweep.axis else "", title]))
     said = f"{names} {verb} fastest; {times}."
-    return Lead(FASTEST, f"At {where}, {said}" if where else f"{said[:1].upper()}{said[1:]}", f"latency-{slug(sweep.name)}")
+    return Lead(
+        FASTEST,
+        f"At {where}, {said}" if where else f"{said[:1].upper()}{said[1:]}",
+        f"latency-{slug(sweep.name)}",
+    )
 
 
 def work(sweep: Sweep) -> Lead | None:

@@ -16,7 +16,13 @@ from harness.core.problem import DEFINITIONS, KINDS, Kind, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-EXAMPLE_CHANNELS = {"standard": (64, 128), "grouped": (64, 128), "depthwise": (64, 64), "pointwise": (64, 128), "depthwise_separable": (64, 128)}
+EXAMPLE_CHANNELS = {
+    "standard": (64, 128),
+    "grouped": (64, 128),
+    "depthwise": (64, 64),
+    "pointwise": (64, 128),
+    "depthwise_separable": (64, 128),
+}
 EXAMPLE_GROUPS = 4
 EXAMPLE_SIZE = 56
 DRAWN = 4  # channels in a diagram
@@ -46,7 +52,9 @@ def kind_rows() -> list[KindRow]:
 def _row(kind: Kind) -> KindRow:
     in_channels, out_channels = EXAMPLE_CHANNELS[kind]
     groups = EXAMPLE_GROUPS if kind == "grouped" else None
-    problem = Problem(kind, in_channels=in_channels, out_channels=out_channels, size=EXAMPLE_SIZE, groups=groups)
+    problem = Problem(
+        kind, in_channels=in_channels, out_channels=out_channels, size=EXAMPLE_SIZE, groups=groups
+    )
     return KindRow(
         kind=kind,
         name=kind_name(kind),
@@ -66,7 +74,8 @@ def _shape(shape: Iterable[int]) -> str:
 
 
 def diagram(kind: Kind) -> Markup:
-    """Which output channels see which input channels: channels are squares, with the pixels that one output pixel looks at."""
+    """Which output channels see which input channels: channels are squares, with the pixels that one output
+    pixel looks at."""
     stages = ["depthwise", "pointwise"] if kind == "depthwise_separable" else [kind]
     columns = [10 + i * (58 if len(stages) > 1 else 116) for i in range(len(stages) + 1)]
     lines, squares = [], []
@@ -81,7 +90,10 @@ def diagram(kind: Kind) -> Markup:
     squares += [_square(columns[-1], _y(i), pixels=0) for i in range(DRAWN)]
     label = f"{kind_name(kind)}: {DEFINITIONS[kind]}"
     body = f'<g stroke="currentColor" fill="none" opacity=".55">{"".join(lines)}</g>{"".join(squares)}'
-    return Markup(f'<svg class="diagram" viewBox="0 0 150 84" width="150" height="84" role="img" aria-label="{label}">{body}</svg>')  # noqa: S704  # only our words
+    return Markup(  # noqa: S704
+        f'<svg class="diagram" viewBox="0 0 150 84" width="150" height="84" role="img" aria-label="{label}">'
+        f"{body}</svg>"
+    )  # only our words
 
 
 def _y(channel: int) -> int:

@@ -1,7 +1,7 @@
 """The page: everything that stands on it, in order, handed to one template.
 
-In: `Results`. Out: HTML as text, the same for the same results. Style, script and DataTables are inlined from the files beside this
-one; text from outside (titles, messages, names of layers) is escaped by Jinja.
+In: `Results`. Out: HTML as text, the same for the same results. Style, script and DataTables are inlined from
+the files beside this one; text from outside (titles, messages, names of layers) is escaped by Jinja.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ def render(results: Results) -> str:
     points = joined(results, summary)
     charts = all_charts(points, summary)
     environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["kind_name"] = kind_name
     return environment.get_template("page.html.j2").render(
@@ -63,10 +67,16 @@ def render(results: Results) -> str:
 
 
 def cases_table(summary: pd.DataFrame, points: pd.DataFrame) -> Table:
-    """Every case, and every place that has none with the reason why; settings that never vary are left to `what_is_same`."""
+    """Every case, and every place that has none with the reason why; settings that never vary are left to
+    `what_is_same`."""
     varying = [name for name in VARYING if summary[name].map(str).nunique() > 1]
     columns: list[Column] = [
-        ("Kind", lambda r: Cell(kind_name(r["kind"]), float(KINDS.index(r["kind"])) if r["kind"] in KINDS else None)),
+        (
+            "Kind",
+            lambda r: Cell(
+                kind_name(r["kind"]), float(KINDS.index(r["kind"])) if r["kind"] in KINDS else None
+            ),
+        ),
         ("In", lambda r: number(r["in_channels"])),
         ("Out", lambda r: number(r["out_channels"])),
         ("Size (px)", lambda r: _pair(r["height"], r["width"])),
@@ -95,8 +105,24 @@ def cases_table(summary: pd.DataFrame, points: pd.DataFrame) -> Table:
 
 def what_is_same(summary: pd.DataFrame) -> str:
     """The settings that all cases share, in words."""
-    names = ("device", "dtype", "memory_format", "threads", "computation", "mode", "cache", "fp32_precision", "allocator", "implementation", "batch")
-    shared = [words(name, summary[name].dropna().iloc[0]) for name in names if summary[name].map(str).nunique() == 1 and summary[name].notna().all()]
+    names = (
+        "device",
+        "dtype",
+        "memory_format",
+        "threads",
+        "computation",
+        "mode",
+        "cache",
+        "fp32_precision",
+        "allocator",
+        "implementation",
+        "batch",
+    )
+    shared = [
+        words(name, summary[name].dropna().iloc[0])
+        for name in names
+        if summary[name].map(str).nunique() == 1 and summary[name].notna().all()
+    ]
     return ", ".join(shared)
 
 
@@ -106,13 +132,27 @@ def _without_figures(summary: pd.DataFrame, points: pd.DataFrame) -> list[Mappin
     empty: dict[Hashable, Any] = dict.fromkeys(summary.columns)
     rows: dict[str, Mapping[Hashable, Any]] = {}
     for point in points.to_dict("records"):
-        asked = {name.removeprefix("asked_"): value for key, value in point.items() if (name := str(key)).startswith("asked_") and not pd.isna(value)}
+        asked = {
+            name.removeprefix("asked_"): value
+            for key, value in point.items()
+            if (name := str(key)).startswith("asked_") and not pd.isna(value)
+        }
         skipped = not pd.isna(point["skip_reason"])
         if not skipped and (point["run_id"], point["case_id"]) in visited:
             continue
-        kernel = dict(zip(("kernel_height", "kernel_width"), str(asked.pop("kernel_size", "")).split("x") * 2, strict=False))
+        kernel = dict(
+            zip(
+                ("kernel_height", "kernel_width"),
+                str(asked.pop("kernel_size", "")).split("x") * 2,
+                strict=False,
+            )
+        )
         asked = {name: _whole(value) for name, value in (asked | kernel).items()}
-        ended = {"status": "skipped", "message": point["skip_reason"]} if skipped else {"status": "not reached", "message": "the run ended before"}
+        ended = (
+            {"status": "skipped", "message": point["skip_reason"]}
+            if skipped
+            else {"status": "not reached", "message": "the run ended before"}
+        )
         row = empty | asked | ended | {"run": point["run"], "kind": point["series"], "visits": 0}
         rows.setdefault(str(row), row)
     return list(rows.values())
@@ -135,18 +175,28 @@ def _heading(name: str) -> str:
 def _setting(value: Any) -> Cell:
     if value is None or value != value:
         return Cell("")
-    return Cell(f"{value:,}", float(value)) if isinstance(value, int) and not isinstance(value, bool) else Cell(str(value))
+    return (
+        Cell(f"{value:,}", float(value))
+        if isinstance(value, int) and not isinstance(value, bool)
+        else Cell(str(value))
+    )
 
 
 def _half_width(row: Mapping[Hashable, Any]) -> float | None:
-    return (row["latency_high_s"] - row["latency_low_s"]) / (2 * row["latency_s"]) if row["latency_s"] else None
+    return (
+        (row["latency_high_s"] - row["latency_low_s"]) / (2 * row["latency_s"]) if row["latency_s"] else None
+    )
 
 
 def _outcome(row: Mapping[Hashable, Any]) -> str:
-    """How far its figure can be trusted, and why not further; without a figure what became of it; the last message that a visit left."""
+    """How far its figure can be trusted, and why not further; without a figure what became of it; the last
+    message that a visit left."""
     reasons = row["trust_reasons"] if isinstance(row["trust_reasons"], list) else []
     word = row["trust"] if row["status"] == "ok" else row["status"]
-    said = [", ".join(map(in_words, reasons)) if row["status"] == "ok" else "", row["message"] if isinstance(row["message"], str) else ""]
+    said = [
+        ", ".join(map(in_words, reasons)) if row["status"] == "ok" else "",
+        row["message"] if isinstance(row["message"], str) else "",
+    ]
     return ": ".join(filter(None, [in_words(word), *said]))
 
 
@@ -155,7 +205,8 @@ def _rounded(value: Any) -> Cell:
 
 
 def _inlined(name: str) -> Markup:
-    """A file of ours as part of the page. The script of a page ends at the first closing tag, wherever it stands: there is none."""
+    """A file of ours as part of the page. The script of a page ends at the first closing tag, wherever it
+    stands: there is none."""
     text = (_HERE / name).read_text(encoding="utf-8")
     assert "</script" not in text and "</style" not in text
     return Markup(text)  # noqa: S704  # ours, or vendored

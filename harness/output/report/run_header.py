@@ -1,6 +1,7 @@
 """What the head of the page says about each run: what, when, on what, and whether to trust it.
 
-In: the headers of runs, visits, points and the summary. Out: plain text in frozen objects. No figure is judged here, only counted.
+In: the headers of runs, visits, points and the summary. Out: plain text in frozen objects. No figure is
+judged here, only counted.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ class RunCard:
 def run_cards(results: Results, summary: pd.DataFrame) -> list[RunCard]:
     """A card for each run, in order of loading."""
     names = run_names(results)
-    return [_card(names[header["run_id"]], header, results, summary[summary["run_id"] == header["run_id"]]) for header in results.runs]
+    return [
+        _card(names[header["run_id"]], header, results, summary[summary["run_id"] == header["run_id"]])
+        for header in results.runs
+    ]
 
 
 def _card(name: str, header: Mapping[str, Any], results: Results, summary: pd.DataFrame) -> RunCard:
@@ -124,7 +128,9 @@ def _device(header: Mapping[str, Any], summary: pd.DataFrame) -> tuple[tuple[str
         return ", ".join(dict.fromkeys(str(e[k]) for e in found for k in keys if e.get(k)))
 
     devices = ", ".join(sorted(summary["device_name"].dropna().unique())) or of("cpu")
-    threads = ", ".join(f"{int(n)}" for n in sorted(summary["threads_used"].dropna().unique())) or of("threads_available")
+    threads = ", ".join(f"{int(n)}" for n in sorted(summary["threads_used"].dropna().unique())) or of(
+        "threads_available"
+    )
     rows = (
         ("Device", devices),
         ("torch", of("torch")),
@@ -137,7 +143,9 @@ def _device(header: Mapping[str, Any], summary: pd.DataFrame) -> tuple[tuple[str
 
 def _shares(visits: pd.DataFrame) -> tuple[Share, ...]:
     ended = visits[visits["status"] == "ok"]
-    return tuple(Share(word, n, n / len(ended)) for word in TRUST if (n := int((ended["trust"] == word).sum())))
+    return tuple(
+        Share(word, n, n / len(ended)) for word in TRUST if (n := int((ended["trust"] == word).sum()))
+    )
 
 
 def _trust(summary: pd.DataFrame, target: float) -> str:
@@ -149,7 +157,11 @@ def _trust(summary: pd.DataFrame, target: float) -> str:
     said = f"{how_well(summary, target)}. Half of the 95 % intervals are ±{units.percent(halves.median())} or less, the widest is "
     said = f"{said[:1].upper()}{said[1:]}±{units.percent(halves.max())}."
     within = int((measured["interval"] == "within").sum())
-    return said + (f" {_cases(within)} on fewer than three processes: the interval is from within one process and too narrow." if within else "")
+    return said + (
+        f" {_cases(within)} on fewer than three processes: the interval is from within one process and too narrow."
+        if within
+        else ""
+    )
 
 
 def _cases(count: int) -> str:
@@ -157,8 +169,12 @@ def _cases(count: int) -> str:
 
 
 def _reasons(visits: pd.DataFrame) -> tuple[tuple[str, str], ...]:
-    counted = Counter(reason for reasons in visits["trust_reasons"] if reasons is not None for reason in reasons)
-    return tuple((f"{n} × {in_words(reason)}", REASONS.get(reason, "")) for reason, n in counted.most_common())
+    counted = Counter(
+        reason for reasons in visits["trust_reasons"] if reasons is not None for reason in reasons
+    )
+    return tuple(
+        (f"{n} × {in_words(reason)}", REASONS.get(reason, "")) for reason, n in counted.most_common()
+    )
 
 
 def _outcome(summary: pd.DataFrame, points: pd.DataFrame) -> str:
@@ -170,30 +186,52 @@ def _outcome(summary: pd.DataFrame, points: pd.DataFrame) -> str:
     reached = summary["asked_id"].nunique()
     parts += [f"{failed} failed"] * bool(failed) + [f"{asked - reached} were not reached"] * (asked > reached)
     parts += [f"{skipped} of {len(points)} points were skipped"] * bool(skipped)
-    return f"{listed(parts)}." if failed or skipped or asked > reached else f"{parts[0]}; none failed, none was skipped."
+    return (
+        f"{listed(parts)}."
+        if failed or skipped or asked > reached
+        else f"{parts[0]}; none failed, none was skipped."
+    )
 
 
 def _problems(summary: pd.DataFrame, points: pd.DataFrame) -> tuple[str, ...]:
-    """Why cases have no figure, or lack a fact, most frequent first, and where fvcore counts otherwise than we do."""
+    """Why cases have no figure, or lack a fact, most frequent first, and where fvcore counts otherwise than
+    we do."""
     broken = summary[~summary["status"].isin(["ok"])]
-    why = Counter(f"{in_words(row['status'])}: {row['message'] or 'no message'}" for row in broken.to_dict("records"))
+    why = Counter(
+        f"{in_words(row['status'])}: {row['message'] or 'no message'}" for row in broken.to_dict("records")
+    )
     why += Counter(f"survey: {message}" for message in summary["survey_message"].dropna())
     why += Counter(f"skipped: {reason}" for reason in points["skip_reason"].dropna())
     differ = disagreements(summary)
     mixed = mixed_arithmetic(summary)
-    counted = [f"fvcore's MAC count differs in {len(differ)} of {len(summary)} cases; the table of cases has both."] if len(differ) else []
-    return (*mixed, *counted, *(f"{n} × {text}" for text, n in why.most_common(8)), *([f"and {len(why) - 8} other reasons"] if len(why) > 8 else []))
+    counted = (
+        [f"fvcore's MAC count differs in {len(differ)} of {len(summary)} cases; the table of cases has both."]
+        if len(differ)
+        else []
+    )
+    return (
+        *mixed,
+        *counted,
+        *(f"{n} × {text}" for text, n in why.most_common(8)),
+        *([f"and {len(why) - 8} other reasons"] if len(why) > 8 else []),
+    )
 
 
 def mixed_arithmetic(summary: pd.DataFrame) -> list[str]:
-    """A warning for each device and precision under which some back ends reduce float32 products and others do not: kinds are not alike there.
+    """A warning for each device and precision under which some back ends reduce float32 products and others
+    do not: kinds are not alike there.
 
-    cuDNN and oneDNN obey fp32_precision; torch's own kernels (depthwise on CUDA above all) always compute in full float32.
+    cuDNN and oneDNN obey fp32_precision; torch's own kernels (depthwise on CUDA above all) always compute in
+    full float32.
     """
-    asked = summary[(summary["dtype"] == "float32") & (summary["fp32_precision"] != "ieee") & summary["backend"].notna()]
+    asked = summary[
+        (summary["dtype"] == "float32") & (summary["fp32_precision"] != "ieee") & summary["backend"].notna()
+    ]
     said = []
     for (device, precision), group in asked.groupby(["device_name", "fp32_precision"], observed=True):
-        obeys = group["backend"].map(lambda names: all(name.startswith(OBEDIENT) for name in names.split("+")))
+        obeys = group["backend"].map(
+            lambda names: all(name.startswith(OBEDIENT) for name in names.split("+"))
+        )
         if obeys.nunique() > 1:
             full, reduced = group.loc[~obeys, "kind"], group.loc[obeys, "kind"]
             own = ", ".join(sorted(set(group.loc[~obeys, "backend"])))
@@ -217,15 +255,24 @@ def environment_table(results: Results) -> Table:
         for key, facts in header.get("environments", {}).items():
             columns.setdefault(key, ([], facts))[0].append(names[header["run_id"]])
     keys = dict.fromkeys(fact for _, facts in columns.values() for fact in facts)
-    headings = ("Fact", *(f"Run {', '.join(runs)}" if len(names) > 1 else "Value" for runs, _ in columns.values()))
-    rows = [(Cell(_fact_name(fact)), *(Cell(_fact(fact, facts.get(fact))) for _, facts in columns.values())) for fact in keys]
+    headings = (
+        "Fact",
+        *(f"Run {', '.join(runs)}" if len(names) > 1 else "Value" for runs, _ in columns.values()),
+    )
+    rows = [
+        (Cell(_fact_name(fact)), *(Cell(_fact(fact, facts.get(fact))) for _, facts in columns.values()))
+        for fact in keys
+    ]
     return Table(headings, tuple(rows))
 
 
 def policy_table(results: Results) -> Table:
     """How much was measured and by which version: a row a key, a column a run."""
     names = run_names(results)
-    told = [header.get("policy", {}) | {"version": header.get("version"), "git": header.get("git")} for header in results.runs]
+    told = [
+        header.get("policy", {}) | {"version": header.get("version"), "git": header.get("git")}
+        for header in results.runs
+    ]
     keys = dict.fromkeys(key for facts in told for key in facts)
     headings = ("Policy", *(f"Run {name}" if len(names) > 1 else "Value" for name in names.values()))
     rows = [(Cell(_fact_name(key)), *(Cell(_fact(key, facts.get(key))) for facts in told)) for key in keys]

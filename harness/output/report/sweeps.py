@@ -1,9 +1,11 @@
-"""The sweeps of a suite, ready to draw: which axis runs along x, what tells panels apart, and kinds without an axis spread over it.
+"""The sweeps of a suite, ready to draw: which axis runs along x, what tells panels apart, and kinds without
+an axis spread over it.
 
-In: the joined points (`tables`). Out: a `Sweep` each, in the order of the suite. Not here: drawing (`charts`).
-What may surprise: where a kind has no such axis nothing was asked, and its one case stands at every value that the other series
-have (`flat` on the axis of x): a level line across the chart, or the same mark in every panel. Numbers are those of the summary, as
-resolved: `threads = all` stands at the number that it came to.
+In: the joined points (`tables`). Out: a `Sweep` each, in the order of the suite. Not here: drawing
+(`charts`).
+What may surprise: where a kind has no such axis nothing was asked, and its one case stands at every value
+that the other series have (`flat` on the axis of x): a level line across the chart, or the same mark in every
+panel. Numbers are those of the summary, as resolved: `threads = all` stands at the number that it came to.
 """
 
 from __future__ import annotations
@@ -21,13 +23,26 @@ from harness.core.problem import FIELDS, FIXED_AXES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NUMERIC_AXES = ("in_channels", "groups", "kernel_size", "height", "batch", "threads", "out_channels", "width", "stride", "dilation", "padding")
+NUMERIC_AXES = (
+    "in_channels",
+    "groups",
+    "kernel_size",
+    "height",
+    "batch",
+    "threads",
+    "out_channels",
+    "width",
+    "stride",
+    "dilation",
+    "padding",
+)
 PANEL_AXES = (*SETTINGS, *FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One sweep of a suite, ready to draw: a row a point with a case, flat series spread out, `x` and `panel` filled in."""
+    """One sweep of a suite, ready to draw: a row a point with a case, flat series spread out, `x` and `panel`
+    filled in."""
 
     name: str
     axis: str | None
@@ -46,12 +61,16 @@ def missing(sweep: Sweep) -> str:
 
 def sweeps(frame: pd.DataFrame) -> list[Sweep]:
     """The sweeps with at least one figure, those of layers left out, in the order of the suite."""
-    return [_sweep(str(name), group) for name, group in frame[frame["layer"].isna()].groupby("sweep", sort=False) if group["latency_s"].notna().any()]
+    return [
+        _sweep(str(name), group)
+        for name, group in frame[frame["layer"].isna()].groupby("sweep", sort=False)
+        if group["latency_s"].notna().any()
+    ]
 
 
 def networks(frame: pd.DataFrame) -> list[Sweep]:
-    """The sweeps over layers with at least one figure; `x` is the layer. Their axis is it too where they make up a network; where the suite does not
-    say so, they may be ways to have the same."""
+    """The sweeps over layers with at least one figure; `x` is the layer. Their axis is it too where they make
+    up a network; where the suite does not say so, they may be ways to have the same."""
     found = []
     for name, whole in frame[frame["layer"].notna()].groupby("sweep", sort=False):
         group = whole[whole["latency_s"].notna()]
@@ -77,16 +96,28 @@ def resolved(frame: pd.DataFrame, axis: str) -> pd.Series[Any]:
 def _sweep(name: str, whole: pd.DataFrame) -> Sweep:
     group = whole[whole["latency_s"].notna()]
     named: pd.Series[Any] = group["x"].dropna()
-    axis = str(named.iloc[0]) if len(named) else next((a for a in NUMERIC_AXES if group[f"asked_{a}"].nunique() > 1), None)
+    axis = (
+        str(named.iloc[0])
+        if len(named)
+        else next((a for a in NUMERIC_AXES if group[f"asked_{a}"].nunique() > 1), None)
+    )
     dims = _panel_axes(group, axis, ["series", "x_asked"])
     frame = _spread(group, [*dims, *([axis] if axis else [])], axis)
     frame = frame.assign(x=frame[f"at_{axis}"] if axis else 0)
     numeric = pd.api.types.is_numeric_dtype(frame["x"])
-    return Sweep(name, axis if frame["x"].nunique() > 1 else None, numeric, tuple(dims), _with_panels(frame, dims), len(whole) - len(group))
+    return Sweep(
+        name,
+        axis if frame["x"].nunique() > 1 else None,
+        numeric,
+        tuple(dims),
+        _with_panels(frame, dims),
+        len(whole) - len(group),
+    )
 
 
 def _panel_axes(group: pd.DataFrame, axis: str | None, keys: Sequence[str]) -> list[str]:
-    """What tells the points of one place apart, beside kind and x; an axis that goes with those before it (width with height) adds nothing."""
+    """What tells the points of one place apart, beside kind and x; an axis that goes with those before it
+    (width with height) adds nothing."""
     group = group.assign(x_asked=group[f"asked_{axis}"].fillna("") if axis else "")
     chosen = [name for name in ("run", "arm") if group[name].nunique() > 1]
     for name in PANEL_AXES:
@@ -102,27 +133,40 @@ def _column(axis: str) -> str:
 
 
 def _spread(group: pd.DataFrame, axes: Sequence[str], x: str | None) -> pd.DataFrame:
-    """`at_<axis>` for each axis, resolved; a case whose kind has no such axis stands once at every value of the others, `flat` where that is x."""
+    """`at_<axis>` for each axis, resolved; a case whose kind has no such axis stands once at every value of
+    the others, `flat` where that is x."""
     group = group.assign(flat=False)
     for axis in axes:
         at = f"at_{axis}"
         if axis in ("run", "arm"):
             group[at] = group[axis]
             continue
-        lacking = group[f"asked_{axis}"].isna() & group["series"].map(lambda kind, axis=axis: axis in FIXED_AXES.get(kind, ()))
+        lacking = group[f"asked_{axis}"].isna() & group["series"].map(
+            lambda kind, axis=axis: axis in FIXED_AXES.get(kind, ())
+        )
         if lacking.all() or not lacking.any():
             group[at] = resolved(group, axis)
             continue
         present = group[~lacking].assign(**{at: resolved(group[~lacking], axis)})
-        same = [name for name in group.columns if name in ("run", "arm", "series", "case_id", "layer") or name.startswith("at_")]
+        same = [
+            name
+            for name in group.columns
+            if name in ("run", "arm", "series", "case_id", "layer") or name.startswith("at_")
+        ]
         once = group[lacking].drop_duplicates(same)
-        copies = [once.assign(**{at: value, "flat": once["flat"] | (axis == x)}) for value in dict.fromkeys(present[at])]
+        copies = [
+            once.assign(**{at: value, "flat": once["flat"] | (axis == x)})
+            for value in dict.fromkeys(present[at])
+        ]
         group = pd.concat([present, *copies])
     return group.sort_values("point", kind="stable")
 
 
 def _with_panels(frame: pd.DataFrame, dims: Sequence[str]) -> pd.DataFrame:
-    labels = [", ".join(words(d, row[i]) for i, d in enumerate(dims)) for row in frame[[f"at_{d}" for d in dims]].itertuples(index=False)]
+    labels = [
+        ", ".join(words(d, row[i]) for i, d in enumerate(dims))
+        for row in frame[[f"at_{d}" for d in dims]].itertuples(index=False)
+    ]
     return frame.assign(panel=labels)
 
 
@@ -131,23 +175,31 @@ def panels(sweep: Sweep) -> list[tuple[str, pd.DataFrame]]:
     if not sweep.panels:
         return [("", sweep.frame)]
     orders = [list(dict.fromkeys(sweep.frame[f"at_{d}"])) for d in sweep.panels]
-    labels = [", ".join(words(d, v) for d, v in zip(sweep.panels, values, strict=True)) for values in product(*orders)]
+    labels = [
+        ", ".join(words(d, v) for d, v in zip(sweep.panels, values, strict=True))
+        for values in product(*orders)
+    ]
     return [(label, part) for label in labels if len(part := sweep.frame[sweep.frame["panel"] == label])]
 
 
 def reference(sweep: Sweep) -> tuple[str, pd.DataFrame]:
-    """The panel that sentences speak of: with the most settings at their defaults, the newest run, the first of equals."""
+    """The panel that sentences speak of: with the most settings at their defaults, the newest run, the first
+    of equals."""
     found = panels(sweep)
 
     def rank(panel: tuple[str, pd.DataFrame]) -> tuple[str, int]:
         first = panel[1].iloc[0]
-        return (str(panel[1]["run_id"].max()), sum(str(first[f"at_{d}"]) == str(DEFAULTS[d]) for d in sweep.panels if d in DEFAULTS))
+        return (
+            str(panel[1]["run_id"].max()),
+            sum(str(first[f"at_{d}"]) == str(DEFAULTS[d]) for d in sweep.panels if d in DEFAULTS),
+        )
 
     return max(found, key=rank)
 
 
 def fullest(frame: pd.DataFrame) -> tuple[Any, pd.DataFrame]:
-    """The value of x at which most kinds have a figure, the largest of equals, and the rows there, one a kind."""
+    """The value of x at which most kinds have a figure, the largest of equals, and the rows there, one a
+    kind."""
     counts = frame.groupby("x", sort=False)["series"].nunique()
     most = counts[counts == counts.max()].index
     at = max(most) if pd.api.types.is_numeric_dtype(frame["x"]) else most[0]

@@ -1,7 +1,9 @@
-"""What charts and tables are made from: points joined with the summary, and cells that sort by their raw value.
+"""What charts and tables are made from: points joined with the summary, and cells that sort by their raw
+value.
 
-In: `Results`. Out: frames with a row a point or a case, and `Table`s of text. Not here: which points make a chart (`sweeps`).
-A point's axes are text, as asked, and become `asked_*`; beside them stand the columns of the summary, as resolved.
+In: `Results`. Out: frames with a row a point or a case, and `Table`s of text. Not here: which points make a
+chart (`sweeps`). A point's axes are text, as asked, and become `asked_*`; beside them stand the columns of
+the summary, as resolved.
 """
 
 from __future__ import annotations
@@ -22,10 +24,23 @@ if TYPE_CHECKING:
 
     from harness.store.results import Results
 
-    Column = tuple[str, Callable[[Mapping[Hashable, Any]], "Cell"]]  # its heading, and what makes a cell from a row
+    # its heading, and what makes a cell from a row
+    Column = tuple[str, Callable[[Mapping[Hashable, Any]], "Cell"]]
 
 ASKED = ("kind", *FIELDS, *DEFAULTS)
-EXPECTED = (*KEYS, "visits", "status", "message", "trust", "trust_reasons", "latency_s", "latency_low_s", "latency_high_s", "interval", *STANDING)
+EXPECTED = (
+    *KEYS,
+    "visits",
+    "status",
+    "message",
+    "trust",
+    "trust_reasons",
+    "latency_s",
+    "latency_low_s",
+    "latency_high_s",
+    "interval",
+    *STANDING,
+)
 NUMBERS = (
     "latency_s",
     "latency_low_s",
@@ -62,7 +77,8 @@ def run_names(results: Results) -> dict[str, str]:
 
 
 def summary_of(results: Results) -> pd.DataFrame:
-    """The summary in the order of the points, with every column that is read here, the run's short name, and `asked_id`, the case_id in the points.
+    """The summary in the order of the points, with every column that is read here, the run's short name, and
+    `asked_id`, the case_id in the points.
 
     A column of numbers is one even where no case has any.
     """
@@ -78,20 +94,30 @@ def summary_of(results: Results) -> pd.DataFrame:
 
 
 def _asked_ids(results: Results, summary: pd.DataFrame) -> list[str]:
-    """The case_id under which each row was asked for: an A/B of implementations asks for its base's, and its head has another."""
-    asked = {run["run_id"]: run["arms"]["base"]["implementation"] for run in results.runs if "base" in run["arms"]}
+    """The case_id under which each row was asked for: an A/B of implementations asks for its base's, and its
+    head has another."""
+    asked = {
+        run["run_id"]: run["arms"]["base"]["implementation"] for run in results.runs if "base" in run["arms"]
+    }
     found = []
     for row in summary.to_dict("records"):
         implementation = asked.get(row["run_id"])
-        found.append(Case.from_row(row | {"implementation": implementation}).case_id if implementation else row["case_id"])
+        found.append(
+            Case.from_row(row | {"implementation": implementation}).case_id
+            if implementation
+            else row["case_id"]
+        )
     return found
 
 
 def joined(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
-    """A row a point and arm, with what its case came to; points without a case or without a visit keep empty figures."""
+    """A row a point and arm, with what its case came to; points without a case or without a visit keep empty
+    figures."""
     points = results.points.rename(columns={name: f"asked_{name}" for name in ASKED})
     figures = summary.drop(columns=["run", "order", "case_id"]).rename(columns={"asked_id": "case_id"})
-    return points.merge(figures, how="left", on=["run_id", "case_id"]).assign(run=lambda f: f["run_id"].map(run_names(results)))
+    return points.merge(figures, how="left", on=["run_id", "case_id"]).assign(
+        run=lambda f: f["run_id"].map(run_names(results))
+    )
 
 
 def in_words(value: object) -> str:
@@ -99,7 +125,9 @@ def in_words(value: object) -> str:
     return "" if value is None or value != value else str(value).replace("_", " ")
 
 
-def table(rows: Sequence[Mapping[Hashable, Any]], columns: Sequence[Column], numeric: Iterable[str] = ()) -> Table:
+def table(
+    rows: Sequence[Mapping[Hashable, Any]], columns: Sequence[Column], numeric: Iterable[str] = ()
+) -> Table:
     """A table from rows and, for each column, its heading and the function that makes its cell."""
     made = tuple(tuple(make(row) for _, make in columns) for row in rows)
     return Table(tuple(heading for heading, _ in columns), made, frozenset(numeric))
@@ -109,4 +137,7 @@ def number(value: Any, scale: float = 1.0) -> Cell:
     """A number in a unit of `scale`; empty where there is none. It sorts by the value itself."""
     if value is None or pd.isna(value):
         return Cell("")
-    return Cell(units.significant(float(value) / scale) if scale != 1 or float(value) % 1 else f"{int(value):,}", float(value))
+    return Cell(
+        units.significant(float(value) / scale) if scale != 1 or float(value) % 1 else f"{int(value):,}",
+        float(value),
+    )

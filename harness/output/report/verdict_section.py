@@ -38,11 +38,19 @@ def judged_runs(results: Results) -> list[Judged]:
     """One for each A/B among the runs."""
     found = []
     for run in results.runs:
-        visits, points = (frame[frame["run_id"] == run["run_id"]] for frame in (results.visits, results.points))
+        visits, points = (
+            frame[frame["run_id"] == run["run_id"]] for frame in (results.visits, results.points)
+        )
         one = replace(results, runs=[run], visits=visits, points=points)
         if one.arms != set(SIDES):
             continue
         comparison = judge(one)
         rows = verdict_text.visible_rows(comparison)
-        found.append(Judged(run["run_id"], verdict_text.sentences(comparison), table(rows, COLUMNS, {"Base", "Head", "Pairs"})))
+        found.append(
+            Judged(
+                run["run_id"],
+                verdict_text.sentences(comparison),
+                table(rows, COLUMNS, {"Base", "Head", "Pairs"}),
+            )
+        )
     return found

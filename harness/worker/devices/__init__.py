@@ -1,7 +1,7 @@
 """What differs from one type of device to another: a file each, which is all that a new type takes.
 
-In: a type and an index, as a case and its placement say. Out: a `Device`. Nothing else in the worker asks what type it measures on, but for
-what holds for processors alone: the heap, page faults, oneDNN.
+In: a type and an index, as a case and its placement say. Out: a `Device`. Nothing else in the worker asks
+what type it measures on, but for what holds for processors alone: the heap, page faults, oneDNN.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Device(Protocol):
         """Of what torch allocates on it."""
 
     def select(self) -> dict[str, Any]:
-        """Make it the current one; `device_index` and `device_name`. Raises NotSupported where it cannot be measured as it is set up."""
+        """Make it the current one; `device_index` and `device_name`. Raises NotSupported where it cannot be
+        measured as it is set up."""
 
     def synchronize(self) -> None:
         """Wait until it has done what it was asked."""
@@ -50,13 +51,15 @@ class Device(Protocol):
         """Have what is queued from now on wait for so long, or longer, where anything is queued."""
 
     def clock(self, unrolled: int, *, flushed: bool) -> HostClock | EventClock:
-        """A clock for replays of `unrolled` calls each; `flushed`: its cache is overwritten before each. Raises NotSupported."""
+        """A clock for replays of `unrolled` calls each; `flushed`: its cache is overwritten before each.
+        Raises NotSupported."""
 
     def cache_bytes(self) -> int | None:
         """Size of its last-level cache; None where that is not known."""
 
     def peak_bytes(self, call: Callable[[], object]) -> tuple[int, int | None]:
-        """(peak, reserved): the highest sum of what a call has allocated at a time, and what the device's allocator holds for it."""
+        """(peak, reserved): the highest sum of what a call has allocated at a time, and what the device's
+        allocator holds for it."""
 
     def captured(self, calls: Sequence[Callable[[], Any]]) -> tuple[Callable[[], object], Any]:
         """(replay, output): calls in a row as one graph, and what its last call writes. Raises NotSupported."""
@@ -77,6 +80,7 @@ def of(kind: str, index: int | None) -> Device:
 
 
 def listed() -> dict[str, Any]:
-    """`devices` besides the processor, and as `message` why one that is there cannot be used; for a process of its own: it may start CUDA."""
+    """`devices` besides the processor, and as `message` why one that is there cannot be used; for a process
+    of its own: it may start CUDA."""
     found, faults = listed_cuda()
     return {"devices": found, "message": "; ".join(faults)}

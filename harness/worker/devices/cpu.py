@@ -56,6 +56,7 @@ class Cpu:
         """The kernel's counters tell (`counters`)."""
 
     def release(self) -> None:
-        """A forked child gives everything back; where there is no fork, what torch.compile knows of earlier cases goes."""
+        """A forked child gives everything back; where there is no fork, what torch.compile knows of earlier
+        cases goes."""
         if "torch._dynamo" in sys.modules:
             torch.compiler.reset()

@@ -1,7 +1,7 @@
 """NVIDIA GPUs, through torch.cuda: what every module of the worker asks of one stands here.
 
-The caching allocator's own counters: `allocated` counts blocks, which may be up to 1 MiB larger than what was asked for; `requested` counts what
-was asked for (torch/csrc/cuda: CUDACachingAllocator, should_split).
+The caching allocator's own counters: `allocated` counts blocks, which may be up to 1 MiB larger than what was
+asked for; `requested` counts what was asked for (torch/csrc/cuda: CUDACachingAllocator, should_split).
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from harness.worker.throttle import Monitor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# Variables under which a figure is not the device's: every launch waits, cudaMalloc in every call, precision other than what is read back
+# Variables under which a figure is not the device's: every launch waits, cudaMalloc in every call, precision
+# other than what is read back
 SPOILING = ("CUDA_LAUNCH_BLOCKING", "PYTORCH_NO_CUDA_MEMORY_CACHING", "NVIDIA_TF32_OVERRIDE")
-SPIN_HZ = 2.0e9  # `_sleep` counts cycles; at the boost clock of a current device, so that a spin lasts as long as asked or longer
+# `_sleep` counts cycles; at the boost clock of a current device, so that a spin lasts as long as asked or
+# longer
+SPIN_HZ = 2.0e9
 FLUSHED_TIMES = 2.0  # the last-level cache is overwritten so many times over
 
 
@@ -43,9 +46,12 @@ class Cuda:
         self._flushed: torch.Tensor | None = None
 
     def select(self) -> dict[str, Any]:
-        """Make it the current one. A power limit below the default makes another device of it, and stands in its name."""
+        """Make it the current one. A power limit below the default makes another device of it, and stands in
+        its name."""
         for name in SPOILING:
-            if os.environ.get(name, "0") not in ("", "0") or (name == "NVIDIA_TF32_OVERRIDE" and name in os.environ):
+            if os.environ.get(name, "0") not in ("", "0") or (
+                name == "NVIDIA_TF32_OVERRIDE" and name in os.environ
+            ):
                 raise NotSupported(f"{name} is set, which changes what is measured: unset it")
         torch.cuda.set_device(self.index)
         return {"device_index": self.index, "device_name": _name(self.index)}
@@ -77,7 +83,9 @@ class Cuda:
     def flush(self) -> None:
         """Queue a kernel that overwrites the cache."""
         if self._flushed is None:
-            self._flushed = torch.empty(int(FLUSHED_TIMES * (self.cache_bytes() or 0)), dtype=torch.uint8, device=self.torch_device)
+            self._flushed = torch.empty(
+                int(FLUSHED_TIMES * (self.cache_bytes() or 0)), dtype=torch.uint8, device=self.torch_device
+            )
         self._flushed.zero_()
 
     def cache_bytes(self) -> int | None:
@@ -91,7 +99,9 @@ class Cuda:
         before = torch.cuda.memory_stats(self.index)["requested_bytes.all.current"]
         call()
         self.synchronize()
-        return torch.cuda.memory_stats(self.index)["requested_bytes.all.peak"] - before, torch.cuda.memory_reserved(self.index)
+        return torch.cuda.memory_stats(self.index)[
+            "requested_bytes.all.peak"
+        ] - before, torch.cuda.memory_reserved(self.index)
 
     def captured(self, calls: Sequence[Callable[[], Any]]) -> tuple[Callable[[], object], Any]:
         """Calls in a row as one CUDA graph: no dispatch is left between them."""
@@ -106,7 +116,9 @@ class Cuda:
         with torch.cuda.graph(graph):
             for call in calls:
                 if not rotate:
-                    kept.clear()  # as in a loop, where a call writes what the one before it gave back; what rotates must not
+                    # as in a loop, where a call writes what the one before it gave back; what rotates must
+                    # not
+                    kept.clear()
                 kept.append(call())
         return graph.replay, kept[-1]
 
@@ -116,7 +128,8 @@ class Cuda:
         return Monitor(nvml, EventClock(self).cycles_per_s) if nvml else None
 
     def release(self) -> None:
-        """The caching allocator's free blocks; what torch.compile knows of earlier cases, which would decide how the next is compiled."""
+        """The caching allocator's free blocks; what torch.compile knows of earlier cases, which would decide
+        how the next is compiled."""
         self._flushed = None
         if "torch._dynamo" in sys.modules:
             torch.compiler.reset()
@@ -135,7 +148,8 @@ def listed() -> tuple[list[dict[str, Any]], list[str]]:
             torch.cuda.set_device(index)
             identity = {"type": "cuda", "index": index, "name": _name(index)}
             found.append(identity | {"facts": _facts(index), "clock": describe(EventClock(Cuda(index)))})
-        except Exception as error:  # full, in another's exclusive use, broken: the others are there all the same  # noqa: PERF203
+        # full, in another's exclusive use, broken: the others are there all the same
+        except Exception as error:  # noqa: PERF203
             faults.append(f"cuda:{index}: {error}".splitlines()[0])
     return found, faults
 

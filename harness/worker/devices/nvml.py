@@ -1,6 +1,7 @@
 """What NVIDIA's driver says of a GPU: why its clock is where it is, its limits, what it has consumed.
 
-Asked through nvidia-ml-py, where that is installed. An older driver or module may lack a question: its answer is then None, never a guess.
+Asked through nvidia-ml-py, where that is installed. An older driver or module may lack a question: its answer
+is then None, never a guess.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class Nvml:
     @staticmethod
     @lru_cache
     def of(index: int) -> Nvml | None:
-        """The GPU that torch calls by this index, found by its UUID since CUDA_VISIBLE_DEVICES renumbers; None where NVML cannot be asked. A part of
-        a GPU (MIG) has a UUID of another form."""
+        """The GPU that torch calls by this index, found by its UUID since CUDA_VISIBLE_DEVICES renumbers;
+        None where NVML cannot be asked. A part of a GPU (MIG) has a UUID of another form."""
         try:
             import pynvml  # the module of nvidia-ml-py
 
@@ -48,7 +49,9 @@ class Nvml:
     def default_clock_hz(self) -> float | None:
         """The SM clock that the device has unless somebody set another; its highest where it has no default."""
         library = self._library
-        default = self._asked(lambda: library.nvmlDeviceGetDefaultApplicationsClock(self._handle, library.NVML_CLOCK_SM))
+        default = self._asked(
+            lambda: library.nvmlDeviceGetDefaultApplicationsClock(self._handle, library.NVML_CLOCK_SM)
+        )
         highest = self._asked(lambda: library.nvmlDeviceGetMaxClockInfo(self._handle, library.NVML_CLOCK_SM))
         mhz = min((clock for clock in (default, highest) if clock), default=None)
         return None if mhz is None else mhz * 1e6
@@ -68,7 +71,9 @@ class Nvml:
         library, handle = self._library, self._handle
         limit, default = self._power_limits_w()
         return {
-            "highest_clock_hz": self._asked(lambda: library.nvmlDeviceGetMaxClockInfo(handle, library.NVML_CLOCK_SM) * 1e6),
+            "highest_clock_hz": self._asked(
+                lambda: library.nvmlDeviceGetMaxClockInfo(handle, library.NVML_CLOCK_SM) * 1e6
+            ),
             "default_clock_hz": self.default_clock_hz(),
             "power_limit_w": limit,
             "default_power_limit_w": default,
