@@ -99,7 +99,8 @@ def ab(session: nox.Session) -> None:
     regression`."""
     if len(session.posargs) < 2:
         session.error(
-            "give two requirements, of the base and of the head: nox -s ab -- torch==2.12.0 torch==2.13.0 [SUITE] [FLAGS]"
+            "give two requirements, of the base and of the head: "
+            "nox -s ab -- torch==2.12.0 torch==2.13.0 [SUITE] [FLAGS]"
         )
     install(session, ".")
     pythons = [
@@ -207,7 +208,8 @@ def calibrate(session: nox.Session) -> None:
 
 
 def environment_of(session: nox.Session, name: str, requirement: str) -> str:
-    """The interpreter of an environment of its own that holds one requirement and nothing of ours; made once."""
+    """The interpreter of an environment of its own that holds one requirement and nothing of ours;
+    made once."""
     folder = Path(session.create_tmp()).resolve() / re.sub(r"[^\w.]+", "-", f"{name}-{requirement}")
     made = folder / "made"
     if not made.exists():
@@ -250,5 +252,6 @@ def require_chromium(session: nox.Session) -> None:
         session.run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", external=True)
     else:
         session.error(
-            "no chromium on the PATH. Install it (Debian: apt-get install chromium) and run this session again."
+            "no chromium on the PATH. Install it (Debian: apt-get install chromium) "
+            "and run this session again."
         )

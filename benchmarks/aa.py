@@ -1,9 +1,12 @@
 """What two identical arms differ by: the data that the gate is held against.
 
     python benchmarks/aa.py pairs --rounds 80          regression's 43 cases, in turns: some 50 minutes
-    python benchmarks/aa.py orders --rounds 10         the three orders side by side, on ten cases: the spread of their log ratios
-    python benchmarks/aa.py record NAME --rounds 14    campaign.toml's fifteen cases in turns, blocks and all, into benchmarks/pairs: five minutes
-    python benchmarks/aa.py figures                    by what a pair is best told, over what was recorded there
+    python benchmarks/aa.py orders --rounds 10         the three orders side by side, on ten cases:
+                                                       the spread of their log ratios
+    python benchmarks/aa.py record NAME --rounds 14    campaign.toml's fifteen cases in turns, blocks and all,
+                                                       into benchmarks/pairs: five minutes
+    python benchmarks/aa.py figures                    by what a pair is best told, over what was
+                                                       recorded there
 
 Both arms are this interpreter with torch's own layers. `pairs` writes what tests/data/aa_pairs.parquet holds:
 a row a pair, with its round, its log ratio (head over base) and the median of either arm's samples, which is

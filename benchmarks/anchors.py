@@ -77,7 +77,8 @@ def anchors(
     tools: Sequence[str] = tuple(TOOLS),
     keep: Callable[[list[Row]], None] | None = None,
 ) -> list[Row]:
-    """A row for each problem in each setting, none in mode cuda_graph; `keep` gets all rows after each tool."""
+    """A row for each problem in each setting, none in mode cuda_graph; `keep` gets all rows
+    after each tool."""
     cases = [Case(problem, setting) for setting in settings for problem in problems]
     rows: list[Row] = [{"case": case.label, "descriptor": case.descriptor} for case in cases]
     children = [Child(tool, cases) for tool in tools]

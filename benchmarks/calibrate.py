@@ -1,6 +1,7 @@
 """How far may a figure be believed on this machine: ours, and those of the tools that people use today?
 
-    python benchmarks/calibrate.py                       a campaign: every method, in random order, kept in results/calibration/
+    python benchmarks/calibrate.py                       a campaign: every method, in random order,
+                                                         kept in results/calibration/
     python benchmarks/calibrate.py --pool FOLDER FOLDER  the table of campaigns that were kept
     python benchmarks/calibrate.py --device cuda         on a GPU, 32 images at once, beside triton's do_bench
 
@@ -14,8 +15,9 @@ processes of the campaign. Columns of the table:
     covers        share of intervals that hold the truth
     A/A           share of ordered pairs of processes in which some case seems more than 5 % slower
     wall a case   seconds, process starts included
-    bias          truth over that of blocked_autorange (on a CPU with the heap kept), median over the cases (and the farthest). Theirs is a
-                  median of samples whatever ran beside it, ours a low quantile, so ours is lower
+    bias          truth over that of blocked_autorange (on a CPU with the heap kept), median over the cases
+                  (and the farthest). Theirs is a median of samples whatever ran beside it, ours a low
+                  quantile, so ours is lower
 """
 
 from __future__ import annotations
@@ -215,7 +217,8 @@ def markdown(methods: pd.DataFrame) -> str:
         + " --- |" * 8
     )
     lines = [
-        f"| {method} | {row.processes:.0f} | {row.rms_error:.1%} | {row.between_cv:.1%} | {row.covers:.0%} | {row.false_alarms:.0%} "
+        f"| {method} | {row.processes:.0f} | {row.rms_error:.1%} | {row.between_cv:.1%} "
+        f"| {row.covers:.0%} | {row.false_alarms:.0%} "
         f"| {row.wall_s:.2f} s | {row.bias:+.1%} ({row.bias_farthest:+.1%}) |"
         for method, row in methods.iterrows()
     ]
@@ -254,7 +257,8 @@ def main() -> int:
     methods = asked.methods or METHODS[asked.device]
     if unknown := set(methods) - set(METHODS[asked.device]):
         parser.error(
-            f"no method on {asked.device}: {', '.join(sorted(unknown))}; there are {', '.join(METHODS[asked.device])}"
+            f"no method on {asked.device}: {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(METHODS[asked.device])}"
         )
     folder = Path("results", "calibration", datetime.now().strftime("%Y%m%d-%H%M%S"))
     found = table(campaign(asked.processes, methods, asked.device, folder, asked.seconds))

@@ -1,7 +1,8 @@
 """Records runs of the same cases on this machine, one after the other: the data that the definition of a
 figure is judged by.
 
-    python benchmarks/campaign.py NAME                 eight runs of fifteen cases, six rounds each, some ten minutes
+    python benchmarks/campaign.py NAME                 eight runs of fifteen cases, six rounds each,
+                                                       some ten minutes
     python benchmarks/campaign.py NAME --busy          beside a loop that keeps one processor busy
     python benchmarks/campaign.py NAME --alone         visits in one go, as an accelerator's are
     python benchmarks/campaign.py NAME --runs 2 --rounds 4

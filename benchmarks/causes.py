@@ -1,8 +1,11 @@
 """Whether the causes hold that Convscope names, on this machine.
 
-    python benchmarks/causes.py splits      five kinds, two layouts, two allocators: what primitives explain, and page faults against the difference
-    python benchmarks/causes.py dispatch    torch's two rules for leaving oneDNN out: found by the search for cliffs, with their cause?
-    python benchmarks/causes.py advice      four tries on each of five layers of five networks: is the first within 5 % of the best, in time?
+    python benchmarks/causes.py splits      five kinds, two layouts, two allocators: what primitives explain,
+                                            and page faults against the difference
+    python benchmarks/causes.py dispatch    torch's two rules for leaving oneDNN out:
+                                            found by the search for cliffs, with their cause?
+    python benchmarks/causes.py advice      four tries on each of five layers of five networks:
+                                            is the first within 5 % of the best, in time?
     python benchmarks/causes.py repro       do scripts say what their cases said?
 
 Run it when the machine is quiet. Exit code 1 where a bound does not hold.
@@ -72,9 +75,12 @@ def splits() -> int:
                 if time_s
             )
             print(
-                f"{kind:20} {layout:14} {1e6 * row['latency_s']:7.0f} us ({row['trust']}), {parts or 'no split'}; explained "
-                f"{share or float('nan'):.2f}{'' if explained else ' OUT'}; default {1e6 * other['latency_s']:7.0f} us: page faults "
-                f"{1e6 * faults_s:6.0f} us, difference {1e6 * difference_s:6.0f} us{'' if agrees else ' OUT'}",
+                f"{kind:20} {layout:14} {1e6 * row['latency_s']:7.0f} us ({row['trust']}), "
+                f"{parts or 'no split'}; explained "
+                f"{share or float('nan'):.2f}{'' if explained else ' OUT'}; "
+                f"default {1e6 * other['latency_s']:7.0f} us: page faults "
+                f"{1e6 * faults_s:6.0f} us, "
+                f"difference {1e6 * difference_s:6.0f} us{'' if agrees else ' OUT'}",
                 flush=True,
             )
     return failures
@@ -131,7 +137,8 @@ def advice() -> int:
         close += off <= CLOSE
         slow += took_s > SECONDS
         print(
-            f"layer {number}: {first['kind']} {first['memory_format']}, {off:.3f} times the best of the long run, {took_s:.1f} s",
+            f"layer {number}: {first['kind']} {first['memory_format']}, "
+            f"{off:.3f} times the best of the long run, {took_s:.1f} s",
             flush=True,
         )
     print(f"{close} of {len(tries)} within {CLOSE - 1:.0%}, {slow} took longer than {SECONDS:.0f} s")
@@ -165,7 +172,8 @@ def repro() -> int:
         ratio = said[1] / (1e6 * row["latency_s"])
         failures += abs(ratio - 1) > CLOSE - 1
         print(
-            f"{kind:20} {layout:14} {allocator:9} case {1e6 * row['latency_s']:8.1f} us, scripts {said}: {ratio:.3f}",
+            f"{kind:20} {layout:14} {allocator:9} case {1e6 * row['latency_s']:8.1f} us, "
+            f"scripts {said}: {ratio:.3f}",
             flush=True,
         )
     return failures

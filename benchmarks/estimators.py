@@ -253,7 +253,8 @@ def main() -> int:
             campaign["latency_median_s"] / campaign.groupby("case_id")["latency_min_s"].transform("min")
         ).median()
         print(
-            f"\n{name}: {len(campaign)} valid visits of {campaign['run'].nunique()} runs; a visit's median is {typical:.2f} times its case's least"
+            f"\n{name}: {len(campaign)} valid visits of {campaign['run'].nunique()} runs; "
+            f"a visit's median is {typical:.2f} times its case's least"
         )
         print((100 * judged(campaign)).round(2).to_string())
         found = interval(campaign, asked.rounds)
@@ -261,13 +262,15 @@ def main() -> int:
             f"{found[name]:.1%}" for name in ("half_width", "covers", "apart", "false")
         )
         print(
-            f"after {asked.rounds} rounds ±{width}, holds {covers}; some case 5 % slower in {apart} of pairs of runs, past both intervals in {false}"
+            f"after {asked.rounds} rounds ±{width}, holds {covers}; "
+            f"some case 5 % slower in {apart} of pairs of runs, past both intervals in {false}"
         )
         if (campaign["turns"] > 0).any():
             pair = differences(campaign, asked.rounds)
             figures, together, holds = (f"{pair[name]:.1%}" for name in ("figures", "moments", "holds"))
             print(
-                f"two cases against each other: by their figures {figures} off, in the moments that both met {together}, whose interval holds {holds}"
+                f"two cases against each other: by their figures {figures} off, "
+                f"in the moments that both met {together}, whose interval holds {holds}"
             )
     return 0
 

@@ -47,7 +47,8 @@ def main() -> int:
         cost = fixed_cost_s(sweep("quickstart", results=folder, quick=True, listener=listener).visits)
     survey_s = median(after - before for before, after in pairwise(listener.began))
     print(
-        f"fixed cost of {len(cost)} visits: median {cost.median() * 1e3:.1f} ms, {cost.quantile(0.1) * 1e3:.1f} to {cost.quantile(0.9) * 1e3:.1f} ms"
+        f"fixed cost of {len(cost)} visits: median {cost.median() * 1e3:.1f} ms, "
+        f"{cost.quantile(0.1) * 1e3:.1f} to {cost.quantile(0.9) * 1e3:.1f} ms"
     )
     print(f"a survey: median {survey_s:.2f} s")
     return int(cost.median() > VISIT_BOUND_S or survey_s > SURVEY_BOUND_S)

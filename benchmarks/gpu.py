@@ -3,19 +3,23 @@ minute.
 
     python benchmarks/gpu.py --out FOLDER                       all of it, in the order of what matters most
     python benchmarks/gpu.py --out FOLDER --only checks turns   some of it
-    python benchmarks/gpu.py --out FOLDER --device cpu          what needs no GPU: that the program itself runs, in a minute
+    python benchmarks/gpu.py --out FOLDER --device cpu          what needs no GPU:
+                                                                that the program itself runs, in a minute
 
 Each part prints its figures, one line a case, and writes them to FOLDER/PART.json; runs are kept in
 FOLDER/results. With --archive FILE all of FOLDER is packed there every 30 s, since the machine may be gone
 before the end. A part that fails does not end the others. Exit code 1 where a bound does not hold.
 
     checks        cases small and large, measured in one go:
-                    clocks     device time by events, by a graph of 20 calls and by the profiler's span: within 2 % over 25 us
+                    clocks     device time by events, by a graph of 20 calls and by the profiler's span:
+                               within 2 % over 25 us
                     launches   a small depthwise layer: latency, device and dispatch apart
                     caches     rotating and flushed are slower than hot for what fits the cache
-                    memory     the peak of a call, against the allocation events of the profiler: within 512 bytes a tensor
+                    memory     the peak of a call, against the allocation events of the profiler:
+                               within 512 bytes a tensor
     ceilings      within 10 % of what a plain loop of torch's reaches: copies, and products in bfloat16
-    probe         raw batches behind a blocker, as data for tests: the host's and the device's time by length, with the clock
+    probe         raw batches behind a blocker, as data for tests:
+                  the host's and the device's time by length, with the clock
     reference_a   a run to keep: MobileNetV1, dtypes, kinds, groups, graphs, caches
     roofline      of that run: no case above 1.05 of its roof, but for a cause that is named
     repeat        five runs of the five kinds, 32 images at once: 95 % of the cases over 20 us within 1 %
@@ -551,7 +555,8 @@ def main() -> int:
 
 
 def _pack_on(folder: Path, archive: Path, ended: threading.Event) -> None:
-    """Pack again and again, and once more at the end; a file that changes meanwhile is packed as it is then."""
+    """Pack again and again, and once more at the end; a file that changes meanwhile is
+    packed as it is then."""
     while True:
         last = ended.wait(PACK_S)
         partial = archive.with_suffix(".partial")

@@ -114,7 +114,8 @@ def main() -> int:
         took_s = time.monotonic() - began
     peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     print(
-        f"{CASES * VISITS:,} against {CASES * VISITS:,} visits: exit {done.returncode}, {took_s:.1f} s, {peak_bytes / 2**30:.2f} GiB"
+        f"{CASES * VISITS:,} against {CASES * VISITS:,} visits: "
+        f"exit {done.returncode}, {took_s:.1f} s, {peak_bytes / 2**30:.2f} GiB"
     )
     return int(done.returncode != 0 or took_s > BOUND_S or peak_bytes > BOUND_BYTES)
 

@@ -99,7 +99,8 @@ def main() -> int:
         )
     empty_s = float(describe(HostClock())["call_s"])
     print(
-        f"the largest intercept: {100 * worst:.2f} % of a call (bound 1 %); an empty call: {empty_s * 1e6:.3f} us (bound 0.3)"
+        f"the largest intercept: {100 * worst:.2f} % of a call (bound 1 %); "
+        f"an empty call: {empty_s * 1e6:.3f} us (bound 0.3)"
     )
     return int(not worst <= BOUND or few > 0 or empty_s > EMPTY_CALL_BOUND_S)
 

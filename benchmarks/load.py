@@ -23,7 +23,10 @@ from harness.plan.suite import Suite, read_suite
 from harness.store.results import Results, load_results
 
 BUSY = "while True: pass"
-BUSY_HALF = "import time\nwhile True:\n end = time.monotonic() + 5\n while time.monotonic() < end: pass\n time.sleep(5)"
+BUSY_HALF = (
+    "import time\nwhile True:\n"
+    " end = time.monotonic() + 5\n while time.monotonic() < end: pass\n time.sleep(5)"
+)
 SLOW = 1.1
 BOUND = 0.05
 
@@ -56,13 +59,15 @@ def seen(folder: str) -> bool:
         share = visits["run_queue_share"]
         counts = ", ".join(f"{number} {trust}" for trust, number in Counter(visits["trust"]).most_common())
         print(
-            f"{name:20} run_queue_share median {share.median():.4f}, {share.quantile(0.1):.4f} to {share.quantile(0.9):.4f}; visits: {counts}"
+            f"{name:20} run_queue_share median {share.median():.4f}, "
+            f"{share.quantile(0.1):.4f} to {share.quantile(0.9):.4f}; visits: {counts}"
         )
     return bool((loaded["trust"] == "invalid").mean() > 0.5 and (quiet["trust"] == "ok").mean() > 0.5)
 
 
 def survived(folder: str) -> bool:
-    """Whether a sweep that was loaded for half its time says what a quiet one says, or that it does not know."""
+    """Whether a sweep that was loaded for half its time says what a quiet one says, or that it
+    does not know."""
     suite = read_suite(Path(__file__).parent / "calibration.toml")
     quiet = measured(suite, folder).summary.set_index("case_id")["latency_s"]
     with beside(BUSY_HALF):
@@ -74,11 +79,13 @@ def survived(folder: str) -> bool:
     off = (kept / quiet).dropna() - 1
     trust = ", ".join(f"{number} {word}" for word, number in Counter(visits["trust"]).most_common())
     print(
-        f"loaded for half its time: visits: {trust}; {len(slow)} more than a tenth slower than quiet, {unseen} of them not marked"
+        f"loaded for half its time: visits: {trust}; "
+        f"{len(slow)} more than a tenth slower than quiet, {unseen} of them not marked"
     )
     farthest = off[off.abs().idxmax()] if len(off) else float("nan")
     print(
-        f"{len(off)} of {len(quiet)} cases kept three valid visits; against the quiet sweep: median {off.median():+.2%}, farthest {farthest:+.2%}"
+        f"{len(off)} of {len(quiet)} cases kept three valid visits; "
+        f"against the quiet sweep: median {off.median():+.2%}, farthest {farthest:+.2%}"
     )
     return unseen == 0 and bool((off.abs() <= BOUND).all())
 

@@ -1,8 +1,10 @@
 """The gate from end to end, on this machine: real runs of `convscope ab`, some of them with a slowdown
 planted by work.
 
-    python benchmarks/planted.py --runs 3              suite regression, three with +5 % on one case, three without: named, or quiet
-    python benchmarks/planted.py --runs 5 --busy       eight cases beside a busy loop on one core: never a false name, and +50 % is found
+    python benchmarks/planted.py --runs 3              suite regression, three with +5 % on one case,
+                                                       three without: named, or quiet
+    python benchmarks/planted.py --runs 5 --busy       eight cases beside a busy loop on one core:
+                                                       never a false name, and +50 % is found
 
 A planted implementation computes the convolution and then a share of its rows once more, so many that its
 time is what is asked; that share is fitted first, in pairs. Exit code 1 where a run did not do what it must.
@@ -127,7 +129,8 @@ def fitted(plan: Plan) -> tuple[int, str]:
     (low, _), (high, planted) = cost(one), cost(two)
     rows = max(round(one + (plan.slowdown - low) * (two - one) / (high - low)), 1)
     print(
-        f"{one} rows cost {low:+.1%}, {two} rows {high:+.1%}: {rows} rows for {plan.slowdown:+.0%}, if it is linear",
+        f"{one} rows cost {low:+.1%}, {two} rows {high:+.1%}: "
+        f"{rows} rows for {plan.slowdown:+.0%}, if it is linear",
         flush=True,
     )
     return rows, planted
@@ -154,7 +157,10 @@ def told(answer: dict[str, Any]) -> str:
     )
     smallest = answer["smallest_effect"]
     found = "" if smallest is None else f"; finds {smallest:+.1%}"
-    return f"named {slower or 'nothing'}; {answer['counts']}, undecided for {dict(reasons)}{found}; {answer['invalid']:.1%} of visits invalid"
+    return (
+        f"named {slower or 'nothing'}; {answer['counts']}, "
+        f"undecided for {dict(reasons)}{found}; {answer['invalid']:.1%} of visits invalid"
+    )
 
 
 def main() -> int:
@@ -175,7 +181,8 @@ def main() -> int:
             named = [row["match_id"] for row in answer["cases"] if row["verdict"] == "regressed"]
             failures += code != int(planted) or named != [case] * planted
             print(
-                f"run {number} {'planted' if planted else 'equal'}: exit {code}, {told(answer)}; {wall_s:.0f} s",
+                f"run {number} {'planted' if planted else 'equal'}: exit {code}, "
+                f"{told(answer)}; {wall_s:.0f} s",
                 flush=True,
             )
     return int(failures > 0)

@@ -322,7 +322,8 @@ def test_a_tolerance_that_is_none_is_refused(convscope: Convscope, text: str) ->
 def test_the_gate_of_the_suite_stands_in_the_run(suite: Path, arms: Any, tmp_path: Path) -> None:
     with suite.open("a", encoding="utf-8") as file:
         file.write(
-            '[gate]\ntolerance = { latency_s = 0.3 }\n[[gate.override]]\nmatch = { kind = "pointwise" }\ntolerance = { latency_s = 0.01 }\n'
+            "[gate]\ntolerance = { latency_s = 0.3 }\n"
+            '[[gate.override]]\nmatch = { kind = "pointwise" }\ntolerance = { latency_s = 0.01 }\n'
         )
     slower = (
         DEPTHWISE | STEADY | {"latency_s": 1.1e-3},

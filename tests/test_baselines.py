@@ -1,4 +1,5 @@
-"""Baselines and comparisons of runs, against stub workers: through Python, and once each through the command."""
+"""Baselines and comparisons of runs, against stub workers: through Python, and once each
+through the command."""
 
 from __future__ import annotations
 

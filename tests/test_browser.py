@@ -60,7 +60,7 @@ OVERLAPS = """figure => {
     });
   }
   return found;
-}"""
+}"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,8 @@ NAMES = ("kinds", "runs", "axes", "network", "failures")
 
 
 def opened(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:
-    """The report in a fresh window, and everything that went wrong or was asked for beside the file itself."""
+    """The report in a fresh window, and everything that went wrong or was asked for
+    beside the file itself."""
     page = browser.new_context(**context).new_page()
     heard: list[str] = []
     page.on("console", lambda message: heard.append(f"{message.type}: {message.text}"))
@@ -148,7 +149,8 @@ def test_dark_is_dark_and_charts_follow(browser: Any, pages: dict[str, Path]) ->
     for scheme in ("light", "dark"):
         page, _ = opened(browser, pages["kinds"], color_scheme=scheme)
         seen[scheme] = page.evaluate(
-            "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('.panel svg text')).fill]"
+            "[getComputedStyle(document.body).backgroundColor, "
+            "getComputedStyle(document.querySelector('.panel svg text')).fill]"
         )
         page.context.close()
     assert seen["light"] == ["rgb(255, 255, 255)", "rgb(27, 30, 36)"]
@@ -182,7 +184,8 @@ def test_every_figure_is_drawn_named_and_legible_and_the_page_does_not_scroll_si
 def test_every_axis_has_a_name_with_its_unit(browser: Any, pages: dict[str, Path], name: str) -> None:
     page, _ = opened(browser, pages[name])
     texts = page.evaluate(
-        "[...document.querySelectorAll('.panel svg')].map(s => [...s.querySelectorAll('text')].map(t => t.textContent.trim()))"
+        "[...document.querySelectorAll('.panel svg')]"
+        ".map(s => [...s.querySelectorAll('text')].map(t => t.textContent.trim()))"
     )
     for drawing in texts:
         titles = [
@@ -246,7 +249,8 @@ def test_axe_finds_no_fault(browser: Any, pages: dict[str, Path], name: str, sch
     page, _ = opened(browser, pages[name], color_scheme=scheme, bypass_csp=True)
     page.evaluate(Path(axe).read_text(encoding="utf-8"))
     found = page.evaluate(
-        "axe.run().then(r => r.violations.map(v => [v.id, v.nodes.length, v.nodes[0].html.slice(0, 200), v.nodes[0].failureSummary]))"
+        "axe.run().then(r => r.violations.map(v => [v.id, v.nodes.length, "
+        "v.nodes[0].html.slice(0, 200), v.nodes[0].failureSummary]))"
     )
     assert found == []
     page.context.close()

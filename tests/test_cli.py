@@ -136,9 +136,9 @@ def test_plan_ends_with_the_command_that_measures_it(convscope: Convscope) -> No
         "bias=true",
         "--quick",
     ).out.splitlines()[-1]
-    assert (
-        told
-        == "Next: convscope run quickstart -a kernel_size=3x3,3x5 -a 'out_channels=2 * in_channels' -a bias=true --quick"
+    assert told == (
+        "Next: convscope run quickstart -a kernel_size=3x3,3x5 "
+        "-a 'out_channels=2 * in_channels' -a bias=true --quick"
     )
 
 

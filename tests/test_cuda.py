@@ -176,7 +176,8 @@ def test_a_sweep_gives_cases_that_share_a_cache_of_algorithms_workers_of_their_o
 
 def test_an_ab_takes_turns(own_folder: Path, convscope: Convscope) -> None:
     (own_folder / "kernels.py").write_text(
-        "from harness.worker.conv_modules import torch_layer\n\n\ndef same(problem, setting):\n    return torch_layer(problem)\n",
+        "from harness.worker.conv_modules import torch_layer\n\n\n"
+        "def same(problem, setting):\n    return torch_layer(problem)\n",
         encoding="utf-8",
     )
     asked = [

@@ -62,7 +62,10 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def raises(error: str, where: str = "harness.run.doctor", name: str = "examine") -> str:
     """A fault: a function that raises."""
-    return f"import {where} as module\n\n\ndef faulty(*_, **__):\n    raise {error}\n\n\nmodule.{name} = faulty\n"
+    return (
+        f"import {where} as module\n\n\n"
+        f"def faulty(*_, **__):\n    raise {error}\n\n\nmodule.{name} = faulty\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,9 @@ def test_flops_that_bought_no_time_are_told(tmp_path: Path) -> None:
 
 
 def test_a_group_count_that_falls_off_is_told(tmp_path: Path) -> None:
-    text = (
-        LAYERS
-        + '[[sweep]]\nname = "g"\nx = "groups"\nkind = ["standard", "grouped"]\nin_channels = 64\ngroups = [2, 4, 8, 16, 32]\n'
+    text = LAYERS + (
+        '[[sweep]]\nname = "g"\nx = "groups"\nkind = ["standard", "grouped"]\n'
+        "in_channels = 64\ngroups = [2, 4, 8, 16, 32]\n"
     )
     said = found(tmp_path, text, latency=lambda case: cost(case) * (9 if case.problem.groups == 32 else 1))[
         "Groups"
@@ -120,9 +120,9 @@ def test_a_jump_along_kernels_is_told_though_some_are_not_square(tmp_path: Path)
 
 
 def test_a_jump_along_heights_of_one_width_is_told(tmp_path: Path) -> None:
-    text = (
-        LAYERS
-        + '[[sweep]]\nname = "h"\nx = "height"\nkind = "depthwise"\nin_channels = 32\nheight = [7, 14, 28, 56, 112]\n'
+    text = LAYERS + (
+        '[[sweep]]\nname = "h"\nx = "height"\nkind = "depthwise"\n'
+        "in_channels = 32\nheight = [7, 14, 28, 56, 112]\n"
     )
     said = found(tmp_path, text, latency=lambda case: cost(case) * (6 if case.problem.height > 28 else 1))[
         "Jumps"
@@ -131,9 +131,9 @@ def test_a_jump_along_heights_of_one_width_is_told(tmp_path: Path) -> None:
 
 
 def test_a_dtype_that_helps_here_and_not_there_is_told(tmp_path: Path) -> None:
-    text = (
-        LAYERS
-        + '[[sweep]]\nname = "d"\nkind = ["standard", "depthwise"]\nin_channels = 64\ndtype = ["float32", "bfloat16"]\n'
+    text = LAYERS + (
+        '[[sweep]]\nname = "d"\nkind = ["standard", "depthwise"]\n'
+        'in_channels = 64\ndtype = ["float32", "bfloat16"]\n'
     )
 
     def halved(case: Case) -> float:

@@ -1,4 +1,5 @@
-"""Layer lists from models: in a real worker, models written with torch alone; counts against the closed form."""
+"""Layer lists from models: in a real worker, models written with torch alone; counts
+against the closed form."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ class Mixed(nn.Module):
 mixed = Mixed()
 broken = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3))
 number = 3
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture

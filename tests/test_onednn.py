@@ -15,14 +15,14 @@ onednn_verbose,v1,primitive,exec,cpu,reorder,jit:uni,undef,src:f32::blocked:abcd
 onednn_verbose,v1,primitive,exec,cpu,reorder,jit:uni,undef,src:f32::blocked:abcde::f0 dst:f32::blocked:aBdec16b::f0,,,4x16x16x3x3,0.05
 onednn_verbose,v1,primitive,exec,cpu,convolution,brgconv:avx512_core,forward_training,src:f32:a:blocked:acdb::f0 wei:f32:a:blocked:aBdec16b::f0 dst:f32:a:blocked:acdb::f0,attr-scratchpad:user,alg:convolution_direct,g4mb1_ic64oc64_ih56oh56kh3sh1dh0ph1_iw56ow56kw3sw1dw0pw1,1.5
 onednn_verbose,v1,primitive,exec,cpu,reorder,jit:uni,undef,src:f32::blocked:acdb::f0 dst:f32::blocked:abcd::f0,,,1x64x56x56,0.125
-"""
+"""  # noqa: E501
 # the older form of the same library
 BLOCKED = """\
 onednn_verbose,exec,cpu,reorder,jit:blk,undef,src_f32::blocked:abcd:f0 dst_f32::blocked:aBcd8b:f0,,,1x128x40x30,0.5
 onednn_verbose,exec,cpu,reorder,jit:blk,undef,src_f32::blocked:abcd:f0 dst_f32::blocked:ABcd8b8a:f0,,,128x128x1x1,0.25
 onednn_verbose,exec,cpu,convolution,jit_1x1:avx2,forward_training,src_f32::blocked:aBcd8b:f0 wei_f32::blocked:ABcd8b8a:f0,,alg:convolution_direct,mb1_ic128oc128_ih40oh40kh1sh1dh0ph0,2.0
 onednn_verbose,exec,cpu,reorder,jit:blk,undef,src_f32::blocked:aBcd8b:f0 dst_f32::blocked:abcd:f0,,,1x128x40x30,1.0
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,10 @@ def test_a_toml_file_that_nobody_named_is_left_alone(run_pytest: Any, suite: Pat
 
 
 def test_loading_it_costs_no_import_of_weight() -> None:
-    code = "import sys, pytest; before = set(sys.modules); import harness.pytest_plugin; print(*sorted(set(sys.modules) - before))"
+    code = (
+        "import sys, pytest; before = set(sys.modules); import harness.pytest_plugin; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -401,7 +401,10 @@ def test_ways_to_have_one_layer_are_not_summed_up_as_a_network(tmp_path: Path) -
 
 
 def test_kernels_that_are_not_square_have_names_of_their_own(tmp_path: Path) -> None:
-    sweep = '[[sweep]]\nname = "k"\nx = "kernel_size"\nkind = "depthwise"\nin_channels = 16\nkernel_size = ["1x1", "1x9", "9x1", "9x9"]\n'
+    sweep = (
+        '[[sweep]]\nname = "k"\nx = "kernel_size"\nkind = "depthwise"\n'
+        'in_channels = 16\nkernel_size = ["1x1", "1x9", "9x1", "9x9"]\n'
+    )
     page = report(make_run(tmp_path, HEAD + sweep), tmp_path=tmp_path)
     for name in ("k1x9", "k9x1"):
         assert name in page.text
@@ -451,5 +454,8 @@ def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path:
 
 
 def test_importing_the_report_draws_nothing_in() -> None:
-    code = "import sys, harness.output.report; sys.exit(sorted({'seaborn', 'matplotlib', 'jinja2', 'pandas'} & set(sys.modules)) != [])"
+    code = (
+        "import sys, harness.output.report; "
+        "sys.exit(sorted({'seaborn', 'matplotlib', 'jinja2', 'pandas'} & set(sys.modules)) != [])"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

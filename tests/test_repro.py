@@ -47,7 +47,8 @@ def test_the_script_runs_with_torch_alone(problem: Problem, setting: Setting, tm
     ended = subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     assert re.fullmatch(
-        r"[0-9.]+ us per call \(mean of the 10th percentiles of 4 ways to lie(, at [0-9]+ page faults per call)?\)\n",
+        r"[0-9.]+ us per call \(mean of the 10th percentiles of "
+        r"4 ways to lie(, at [0-9]+ page faults per call)?\)\n",
         ended.stdout,
     )
 

@@ -126,7 +126,9 @@ def test_a_worker_that_does_not_come_up_is_started_again(
     python, connection, ended = (own_folder / name for name in ("flaky", "connection", "ended"))
     sound = stub({"spread": 0})
     python.write_text(
-        f'#!/bin/sh\nmkdir "{connection}" 2>/dev/null || {{ mkdir "{ended}" 2>/dev/null && read -r _ && exit 1; }}\nexec "{sound}" "$@"\n'
+        f'#!/bin/sh\nmkdir "{connection}" 2>/dev/null || '
+        f'{{ mkdir "{ended}" 2>/dev/null && read -r _ && exit 1; }}\n'
+        f'exec "{sound}" "$@"\n'
     )
     python.chmod(0o755)
     visits = sweep(suite, python=str(python), results=own_folder).visits

@@ -53,11 +53,17 @@ def test_all_faults_are_told_at_once_with_file_sweep_key_and_the_nearest_name(tm
             "[policy], unknown key 'max_round'. Did you mean max_rounds or rounds?",
             "[problem], unknown key 'strid'. Did you mean stride?",
             "[setting], device: 'gpu' is not known. Did you mean cpu?",
-            "sweep \"one\", kind: 'depthwyse' is not known. Did you mean depthwise or depthwise_separable or pointwise?",
+            (
+                "sweep \"one\", kind: 'depthwyse' is not known. "
+                "Did you mean depthwise or depthwise_separable or pointwise?"
+            ),
             "sweep \"one\", x: 'in_chanels' is no axis. Did you mean in_channels or out_channels?",
             'sweep "one" rows 2, groups: a row holds single values; lists belong to the sweep',
             "sweep \"one\" rows 3, unknown key 'groupz'. Did you mean groups?",
-            "sweep \"two\", in_channels: {'range': [1, 2]} is neither { range = [first, last, step] } nor { powers_of_two = [first, last] }",
+            (
+                "sweep \"two\", in_channels: {'range': [1, 2]} is neither { range = [first, last, step] } "
+                "nor { powers_of_two = [first, last] }"
+            ),
             "sweep \"two\", threads: '0' is neither a number of threads nor all. Write 1, 2, ... or all.",
             f'sweep "two", layers {tmp_path / "missing.csv"}: cannot be read: No such file or directory',
         ]
@@ -177,7 +183,10 @@ def test_a_layer_list_from_a_spreadsheet_may_begin_with_a_byte_order_mark(tmp_pa
         (
             "name,kind\na,depthwyse\n",
             [
-                ", line 2, kind: 'depthwyse' is not known. Did you mean depthwise or depthwise_separable or pointwise?"
+                (
+                    ", line 2, kind: 'depthwyse' is not known. "
+                    "Did you mean depthwise or depthwise_separable or pointwise?"
+                )
             ],
         ),
         ("name,in_channels\n", [": holds no layers"]),

@@ -1,4 +1,5 @@
-"""The figure of a case: low, within what was measured, with an interval and a word for how well it is known."""
+"""The figure of a case: low, within what was measured, with an interval and a word for how well it
+is known."""
 
 from __future__ import annotations
 

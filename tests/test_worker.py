@@ -378,7 +378,8 @@ def test_a_worker_whose_planner_is_gone_ends_by_itself(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from harness.run.worker_process import WorkerProcess\n"
-        "worker = WorkerProcess(sys.executable); worker.hello(); print(worker._process.pid, flush=True); os._exit(1)\n"
+        "worker = WorkerProcess(sys.executable); worker.hello(); "
+        "print(worker._process.pid, flush=True); os._exit(1)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     pid = int(ended.stdout)
@@ -414,14 +415,16 @@ def test_the_worker_imports_the_standard_library_torch_and_nothing_else_of_ours(
 
 @pytest.mark.parametrize("threads", [Setting().threads, "1"])  # torch leaves oneDNN out on one
 def test_a_survey_loads_no_compiler(threads: str) -> None:
-    """torch.profiler imports all of torch's compiler when it starts, which takes longer than a survey does."""
+    """torch.profiler imports all of torch's compiler when it starts, which takes longer than a
+    survey does."""
     code = (
         "import sys\n"
         "from harness.core.case import Case, Setting\n"
         "from harness.core.problem import Problem\n"
         "from harness.worker import devices, survey\n"
         "survey.prepare('eager')\n"
-        f"found = survey.survey(Case(Problem('pointwise', in_channels=64, size=28), Setting(threads='{threads}')), 7, devices.of('cpu', None))\n"
+        "found = survey.survey(Case(Problem('pointwise', in_channels=64, size=28), "
+        f"Setting(threads='{threads}')), 7, devices.of('cpu', None))\n"
         "print(found['survey_message'], found['peak_bytes'] > 0, bool(found['primitives']))\n"
         "print({'torch._dynamo', 'torch._inductor'} & set(sys.modules))\n"
     )

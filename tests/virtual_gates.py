@@ -117,7 +117,8 @@ def main(gates: int = 2000, resamples: int = 20) -> None:
     """Print the table: three minutes."""
     table, random = load(), np.random.default_rng(0)
     print(
-        f"{table.shape[0]} cases, {table.shape[1]} rounds, {table.shape[1] // LONGEST} disjoint gates; T = {TOLERANCE:.0%}"
+        f"{table.shape[0]} cases, {table.shape[1]} rounds, {table.shape[1] // LONGEST} disjoint gates; "
+        f"T = {TOLERANCE:.0%}"
     )
     spread = table.std(axis=1)
     print(f"spread of the log ratio: median case {spread.median():.2%}, worst {spread.max():.2%}")
@@ -126,11 +127,13 @@ def main(gates: int = 2000, resamples: int = 20) -> None:
         [false_alarms(resampled(table, random), 50, random) for _ in range(resamples)], [0.025, 0.975]
     )
     print(
-        f"a false regressed in {share:.2%} of {gates} gates ({low:.2%} to {high:.2%}, bootstrap over blocks of {BLOCK} rounds)"
+        f"a false regressed in {share:.2%} of {gates} gates ({low:.2%} to {high:.2%}, "
+        f"bootstrap over blocks of {BLOCK} rounds)"
     )
     for slowdown in (0.03, 0.035, 0.04, 0.05, 0.08, 0.10):
         print(
-            f"one case {slowdown:+.1%}: found in {power(table, slowdown, gates // 5, random):.1%} of {gates // 5}"
+            f"one case {slowdown:+.1%}: "
+            f"found in {power(table, slowdown, gates // 5, random):.1%} of {gates // 5}"
         )
     outcomes = [run(table, int(random.integers(table.shape[1] - LONGEST + 1)), random) for _ in range(200)]
     stated, confirmed = (
