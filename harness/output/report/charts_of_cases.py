@@ -84,7 +84,10 @@ def work(summary: pd.DataFrame) -> Chart | None:
 
 
 def _rate(row: pd.Series[Any]) -> str:
-    return f"{sentence(row['label'])} reaches {units.count(row['rate'])}FLOP/s ({units.count(row['flops'])}FLOPs in {units.seconds(row['latency_s'])})"
+    return (
+        f"{sentence(row['label'])} reaches {units.count(row['rate'])}FLOP/s "
+        f"({units.count(row['flops'])}FLOPs in {units.seconds(row['latency_s'])})"
+    )
 
 
 def _work_panel(

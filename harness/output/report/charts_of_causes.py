@@ -89,7 +89,10 @@ def _caption(rows: Sequence[Mapping[Any, Any]]) -> str:
     worst = rows[0]
     parts = sorted(((share, part) for part, share in worst["shares"].items() if share >= 0.01), reverse=True)
     said = listed(f"{units.percent(share)} {part}" for share, part in parts)
-    return f"In {elsewhere} of {len(rows)} cases more than half of a call is not the convolution. Least of it is in {sentence(worst['label'])}: {said}."
+    return (
+        f"In {elsewhere} of {len(rows)} cases more than half of a call is not the convolution. "
+        f"Least of it is in {sentence(worst['label'])}: {said}."
+    )
 
 
 def _bars(rows: Sequence[Mapping[Any, Any]], parts: Sequence[str], label: str) -> Markup:
