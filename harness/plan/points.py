@@ -221,10 +221,9 @@ def _point(sweep: Sweep, index: int, asked: dict[str, Value], row: Mapping[str, 
         point = replace(point, series=point.series or kind, asked=asked)
         if asked.get("device") == "cuda" and asked.get("allocator", "retained") != "retained":
             raise ProblemError("allocator", "is glibc's, which a CUDA device does not use")
-        return replace(
-            point,
-            case=Case(_problem(asked), Setting(**{name: asked[name] for name in DEFAULTS if name in asked})),
-        )  # type: ignore[arg-type]  # checked when read
+        stated = {name: asked[name] for name in DEFAULTS if name in asked}
+        setting = Setting(**stated)  # type: ignore[arg-type]  # checked when read
+        return replace(point, case=Case(_problem(asked), setting))
     except ProblemError as error:
         return replace(point, series=point.series or "unknown", skip_reason=f"{error.field}: {error.what}")
 
