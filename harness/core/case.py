@@ -45,7 +45,7 @@ class Setting:
 
     `device` is a type, without an index: where a case is placed is no part of what it is. `threads` is a
     number, or "all" that affinity and the container's quota allow. `allocator` is `retained` (glibc keeps
-    freed memory) or `default` (as glibc comes).
+    freed memory) or `default` (default glibc malloc).
     """
 
     device: str = "cpu"

@@ -72,7 +72,7 @@ def _allocators(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | N
         name: f"{units.seconds(one['latency_s'])}, {one['minor_faults_per_call']:,.1f} page faults per call"
         for name, one in seen.items()
     }
-    return [("heap kept", said["retained"]), ("as glibc comes", said["default"])]
+    return [("heap kept", said["retained"]), ("default malloc", said["default"])]
 
 
 def _health(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
