@@ -49,6 +49,13 @@ def slower(effects: pd.DataFrame, limit: float) -> list[str]:
     return list(judged.index[judged["verdict"] == "regressed"])
 
 
+def slowed(run: pd.DataFrame, case: str, share: float) -> pd.DataFrame:
+    """A run of which one case took longer by a share."""
+    factors = np.where(run["match_id"] == case, 1 + share, 1.0)
+    figures = [np.asarray(one) * factor for one, factor in zip(run["block_figures_s"], factors, strict=True)]
+    return run.assign(block_figures_s=figures)
+
+
 def worth(campaign: pd.DataFrame, rounds: int) -> dict[str, float]:
     """A row of the table."""
     limit = log1p(TOLERANCES["latency_s"])
@@ -65,7 +72,7 @@ def worth(campaign: pd.DataFrame, rounds: int) -> dict[str, float]:
         )
         for case in effects.index[::EVERY]:
             for share in PLANTED:
-                planted = effects.assign(mean=effects["mean"] + log1p(share) * (effects.index == case))
+                _, planted = between_runs.split(base, slowed(head, case, share), RUN_SPREAD)
                 found[share].append(case in slower(planted, limit))
     if not whole:
         return {}

@@ -4,7 +4,8 @@ torch.
 The stub is a real process on a real pipe that starts in some 50 ms. What it answers is a script, a JSON file:
 
     {"environment": {...}, "devices": [...], "no_torch": "why", "log": "file",
-     "cases": [{"match": {"kind": "depthwise"}, "latency_s": 1e-3, "spread": 0.01, "fault": "crash", "survey_fault": "die", "values": {...}}]}
+     "cases": [{"match": {"kind": "depthwise"}, "latency_s": 1e-3, "spread": 0.01,
+                "fault": "crash", "survey_fault": "die", "values": {...}}]}
 
 The first entry whose `match` agrees with the case's problem and setting counts; `spread` is the relative
 standard deviation between visits; `fault` is one of `FAULTS`, and holds once a worker has done `after`
@@ -79,7 +80,10 @@ def interpreter(folder: Path, script: Message) -> Path:
     """An executable in `folder` that starts the stub with this script, whatever it is given to run."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "script.json").write_text(json.dumps(script), encoding="utf-8")
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); import harness.testing; harness.testing.main()"
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); "
+        "import harness.testing; harness.testing.main()"
+    )
     path = folder / "stub-python"
     path.write_text(
         f'#!/bin/sh\nexec "{sys.executable}" -S -E -c "{code}" "{folder / "script.json"}"\n', encoding="utf-8"

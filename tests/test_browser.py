@@ -60,7 +60,7 @@ OVERLAPS = """figure => {
     });
   }
   return found;
-}"""
+}"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")

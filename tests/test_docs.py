@@ -140,7 +140,7 @@ def rendered_columns() -> str:
     """The table of columns, made from the record."""
     head = "| column | type | unit | meaning | part |\n| --- | --- | --- | --- | --- |\n"
     return head + "".join(
-        f"| {' | '.join(text or ' ' for text in (column.name, f'`{column.type}`', column.unit, column.meaning, column.part))} |\n"
+        f"| {' | '.join(text or ' ' for text in (column.name, f'`{column.type}`', column.unit, column.meaning, column.part))} |\n"  # noqa: E501
         for column in columns.COLUMNS
     )
 

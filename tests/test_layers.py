@@ -46,7 +46,7 @@ class Mixed(nn.Module):
 mixed = Mixed()
 broken = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3))
 number = 3
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture

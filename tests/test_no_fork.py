@@ -41,7 +41,7 @@ def state(problem, setting):
     backends = torch.backends
     precisions = [backends.mkldnn.conv.fp32_precision, backends.mkldnn.matmul.fp32_precision]
     raise LookupError([torch.get_num_threads(), *precisions, backends.cudnn.benchmark, torch.is_grad_enabled(), left])
-'''
+'''  # noqa: E501
 
 
 @pytest.fixture(scope="module")

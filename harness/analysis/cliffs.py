@@ -92,7 +92,8 @@ def _step(left: Place, right: Place) -> Step:
 
 
 def crossings(name: str, curve: Sequence[Place], other: str, against: Sequence[Place]) -> list[Crossing]:
-    """Where of two curves the one that is clearly faster changes; what lies between could not be told apart."""
+    """Where of two curves the one that is clearly faster changes; what lies between could not be told
+    apart."""
     beside = {place["x"]: place for place in against}
     faster: list[tuple[int, str]] = []
     for place in sorted(curve, key=lambda place: place["x"]):

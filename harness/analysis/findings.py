@@ -135,9 +135,11 @@ def page_faults(rows: list[Row]) -> Finding | None:
         return None
     kept, plain = max(slower, key=_factor)
     text = (
-        f"With glibc's default allocator {kept['label, allocator aside']} takes {units.seconds(plain['latency_s'])} instead of "
-        f"{units.seconds(kept['latency_s'])}, {_times(kept, plain)} as long, "
-        f"with {plain['minor_faults_per_call']:,.0f} page faults per call instead of {kept['minor_faults_per_call']:,.0f}. "
+        f"With glibc's default allocator {kept['label, allocator aside']} takes "
+        f"{units.seconds(plain['latency_s'])} instead of {units.seconds(kept['latency_s'])}, "
+        f"{_times(kept, plain)} as long, "
+        f"with {plain['minor_faults_per_call']:,.0f} page faults per call instead of "
+        f"{kept['minor_faults_per_call']:,.0f}. "
         f"{len(slower)} of {len(pairs)} cases are slower by more than 10 % with it."
     )
     return Finding("Page faults", text, _cases(slower), _factor((kept, plain)))
@@ -178,7 +180,8 @@ def kinds(rows: list[Row]) -> Finding | None:
         kind_name(row["kind"]) for row in (fast, *rivals) if row is fast or not _clear(fast, row)
     )
     text = (
-        f"Of {_kinds(rivals)} kinds {' and '.join(ahead)} {'is' if len(ahead) == 1 else 'are'} fastest ({fast['label']}: "
+        f"Of {_kinds(rivals)} kinds {' and '.join(ahead)} {'is' if len(ahead) == 1 else 'are'} fastest "
+        f"({fast['label']}: "
         f"{units.seconds(fast['latency_s'])}); standard takes {_times(fast, standard)} as long, for "
         f"{units.significant(standard['flops'] / fast['flops'], 2)} times the FLOPs."
     )
@@ -204,8 +207,9 @@ def work(rows: list[Row]) -> Finding | None:
         return None
     few, many = max(worse, key=_factor)
     text = (
-        f"{few['label'][:1].upper()}{few['label'][1:]} does {units.count(few['flops'])}FLOPs and takes {units.seconds(few['latency_s'])}; "
-        f"{many['label']} does {units.count(many['flops'])}FLOPs in {units.seconds(many['latency_s'])}.{_others(worse, 'pair')}"
+        f"{few['label'][:1].upper()}{few['label'][1:]} does {units.count(few['flops'])}FLOPs and takes "
+        f"{units.seconds(few['latency_s'])}; {many['label']} does {units.count(many['flops'])}FLOPs in "
+        f"{units.seconds(many['latency_s'])}.{_others(worse, 'pair')}"
     )
     return Finding(SAVED_WORK, text, _cases(worse), _factor((few, many)))
 
@@ -222,8 +226,10 @@ def group_counts(rows: list[Row]) -> Finding | None:
         return None
     few, many = max(falls, key=_factor)
     text = (
-        f"{words('groups', many['groups'])} take {_times(few, many)} as long as {words('groups', few['groups'])}, "
-        f"{units.seconds(many['latency_s'])} instead of {units.seconds(few['latency_s'])} ({few['label']}).{_others(falls, 'pair')}"
+        f"{words('groups', many['groups'])} take {_times(few, many)} as long as "
+        f"{words('groups', few['groups'])}, "
+        f"{units.seconds(many['latency_s'])} instead of {units.seconds(few['latency_s'])} "
+        f"({few['label']}).{_others(falls, 'pair')}"
     )
     return Finding("Groups", text, _cases(falls), _factor((few, many)))
 
@@ -248,9 +254,11 @@ def cliffs(rows: list[Row]) -> Finding | None:
     ends = (worst.left, worst.right)
     values = f"{worst.left['x']:,} to {words(_axis(axis), worst.right['x'])}"
     text = (
-        f"From {values}, {kind_name(worst.right['kind'])} goes from {units.seconds(worst.left['latency_s'])} to "
-        f"{units.seconds(worst.right['latency_s'])}, for {units.significant(worst.right['flops'] / worst.left['flops'], 2)} times the FLOPs; "
-        f"{worst.change or 'no change seen below torch'} ({worst.right['label']}).{_others(list(jumps.values()), 'jump')}"
+        f"From {values}, {kind_name(worst.right['kind'])} goes from "
+        f"{units.seconds(worst.left['latency_s'])} to {units.seconds(worst.right['latency_s'])}, "
+        f"for {units.significant(worst.right['flops'] / worst.left['flops'], 2)} times the FLOPs; "
+        f"{worst.change or 'no change seen below torch'} "
+        f"({worst.right['label']}).{_others(list(jumps.values()), 'jump')}"
     )
     return Finding("Jumps", text, tuple(row["case_id"] for row in ends), exp(abs(worst.beyond)))
 
@@ -280,7 +288,8 @@ def launches(rows: list[Row]) -> Finding | None:
         return None
     worst = max(bound, key=lambda row: row["dispatch_s"] / row["device_s"])
     text = (
-        f"{len(bound)} of {len(rows)} cases wait for the host: {worst['label']} keeps the device busy for {units.seconds(worst['device_s'])} of "
+        f"{len(bound)} of {len(rows)} cases wait for the host: "
+        f"{worst['label']} keeps the device busy for {units.seconds(worst['device_s'])} of "
         f"the {units.seconds(worst['dispatch_s'])} that the host needs to launch it."
     )
     return Finding(
@@ -305,7 +314,10 @@ def memory(rows: list[Row]) -> Finding | None:
         return None
     standard, other = max(apart, key=factor)
     totals = [units.size(row["peak_bytes"] + row["resident_bytes"]) for row in (other, standard)]
-    text = f"At the peak of a call {other['label']} holds {totals[0]}, {standard['label']} {totals[1]}.{_others(apart, 'pair')}"
+    text = (
+        f"At the peak of a call {other['label']} holds {totals[0]}, "
+        f"{standard['label']} {totals[1]}.{_others(apart, 'pair')}"
+    )
     return Finding("Memory", text, _cases(apart), factor((standard, other)))
 
 
@@ -390,7 +402,10 @@ def _most(pairs: list[tuple[Row, Row]], axis: str) -> str:
     if not pairs:
         return ""
     one, two = max(pairs, key=_factor)
-    return f", most for {two[f'label, {axis} aside']} ({units.seconds(one['latency_s'])} to {units.seconds(two['latency_s'])}, {_times(one, two)})"
+    return (
+        f", most for {two[f'label, {axis} aside']} ({units.seconds(one['latency_s'])} to "
+        f"{units.seconds(two['latency_s'])}, {_times(one, two)})"
+    )
 
 
 def _together(rule: str, found: list[Finding | None]) -> Finding | None:

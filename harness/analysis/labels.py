@@ -81,7 +81,10 @@ def how_well(summary: pd.DataFrame, target: float) -> str:
     known = (
         f"{int((measured['trust'] == 'ok').sum())} of {len(measured)} cases within ±{units.percent(target)}"
     )
-    return f"{known}; {'shared machine: ' * (typical > SHARED)}median call {units.significant(typical)} times the undisturbed latency"
+    return (
+        f"{known}; {'shared machine: ' * (typical > SHARED)}median call {units.significant(typical)} "
+        "times the undisturbed latency"
+    )
 
 
 def lowest(frame: pd.DataFrame, name: str) -> pd.Series[Any]:

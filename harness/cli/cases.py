@@ -134,7 +134,8 @@ def _numbers(problem: Problem) -> dict[str, Any]:
 @wait_option
 @json_option
 def measure(kind: str, python: str | None, wait: bool, as_json: bool, **arguments: Any) -> None:
-    """Measure one case now: latency with its confidence interval, memory, trust, both allocators. Writes no file.
+    """Measure one case now: latency with its confidence interval, memory, trust, both allocators. Writes no
+    file.
 
     \b
     Examples:  convscope measure depthwise --in 128
@@ -169,7 +170,8 @@ def _require_figure(row: Mapping[str, Any]) -> None:
 def explain(
     what: str, wanted: bool, python: str | None, wait: bool, results: Path, as_json: bool, **arguments: Any
 ) -> None:
-    """Explain a kind: shapes, parameters and MACs of a problem; or show everything known about a case in results/, by its id.
+    """Explain a kind: shapes, parameters and MACs of a problem; or show everything known about a case in
+    results/, by its id.
 
     \b
     Examples:  convscope explain depthwise_separable --in 64 --out 128
@@ -251,7 +253,8 @@ def _kept(
 @results_option
 @json_option
 def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments: Any) -> None:
-    """Write a case as a script that needs only torch, for a bug report. For a case in results/ it includes the latency and environment.
+    """Write a case as a script that needs only torch, for a bug report. For a case in results/ it includes
+    the latency and environment.
 
     \b
     Examples:  convscope repro depthwise --in 128 --file repro.py
@@ -381,7 +384,8 @@ def cliffs(
     as_json: bool,
     **arguments: Any,
 ) -> None:
-    """Search an axis for jumps in latency, or for the point where two kinds cross, and name the cause. Writes no file.
+    """Search an axis for jumps in latency, or for the point where two kinds cross, and name the cause. Writes
+    no file.
 
     \b
     Examples:  convscope cliffs --axis in_channels --range 32:512

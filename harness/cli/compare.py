@@ -107,8 +107,8 @@ def ab(
 ) -> None:
     """Measure two interpreters or implementations side by side and report regressions.
 
-    Each pair is two fresh processes that take turns, so other load disturbs both alike. A case that looks different after five pairs is
-    measured again before it is reported.
+    Each pair is two fresh processes that take turns, so other load disturbs both alike. A case that looks
+    different after five pairs is measured again before it is reported.
 
     \b
     Examples:  convscope ab regression --base-python old/bin/python --head-python new/bin/python

@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from harness.plan.axes import Value
 
 EPILOG = (
-    "Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished but some cases failed, 70 an error of convscope itself, "
-    "75 the device is busy, 130 after Ctrl-C, 141 closed pipe."
+    "Exit codes: 0 fine, 1 regressed, 2 usage, 3 not comparable, 4 finished but some cases failed, "
+    "70 an error of convscope itself, 75 the device is busy, 130 after Ctrl-C, 141 closed pipe."
 )
 CLOSED_PIPE = 141  # as a shell tells SIGPIPE
 
@@ -304,7 +304,10 @@ def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: boo
             ("points", str(len(points))),
             (
                 "cases",
-                f"{len(cases)}, each repeated {asked.policy.rounds} to {asked.policy.max_rounds} times for {asked.policy.visit_time_s:g} s",
+                (
+                    f"{len(cases)}, each repeated {asked.policy.rounds} to {asked.policy.max_rounds} times "
+                    f"for {asked.policy.visit_time_s:g} s"
+                ),
             ),
             *(
                 (f"on {device}", f"{number} cases" + ("" if device == "cpu" else ", if present"))
@@ -314,7 +317,10 @@ def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: boo
             *(("", f"{number} x {reason}") for reason, number in reasons.most_common()),
             (
                 "time",
-                f"about {units.duration(estimated_s)}, a survey and {asked.policy.rounds} rounds; longer if intervals stay wide",
+                (
+                    f"about {units.duration(estimated_s)}, a survey and {asked.policy.rounds} rounds; "
+                    "longer if intervals stay wide"
+                ),
             ),
         ]
     )

@@ -68,8 +68,9 @@ class Shape(click.ParamType[tuple[int, ...]]):
 def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | None, as_json: bool) -> None:
     """List a model's convolutions and how often each runs, as a layer list for suites.
 
-    MODULE:ATTRIBUTE is a torch module, or a function without arguments that returns one, in the measured interpreter. Layers that cannot be
-    measured (transposed, 1-D, 3-D) are listed on stderr. Calls of torch.nn.functional are not seen.
+    MODULE:ATTRIBUTE is a torch module, or a function without arguments that returns one, in the measured
+    interpreter. Layers that cannot be measured (transposed, 1-D, 3-D) are listed on stderr. Calls of
+    torch.nn.functional are not seen.
 
     \b
     Examples:  convscope trace mymodels:resnet --out trace.csv
@@ -93,7 +94,8 @@ def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | No
         return
     executed = sum(row["repeat"] for row in found.rows)
     print(
-        f'{executed} convolutions, {len(found.rows)} of them different, in {out}.\nNext: a suite with layers = "{out.name}" beside it.'
+        f"{executed} convolutions, {len(found.rows)} of them different, in {out}.\n"
+        f'Next: a suite with layers = "{out.name}" beside it.'
     )
 
 
@@ -132,7 +134,8 @@ def whatif(
     time_limit_s: float | None,
     as_json: bool,
 ) -> None:
-    """Measure a network's convolutions before and after replacing kinds; compare total latency, MACs and parameters. Kept in results/.
+    """Measure a network's convolutions before and after replacing kinds; compare total latency, MACs and
+    parameters. Kept in results/.
 
     \b
     Examples:  convscope whatif trace.csv --replace standard=depthwise_separable

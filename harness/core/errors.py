@@ -104,7 +104,10 @@ class InternalError(ConvscopeError):
         super().__init__(
             what,
             where="internal error",
-            hint="Please report this internal error, with the traceback and the output of `convscope doctor --json`.",
+            hint=(
+                "Please report this internal error, with the traceback and the output of "
+                "`convscope doctor --json`."
+            ),
         )
 
 

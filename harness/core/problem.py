@@ -195,7 +195,8 @@ class Problem:
 
     @property
     def parts(self) -> tuple[Problem, ...]:
-        """The single convolutions that this one is made of: two for separable, itself for every other kind."""
+        """The single convolutions that this one is made of: two for separable, itself for every other
+        kind."""
         if self.kind != "depthwise_separable":
             return (self,)
         depthwise = Problem(
@@ -341,7 +342,10 @@ def _check_kind(problem: Problem) -> None:
     """A problem is of the kind that it says."""
     if problem.kind == "depthwise_separable":
         if problem.groups != problem.in_channels:
-            what = f"a depthwise separable convolution has groups = in_channels = {problem.in_channels}, not {problem.groups}"
+            what = (
+                f"a depthwise separable convolution has groups = in_channels = {problem.in_channels}, "
+                f"not {problem.groups}"
+            )
             raise ProblemError("groups", what, hint="Leave groups out.")
         return
     actual = kind_of(in_channels=problem.in_channels, groups=problem.groups, kernel_size=problem.kernel_size)
@@ -349,7 +353,10 @@ def _check_kind(problem: Problem) -> None:
         return
     field = "kernel_size" if "pointwise" in (actual, problem.kind) and problem.groups == 1 else "groups"
     kernel = "x".join(map(str, problem.kernel_size))
-    what = f"groups {problem.groups} of {problem.in_channels} input channels with a {kernel} kernel is {actual}, not {problem.kind}"
+    what = (
+        f"groups {problem.groups} of {problem.in_channels} input channels with a {kernel} kernel is "
+        f"{actual}, not {problem.kind}"
+    )
     raise ProblemError(field, what, hint=f"Ask for {actual}, or change {field}.")
 
 
@@ -358,7 +365,10 @@ def _check_output(problem: Problem) -> None:
     _, _, height, width = problem.output_shape
     if height < 1 or width < 1:
         kernel = "x".join(map(str, problem.kernel_size))
-        what = f"a {kernel} kernel does not fit into {problem.height}x{problem.width} pixels with this padding and dilation: no output"
+        what = (
+            f"a {kernel} kernel does not fit into {problem.height}x{problem.width} pixels with this "
+            "padding and dilation: no output"
+        )
         raise ProblemError("kernel_size", what, hint="Use a smaller kernel, or more padding.")
     if (
         max(height, width) > LARGEST

@@ -87,7 +87,8 @@ def _central_share(angle: float, degrees: int) -> float:
 
 
 def quantile(samples: Sequence[float], fraction: float) -> float:
-    """Quantile with linear interpolation between order statistics (Hyndman and Fan, type 7: numpy's default)."""
+    """Quantile with linear interpolation between order statistics (Hyndman and Fan, type 7: numpy's
+    default)."""
     ordered = sorted(samples)
     position = fraction * (len(ordered) - 1)
     below = int(position)

@@ -48,7 +48,10 @@ def measurement(
             ("MACs", f"{row['macs']:,}   ({units.count(row['flops'] / row['latency_s'])}FLOP/s)"),
             (
                 "memory",
-                f"{_size(row['resident_bytes'])} of input and weights, plus {_size(row['peak_bytes'])} at the peak of a call",
+                (
+                    f"{_size(row['resident_bytes'])} of input and weights, "
+                    f"plus {_size(row['peak_bytes'])} at the peak of a call"
+                ),
             ),
             ("back end", row["backend"] or "unknown"),
             *_bound(row, drawn=in_full),
@@ -132,8 +135,10 @@ def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, An
     if not beyond_intervals(plain, kept):
         return f"{figure}; no measurable difference between the allocators."
     return (
-        f"{figure}; default glibc malloc takes {units.significant(gain)} times as long as a heap that is kept. To keep it in your own program:\n"
-        "  export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864"
+        f"{figure}; default glibc malloc takes {units.significant(gain)} times as long as a heap "
+        "that is kept. To keep it in your own program:\n"
+        "  export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824 "
+        "MALLOC_TOP_PAD_=67108864"
     )
 
 
@@ -235,11 +240,13 @@ def search(found: Found) -> None:
     for crossing in found.crossings:
         names = (kind_name(crossing.before), kind_name(crossing.after))
         print(
-            f"Crossing: {names[0]} is faster up to {axis} {crossing.left:,}, {names[1]} from {crossing.right:,} on."
+            f"Crossing: {names[0]} is faster up to {axis} {crossing.left:,}, "
+            f"{names[1]} from {crossing.right:,} on."
         )
     if not found.cliffs and not found.crossings:
         print(
-            f"No cliff{'' if found.complete else ' so far'}: no step in latency exceeds the step in work by more than 10 %."
+            f"No cliff{'' if found.complete else ' so far'}: no step in latency exceeds the step in work "
+            "by more than 10 %."
         )
     if not found.complete:
         print("The time limit ended the search early; raise --time-limit.")
@@ -252,9 +259,15 @@ def _jump(kind: str, axis: str, step: Step) -> str:
         units.significant(value) for value in (step.growth.value, step.growth.low, step.growth.high)
     )
     work = units.significant(step.right["flops"] / step.left["flops"])
-    figures = f"{units.seconds(step.left['latency_s'])} to {units.seconds(step.right['latency_s'])}, {ratio} times ({low} to {high})"
+    figures = (
+        f"{units.seconds(step.left['latency_s'])} to {units.seconds(step.right['latency_s'])}, "
+        f"{ratio} times ({low} to {high})"
+    )
     change = step.change or "no change seen below torch"
-    return f"{kind_name(kind)}, {axis} {step.left['x']:,} to {step.right['x']:,}: {figures}, FLOPs {work} times; {change}"
+    return (
+        f"{kind_name(kind)}, {axis} {step.left['x']:,} to {step.right['x']:,}: {figures}, "
+        f"FLOPs {work} times; {change}"
+    )
 
 
 def search_as_json(found: Found) -> dict[str, Any]:
@@ -315,5 +328,6 @@ def networks(sides: list[Network], kept: list[tuple[str, str]]) -> None:
     ]
     macs, parameters, latency = (units.significant(share) for share in shares)
     print(
-        f"After has {macs} of the MACs and {parameters} of the parameters of before, and the sum of its layers takes {latency} of the time."
+        f"After has {macs} of the MACs and {parameters} of the parameters of before, "
+        f"and the sum of its layers takes {latency} of the time."
     )

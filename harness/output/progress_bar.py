@@ -79,8 +79,8 @@ class RunProgress(ProgressListener):
     def unsurveyed(self, cases: int, of: int) -> None:
         """The survey's share of a time limit is over."""
         self.say(
-            f"{cases} of {of} cases are measured without a survey, because its share of the time limit is used up; "
-            "their memory and primitives stay unknown."
+            f"{cases} of {of} cases are measured without a survey, "
+            "because its share of the time limit is used up; their memory and primitives stay unknown."
         )
 
     def confirming(self, cases: int, undecided: int, lacking_s: float) -> None:

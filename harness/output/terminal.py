@@ -65,13 +65,15 @@ def run_summary(results: Results, folder: Path) -> None:
     for finding in findings(summary, visits)[:MOST_FINDINGS]:
         print(f"\n{finding.rule}. {finding.text}")
     print(
-        f"\n{len(summary)} cases, {len(visits)} visits in {units.duration(run['wall_s'])}{ended}{marks}; {known}."
+        f"\n{len(summary)} cases, {len(visits)} visits in {units.duration(run['wall_s'])}{ended}{marks}; "
+        f"{known}."
     )
     print(f"Next: convscope report {folder}")
 
 
 def comparison(found: Comparison) -> None:
-    """The answer of `compare` and `ab`: sentences, then the rows, worst first, then what the exit code says."""
+    """The answer of `compare` and `ab`: sentences, then the rows, worst first, then what the exit code
+    says."""
     for sentence in verdict_text.sentences(found):
         print(sentence)
     rows = verdict_text.visible_rows(found)
@@ -109,7 +111,10 @@ def _conclusion(found: Comparison) -> str:
     undecided = found.counts.get("inconclusive", 0)
     beyond = found.unconfirmed.to_dict("records")
     if found.code == 0 and beyond:
-        return f"Slower, not confirmed: {verdict_text.subject(beyond[0])}, {verdict_text.change(beyond[0])}. {undecided} inconclusive."
+        return (
+            f"Slower, not confirmed: {verdict_text.subject(beyond[0])}, "
+            f"{verdict_text.change(beyond[0])}. {undecided} inconclusive."
+        )
     if (
         found.code == 0
         and undecided
@@ -186,7 +191,10 @@ def explanation(problem: Problem, definition: str) -> None:
             ("least bytes", f"{problem.minimum_bytes(4):,} in float32"),
             (
                 "against standard",
-                f"{comparison} the MACs of a {'x'.join(map(str, problem.standard.kernel_size))} standard convolution",
+                (
+                    f"{comparison} the MACs of a "
+                    f"{'x'.join(map(str, problem.standard.kernel_size))} standard convolution"
+                ),
             ),
         ]
     )

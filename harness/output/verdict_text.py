@@ -82,7 +82,8 @@ def sentences(comparison: Comparison) -> list[str]:
         )
     if comparison.smallest_effect is not None:
         said.append(
-            f"Minimum detectable slowdown: {units.percent(comparison.smallest_effect)} (80 % power, median case)."
+            f"Minimum detectable slowdown: {units.percent(comparison.smallest_effect)} "
+            "(80 % power, median case)."
         )
     shown = [f"Showing {comparison.only} only."] if comparison.only else []
     return said + comparison.notes + shown

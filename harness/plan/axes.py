@@ -93,7 +93,8 @@ def take_placement(axes: dict[str, tuple[Value, ...]], placement: dict[str, int]
         types.append(kind)
         if index and placement.setdefault(kind, int(index)) != int(index):
             raise ValueError(
-                f"{value!r} and {kind}:{placement[kind]} in one suite: one index a device type can be measured in a run"
+                f"{value!r} and {kind}:{placement[kind]} in one suite: "
+                "one index a device type can be measured in a run"
             )
     if types:
         axes["device"] = tuple(dict.fromkeys(types))

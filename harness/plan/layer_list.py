@@ -47,7 +47,8 @@ def distinct(executed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def read_layers(path: Path, label: str, faults: list[str]) -> list[dict[str, Value]]:
-    """The rows of a layer list: a CSV of name, repeat, then problem fields; what is left empty is not stated."""
+    """The rows of a layer list: a CSV of name, repeat, then problem fields; what is left empty is not
+    stated."""
     where = f"{label}, layers {path}"
     try:
         # spreadsheets begin a file with a byte order mark

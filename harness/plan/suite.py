@@ -71,7 +71,8 @@ class Suite:
 
 
 def shipped_suites() -> list[Path]:
-    """The suites that come with the package, and those in ./suites, which win where names are equal; by name."""
+    """The suites that come with the package, and those in ./suites, which win where names are equal; by
+    name."""
     found = {
         path.stem: path for folder in (SHIPPED, Path("suites")) for path in sorted(folder.glob("*.toml"))
     }

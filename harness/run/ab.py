@@ -5,7 +5,8 @@ In: two arms, cases, a gate, an order of measuring. Out: rows, two a pair. The u
 processes (on a CPU) under two workers that each round starts anew. Three orders, so that they can be
 compared:
 
-    turns           both processes are ready, then each measures a block while the other waits: what disturbs one disturbs the other
+    turns           both processes are ready, then each measures a block while the other waits:
+                    what disturbs one disturbs the other
     back-to-back    one whole visit, then the other
     rounds          every case of one arm, then every case of the other
 

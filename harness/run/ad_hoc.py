@@ -107,7 +107,8 @@ class AdHocSession:
         )
 
     def tenants(self, seconds: float) -> Tenants:
-        """What others take of the device, over so many seconds. Raises DeviceError where that cannot be told."""
+        """What others take of the device, over so many seconds. Raises DeviceError where that cannot be
+        told."""
         with DeviceWorker(self._connection.python, self._device, 0, Policy()) as worker:
             answer = worker.ask({"do": "tenants", "id": 0, "seconds": seconds}, seconds + TENANTS_LIMIT_S)
         if answer["status"] != "ok":

@@ -141,7 +141,10 @@ class Arm:
 
     def _reject(self, case: Case, facts: Row) -> None:
         """A case that computes something else gets a row that says so, and no timing."""
-        message = f"error {facts['error']:.2g} of the sum of magnitudes, rounding explains {facts['error_bound']:.2g}"
+        message = (
+            f"error {facts['error']:.2g} of the sum of magnitudes, "
+            f"rounding explains {facts['error_bound']:.2g}"
+        )
         if facts["error"] >= WRONG:
             message = (
                 "its output has another shape, holds what is no number, or changes when it is called again"

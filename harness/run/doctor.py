@@ -42,7 +42,8 @@ def examine(root: Path = Path("/")) -> list[Check]:
 
 
 def in_short(checks: list[Check]) -> str:
-    """One line over all checks: `2 warnings (governor: powersave; neighbours: a virtual machine), 1 unknown`."""
+    """One line over all checks:
+    `2 warnings (governor: powersave; neighbours: a virtual machine), 1 unknown`."""
     warnings = [f"{check.name}: {check.found}" for check in checks if check.state == "warning"]
     unknown = sum(check.state == "unknown" for check in checks)
     parts = [
@@ -59,7 +60,10 @@ def _processors(root: Path) -> Check:
     quota, _, period = (_read(root, "sys/fs/cgroup/cpu.max") or "max 1").partition(" ")
     if quota != "max" and int(quota) < usable * int(period):
         allowed = int(quota) / int(period)
-        advice = "Threads beyond a quota are paused in turns. Give the container whole processors, or set threads to fewer."
+        advice = (
+            "Threads beyond a quota are paused in turns. Give the container whole processors, "
+            "or set threads to fewer."
+        )
         return Check(
             "processors", "warning", f"{usable} usable, a quota of {units.significant(allowed)}", advice
         )
@@ -137,7 +141,10 @@ def _turbo(root: Path) -> Check:
         "turbo",
         "warning",
         "on",
-        "Latency rises as the processor warms up. As root: echo 0 > /sys/devices/system/cpu/cpufreq/boost, or no_turbo on Intel.",
+        (
+            "Latency rises as the processor warms up. "
+            "As root: echo 0 > /sys/devices/system/cpu/cpufreq/boost, or no_turbo on Intel."
+        ),
     )
 
 
@@ -162,7 +169,10 @@ def _hypervisor(root: Path) -> Check:
     if flags is None:
         return Check("neighbours", "unknown", "the processor's flags cannot be read")
     if "hypervisor" in flags.split():
-        advice = "Other machines on this host may slow it for minutes, invisible to counters. Compare in turns (`convscope ab`)."
+        advice = (
+            "Other machines on this host may slow it for minutes, invisible to counters. "
+            "Compare in turns (`convscope ab`)."
+        )
         return Check("neighbours", "warning", "a virtual machine", advice)
     return Check("neighbours", "ok", "no virtual machine")
 
@@ -177,7 +187,10 @@ def _huge_pages(root: Path) -> Check:
             "huge pages",
             "warning",
             mode,
-            "Page faults are fewer than elsewhere: figures under allocator = default hold for this mode alone.",
+            (
+                "Page faults are fewer than elsewhere: "
+                "figures under allocator = default hold for this mode alone."
+            ),
         )
     return Check("huge pages", "ok", mode)
 

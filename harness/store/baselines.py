@@ -1,7 +1,9 @@
 """Runs with a name, to compare later ones with.
 
-    results/baselines/<name>/<run_id>/     a run's folder, copied; one an environment is enough, several may lie side by side
-In: results. Out: the baseline that fits a run, or an error that names the fields that do not and says how to make one.
+    results/baselines/<name>/<run_id>/     a run's folder, copied; one an environment is enough,
+                                           several may lie side by side
+In: results. Out: the baseline that fits a run, or an error that names the fields that do not and says how to
+make one.
 """
 
 from __future__ import annotations

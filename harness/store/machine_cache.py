@@ -1,7 +1,8 @@
 """What is remembered of this machine from one run to the next, in the user's cache.
 
     <user's cache>/convscope/runs-3.json      {environment_id: {case_id: [seconds, one figure a run]}}
-                             ceilings.json    {environment_id: {device and threads: {roof: best rate, or latest cost}}}
+                             ceilings.json    {environment_id: {device and threads:
+                                                 {roof: best rate, or latest cost}}}
 
 Runs: what cases took, so that the next run knows by how much runs of this machine differ. Ceilings: the best
 that any run in this environment saw. It is a cache: lost, it is learned again; what cannot be written is not

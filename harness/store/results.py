@@ -53,7 +53,10 @@ class Results:
 
     def __repr__(self) -> str:
         names = ", ".join(run["run_id"] for run in self.runs)
-        return f"Results({names}: {self.visits['case_id'].nunique()} cases, {len(self.visits)} visits, {len(self.points)} points)"
+        return (
+            f"Results({names}: {self.visits['case_id'].nunique()} cases, {len(self.visits)} visits, "
+            f"{len(self.points)} points)"
+        )
 
 
 def load_results(*runs: str | Path, results: str | Path = "results", samples: bool = True) -> Results:

@@ -2,7 +2,8 @@
 
     results/<run_id>/   run.json              what was asked, of whom, and how it ended
                         points.parquet        the points of the suite
-                        journal.jsonl         a line per visit while running, flushed and synced; a torn last line is the only damage possible
+                        journal.jsonl         a line per visit while running, flushed and synced;
+                                              a torn last line is the only damage possible
                         measurements.parquet  one row per visit (`core/columns`), folded from the journal
 
 In: rows as dicts by the names of the columns. Out: files, and their tables.

@@ -193,25 +193,28 @@ def sentences(
     """What to do, and why, each with its figures."""
     first, tied = rows[0], ties(ratios)
     said = [
-        f"{candidate_name(first).capitalize()} is fastest, {units.seconds(first['latency_s'])}{_bound(first)}."
+        f"{candidate_name(first).capitalize()} is fastest, "
+        f"{units.seconds(first['latency_s'])}{_bound(first)}."
     ]
     equal = [row for row in rows[1:] if row["case_id"] in tied]
     if equal:
         said.append(
-            f"{' and '.join(candidate_name(row) for row in equal).capitalize()} cannot be told apart from it in {PAIRS} pairs measured in turns."
+            f"{' and '.join(candidate_name(row) for row in equal).capitalize()} cannot be told apart "
+            f"from it in {PAIRS} pairs measured in turns."
         )
     whole = next((row for row in rows if row["kind"] in WHOLE), None)
     if whole and first["kind"] not in WHOLE:
         slower = whole["latency_s"] / first["latency_s"]
         said.append(
-            f"If you need full channel mixing and a spatial kernel, the fastest is {candidate_name(whole)}: {units.seconds(whole['latency_s'])}, "
-            f"{units.significant(slower, 2)} times as long."
+            f"If you need full channel mixing and a spatial kernel, the fastest is {candidate_name(whole)}: "
+            f"{units.seconds(whole['latency_s'])}, {units.significant(slower, 2)} times as long."
         )
     if budget and chosen is None:
         said.append("Nothing fits the budget.")
     elif budget and chosen:
         said.append(
-            f"Within the budget: {candidate_name(chosen)}, {units.seconds(chosen['latency_s'])}, {chosen['parameters']:,} parameters."
+            f"Within the budget: {candidate_name(chosen)}, {units.seconds(chosen['latency_s'])}, "
+            f"{chosen['parameters']:,} parameters."
         )
     return said
 

@@ -149,7 +149,8 @@ def _what_it_lacked(header: Mapping[str, Any]) -> list[str]:
     if not lacking_s or not limit_s:
         return []
     return [
-        f"Confirming every undecided case needs {units.duration(lacking_s)} more: --time-limit {limit_s + lacking_s:.0f}"
+        f"Confirming every undecided case needs {units.duration(lacking_s)} more: "
+        f"--time-limit {limit_s + lacking_s:.0f}"
     ]
 
 
@@ -159,7 +160,8 @@ def _how_paired(order: str, visits: pd.DataFrame) -> list[str]:
         return [f"The two sides were measured {order}, not in turns, so their noise is higher."]
     apart = visits.loc[(visits["turns"] == 0) & (visits["status"] == "ok"), "pair"].nunique()
     return [
-        f"{apart} pairs were not measured in turns, because both sides do not fit the device; their noise is higher."
+        f"{apart} pairs were not measured in turns, because both sides do not fit the device; "
+        "their noise is higher."
     ] * bool(apart)
 
 
@@ -209,7 +211,10 @@ def _how_apart(headers: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
     days = " and ".join(dict.fromkeys(_day(header) for header in headers))
     return [
         f"Both ran on {machine.get('cpu')} ({machine.get('instruction_set')}), {days}.",
-        "Measured at different times: the change of each case excludes the shift that all cases share. `convscope ab` detects smaller changes.",
+        (
+            "Measured at different times: the change of each case excludes the shift that all cases share. "
+            "`convscope ab` detects smaller changes."
+        ),
     ]
 
 

@@ -50,7 +50,10 @@ class Measurement:
         if row["status"] != "ok":
             return f"{self.case.label}: {row['status']}, {row['message']}"
         interval = f"{units.seconds(row['latency_low_s'])} to {units.seconds(row['latency_high_s'])}"
-        return f"{self.case.label}: {units.seconds(row['latency_s'])} ({interval}, {row['visits']} visits, {row['trust']})"
+        return (
+            f"{self.case.label}: {units.seconds(row['latency_s'])} ({interval}, {row['visits']} visits, "
+            f"{row['trust']})"
+        )
 
 
 def measure(

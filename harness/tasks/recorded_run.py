@@ -1,4 +1,5 @@
-"""A run that is kept, as a sweep and an A/B share it: what its run.json says, whom it measures, how it ends."""
+"""A run that is kept, as a sweep and an A/B share it: what its run.json says, whom it measures, how it
+ends."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 HostClock    perf_counter_ns around inner calls (CPU)
 FaultClock   the same, and how many page faults each sample met
 EventClock   events around a batch; three figures with three definitions:
-               sample     a call in a back-to-back eager loop: the larger of what the host and what the device takes
+               sample     a call in a back-to-back eager loop:
+                          the larger of what the host and what the device takes
                device     device time of a call: the batch waits behind a blocker until all of it is queued
                dispatch   host time of a call: how long issuing it takes while the device is blocked
              with `flush`, a sample is of calls each alone, behind a blocker, on a cache that was overwritten
@@ -223,7 +224,8 @@ class EventClock:
 
 
 def waited_s(call: Call, device: Device) -> float:
-    """Seconds of one call on the host's clock, until its device is done: with all that a first call prepares."""
+    """Seconds of one call on the host's clock, until its device is done: with all that a first call
+    prepares."""
     device.synchronize()
     began = time.perf_counter_ns()
     call()

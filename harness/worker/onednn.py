@@ -139,7 +139,8 @@ def of_one_call(lines: Sequence[Line], calls: Sequence[int], problem: Problem) -
 
 
 def onednn(workload: Workload) -> dict[str, Any]:
-    """`primitives` and `explained_share` of a call. Empty where torch has no oneDNN, or does not use it here."""
+    """`primitives` and `explained_share` of a call. Empty where torch has no oneDNN, or does not use it
+    here."""
     if not torch.backends.mkldnn.is_available():
         return {}
     silent: list[list[float]] = []

@@ -74,7 +74,8 @@ class Plan:
 
 
 def calls_per_sample(call_s: float, least_sample_s: float, unrolled: int = 1) -> int:
-    """Inner calls that make a sample at least so long: whole replays, where a graph holds `unrolled` of them."""
+    """Inner calls that make a sample at least so long: whole replays, where a graph holds `unrolled` of
+    them."""
     return unrolled * max(1, math.ceil(least_sample_s / (call_s * unrolled)))
 
 

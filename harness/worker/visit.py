@@ -213,7 +213,8 @@ class Visit:
         error, bound = checked["error"], checked["error_bound"]
         if error is not None and bound is not None and error > bound:
             raise Incorrect(
-                f"after it was timed: error {error:.2g} of the sum of magnitudes, rounding explains {bound:.2g}"
+                f"after it was timed: error {error:.2g} of the sum of magnitudes, "
+                f"rounding explains {bound:.2g}"
             )
 
     def _describe(self) -> None:

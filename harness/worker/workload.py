@@ -196,7 +196,8 @@ class Workload:
         copies = int(CACHES * cache / one) + 2
         if copies > MOST_COPIES:
             raise NotSupported(
-                f"{copies} copies would be needed to leave a cache of {cache} bytes, {MOST_COPIES} is the most"
+                f"{copies} copies would be needed to leave a cache of {cache} bytes, "
+                f"{MOST_COPIES} is the most"
             )
         return copies
 

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison
 
 MOST_BYTES = 2**20 - 2**12  # a little less than a mebibyte, for what is said after the table
-HEAD = "| verdict | case | base | head | change (90 % interval) | pairs | why |\n| --- | --- | ---: | ---: | --- | ---: | --- |\n"
+HEAD = (
+    "| verdict | case | base | head | change (90 % interval) | pairs | why |\n"
+    "| --- | --- | ---: | ---: | --- | ---: | --- |\n"
+)
 
 
 def render(comparison: Comparison) -> str:

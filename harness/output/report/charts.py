@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 
 
 def all_charts(points: pd.DataFrame, summary: pd.DataFrame) -> list[Chart]:
-    """Every chart that these results have data for: sweeps, work, causes, allocators, memory, networks, runs."""
+    """Every chart that these results have data for: sweeps, work, causes, allocators, memory, networks,
+    runs."""
     found = sweeps(points)
     charts = [latency(sweep) for sweep in found]
     charts += [chart for chart in (work(summary), causes(summary), allocators(summary)) if chart]
@@ -81,7 +82,8 @@ def latency(sweep: Sweep) -> Chart:
     ]
     flat = ordered(sweep.frame.loc[sweep.frame["flat"], "series"])
     level = (
-        f" Hollow and dotted: {listed(map(kind_name, flat))} without this axis, one case drawn at every value."
+        f" Hollow and dotted: {listed(map(kind_name, flat))} without this axis, "
+        "one case drawn at every value."
         if flat
         else ""
     )
@@ -118,7 +120,10 @@ def _finding(sweep: Sweep) -> str:
         return f"{where} {kind_name(fast['series'])} takes {units.seconds(fast['latency_s'])}{span}."
     rough = (rows["interval"] != "between").any()
     ratio = units.significant(slow["latency_s"] / fast["latency_s"], 2)
-    said = f"{kind_name(fast['series'])} takes {units.seconds(fast['latency_s'])}, {kind_name(slow['series'])} {units.seconds(slow['latency_s'])}"
+    said = (
+        f"{kind_name(fast['series'])} takes {units.seconds(fast['latency_s'])}, "
+        f"{kind_name(slow['series'])} {units.seconds(slow['latency_s'])}"
+    )
     if rough:
         return f"{where} {said}: about {ratio} times as long, from fewer than three processes."
     if not clearly_slower(slow, fast):

@@ -59,7 +59,10 @@ def work(summary: pd.DataFrame) -> Chart | None:
     caption = f"{_rate(best)}; {_rate(worst)}."
     if len(cases) > 1:
         caption = f"A FLOP can take {ratio} times as long: {_rate(best)}; {_rate(worst)}."
-    alt = f"Latency in {unit[1]} against FLOPs of a call, both logarithmic, {len(cases)} cases, {listed(map(kind_name, ordered(cases['kind'])))}"
+    alt = (
+        f"Latency in {unit[1]} against FLOPs of a call, both logarithmic, {len(cases)} cases, "
+        f"{listed(map(kind_name, ordered(cases['kind'])))}"
+    )
     parts = (
         [(f"run {run}", part) for run, part in cases.groupby("run", sort=False)]
         if cases["run"].nunique() > 1
@@ -176,7 +179,10 @@ def memory(sweep: Sweep) -> Chart | None:
     where = f" at {place(sweep, at)}" if sweep.axis else ""
     setting = f" ({most['panel']})" if most["panel"] else ""
     output = units.size(most["peak_bytes"] - most["workspace_bytes"])
-    caption = f"Most workspace{where}: {kind_name(most['series'])}{setting}, {units.size(most['workspace_bytes'])} beside an output of {output}."
+    caption = (
+        f"Most workspace{where}: {kind_name(most['series'])}{setting}, "
+        f"{units.size(most['workspace_bytes'])} beside an output of {output}."
+    )
     identity = f"memory-{slug(sweep.name)}"
     alt = f"Bytes that a call allocates above its inputs{where}, a bar a kind, cut into output and workspace"
     drawn = [
@@ -251,7 +257,10 @@ def network(sweep: Sweep) -> Chart:
             if len(sums) > 1
             else ""
         )
-        caption = f"{int(part['repeat'].sum())} convolutions take {units.seconds(total)} in all{f' ({title})' if title else ''}: {said}.{others}"
+        caption = (
+            f"{int(part['repeat'].sum())} convolutions take {units.seconds(total)} "
+            f"in all{f' ({title})' if title else ''}: {said}.{others}"
+        )
     else:
         ends = [
             f"{row['layer']} × {row['repeat']} {units.seconds(row['total_s'])}"
@@ -260,7 +269,10 @@ def network(sweep: Sweep) -> Chart:
         caption = f"Least: {ends[0]}. Most: {ends[1]}{f' ({title})' if title else ''}."
     unit = time_unit([frame["total_s"].max() / 3])
     identity = f"network-{slug(sweep.name)}"
-    alt = f"Latency in {unit[1]} of each layer of {sweep.name} times its repeats, a bar a layer in the network's order"
+    alt = (
+        f"Latency in {unit[1]} of each layer of {sweep.name} times its repeats, "
+        "a bar a layer in the network's order"
+    )
     tops = [max(part["total_s"].max(), part["total_high_s"].max()) for _, part in parts]
     apart = max(tops) > 4 * min(tops)  # batch 1 beside batch 32: on one axis the smaller could not be read
     own = " Each panel has its own axis." if apart else ""

@@ -45,7 +45,10 @@ def allocators(summary: pd.DataFrame) -> Chart | None:
     pairs["label"] = labels(pairs, without=["allocator"])
     unit = time_unit([*pairs["base_s"], *pairs["other_s"]])
     caption = _allocators_caption(pairs)
-    alt = f"Latency in {unit[1]} of {len(pairs)} cases under both allocators, a row a case, with page faults per call under the default one"
+    alt = (
+        f"Latency in {unit[1]} of {len(pairs)} cases under both allocators, a row a case, "
+        "with page faults per call under the default one"
+    )
     shown = pairs.head(MOST_ROWS)
     panel = Panel("", _allocator_panel(shown, unit, "allocators", alt))
     columns: list[Column] = [
@@ -59,18 +62,25 @@ def allocators(summary: pd.DataFrame) -> Chart | None:
     ]
     numbers = table(pairs.to_dict("records"), columns, {name for name, _ in columns[1:6]})
     some = f"The {len(shown)} of {len(pairs)} cases that differ most. " if len(shown) < len(pairs) else ""
-    note = f"{some}Full mark: retained. Hollow: default. On the right: minor page faults per call under the default allocator."
+    note = (
+        f"{some}Full mark: retained. Hollow: default. On the right: "
+        "minor page faults per call under the default allocator."
+    )
     return Chart(
         "allocators", "What page faults cost", caption, alt, (panel,), numbers, ordered(pairs["kind"]), note
     )
 
 
 def _allocators_caption(pairs: pd.DataFrame) -> str:
-    """How many cases are clearly slower and the worst of them; of what one short loop saw, only what it saw."""
+    """How many cases are clearly slower and the worst of them; of what one short loop saw, only what it
+    saw."""
     visited = pairs[~pairs["surveyed"].astype(bool)]
     if visited.empty:
         worst = highest(pairs, "ratio")
-        return f"A short loop per case, without an interval, found the most under the default allocator in {_faults_sentence(worst)}"
+        return (
+            "A short loop per case, without an interval, found the most under the default allocator in "
+            f"{_faults_sentence(worst)}"
+        )
     clear = visited[visited["clear"].astype(bool) & (visited["ratio"] > 1)]
     caption = f"{len(clear)} of {len(visited)} cases are slower under the default allocator, {PAST}."
     return f"{caption} Most of all {_faults_sentence(highest(clear, 'ratio'))}" if len(clear) else caption
@@ -78,7 +88,8 @@ def _allocators_caption(pairs: pd.DataFrame) -> str:
 
 def _faults_sentence(pair: Any) -> str:
     return (
-        f"{sentence(pair['label'])}: {units.seconds(pair['other_s'])} against {units.seconds(pair['base_s'])}, "
+        f"{sentence(pair['label'])}: {units.seconds(pair['other_s'])} against "
+        f"{units.seconds(pair['base_s'])}, "
         f"{units.significant(pair['ratio'], 2)} times as long, "
         f"with {_faults(pair['other_faults'])} page faults per call against {_faults(pair['base_faults'])}."
     )
@@ -93,14 +104,20 @@ def _side(base: str, other: str, pairs: pd.DataFrame) -> Chart:
     pairs["label"] = labels(pairs, without=["run", "run_id", "arm"])
     moved = pairs[pairs["clear"]]
     slower = int((moved["ratio"] > 1).sum())
-    caption = f"Of {len(pairs)} cases that both measured, {slower} are slower in {other} and {len(moved) - slower} faster, {PAST}."
+    caption = (
+        f"Of {len(pairs)} cases that both measured, {slower} are slower in {other} "
+        f"and {len(moved) - slower} faster, {PAST}."
+    )
     if (pairs["within"]).all():
         caption = (
             f"{len(pairs)} cases are in both. On fewer than three processes a case no difference is stated."
         )
     if len(moved):
         most = moved.iloc[0]
-        caption += f" Most of all {sentence(most['label'])}: {units.seconds(most['base_s'])}, then {units.seconds(most['other_s'])}."
+        caption += (
+            f" Most of all {sentence(most['label'])}: {units.seconds(most['base_s'])}, "
+            f"then {units.seconds(most['other_s'])}."
+        )
     identity = f"sides-{slug(base)}-{slug(other)}"
     alt = f"Latency in {other} over latency in {base}, a row a case"
     shown = pairs.head(MOST_ROWS)
@@ -114,7 +131,10 @@ def _side(base: str, other: str, pairs: pd.DataFrame) -> Chart:
     ]
     numbers = table(pairs.to_dict("records"), columns, {name for name, _ in columns[1:]})
     some = f"The {len(shown)} of {len(pairs)} cases that differ most. " if len(shown) < len(pairs) else ""
-    note = f"{some}Whiskers are 95 % intervals of the ratio. This is no verdict: two runs also differ by the machine's other load."
+    note = (
+        f"{some}Whiskers are 95 % intervals of the ratio. This is no verdict: "
+        "two runs also differ by the machine's other load."
+    )
     panel = Panel("", _ratio_panel(shown, f"{other} over {base}", identity, described(alt, "")))
     return Chart(
         identity,

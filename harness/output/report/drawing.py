@@ -109,7 +109,8 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
 
 
 def to_svg(figure: Figure, *, prefix: str, label: str) -> Markup:
-    """The figure as an inline SVG element named `label`, its ids unique to `prefix`. Call it within `canvas`."""
+    """The figure as an inline SVG element named `label`, its ids unique to `prefix`. Call it within
+    `canvas`."""
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}

@@ -79,7 +79,8 @@ def fastest(sweep: Sweep) -> Lead | None:
     verb = "is" if len(ahead) == 1 else "are"
     others = [behind[0], *(row for row in behind[1:] if row["series"] == "standard")]
     times = listed(
-        f"{kind_name(row['series'])} takes {units.significant(row['latency_s'] / first['latency_s'], 2)} times as long"
+        f"{kind_name(row['series'])} takes {units.significant(row['latency_s'] / first['latency_s'], 2)} "
+        "times as long"
         for row in others
     )
     where = ", ".join(filter(None, [place(sweep, at) if sweep.axis else "", title]))
@@ -99,6 +100,9 @@ def work(sweep: Sweep) -> Lead | None:
     fewer, faster = most["flops"] / least["flops"], most["latency_s"] / least["latency_s"]
     if not clearly_slower(most, least) or max(fewer / faster, faster / fewer) < NOTABLE:
         return None
-    names = f"{kind_name(least['series']).capitalize()} does {units.significant(fewer)} times fewer FLOPs than {kind_name(most['series'])}"
+    names = (
+        f"{kind_name(least['series']).capitalize()} does {units.significant(fewer)} times fewer FLOPs "
+        f"than {kind_name(most['series'])}"
+    )
     text = f"{names} and is {units.significant(faster, 2)} times as fast."
     return Lead("FLOPs are not time", text, "work")

@@ -154,11 +154,15 @@ def _trust(summary: pd.DataFrame, target: float) -> str:
     if measured.empty:
         return "No case has a figure."
     halves = (measured["latency_high_s"] - measured["latency_low_s"]) / (2 * measured["latency_s"])
-    said = f"{how_well(summary, target)}. Half of the 95 % intervals are ±{units.percent(halves.median())} or less, the widest is "
+    said = (
+        f"{how_well(summary, target)}. Half of the 95 % intervals are ±{units.percent(halves.median())} "
+        "or less, the widest is "
+    )
     said = f"{said[:1].upper()}{said[1:]}±{units.percent(halves.max())}."
     within = int((measured["interval"] == "within").sum())
     return said + (
-        f" {_cases(within)} on fewer than three processes: the interval is from within one process and too narrow."
+        f" {_cases(within)} on fewer than three processes: the interval is from within one process "
+        "and too narrow."
         if within
         else ""
     )
@@ -236,8 +240,10 @@ def mixed_arithmetic(summary: pd.DataFrame) -> list[str]:
             full, reduced = group.loc[~obeys, "kind"], group.loc[obeys, "kind"]
             own = ", ".join(sorted(set(group.loc[~obeys, "backend"])))
             said.append(
-                f"On {device} {listed(in_words(kind) for kind in reduced.unique())} convolutions multiply in {precision}, "
-                f"{listed(in_words(kind) for kind in full.unique())} ones in full float32 ({own}): measure with fp32_precision = ieee to compare them"
+                f"On {device} {listed(in_words(kind) for kind in reduced.unique())} convolutions "
+                f"multiply in {precision}, "
+                f"{listed(in_words(kind) for kind in full.unique())} ones in full float32 ({own}): "
+                "measure with fp32_precision = ieee to compare them"
             )
     return said
 

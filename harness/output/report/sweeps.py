@@ -56,7 +56,10 @@ def missing(sweep: Sweep) -> str:
     """A sentence, with a space before it, on the points that are not drawn; empty where all are."""
     if not sweep.missing:
         return ""
-    return f" {sweep.missing} {'point has' if sweep.missing == 1 else 'points have'} no latency; the table of cases gives the reasons."
+    return (
+        f" {sweep.missing} {'point has' if sweep.missing == 1 else 'points have'} no latency; "
+        "the table of cases gives the reasons."
+    )
 
 
 def sweeps(frame: pd.DataFrame) -> list[Sweep]:
@@ -83,7 +86,8 @@ def networks(frame: pd.DataFrame) -> list[Sweep]:
 
 
 def resolved(frame: pd.DataFrame, axis: str) -> pd.Series[Any]:
-    """An axis as numbers where it has them, as resolved; else as text. A kernel that is not square is text."""
+    """An axis as numbers where it has them, as resolved; else as text. A kernel that is not square is
+    text."""
     column = RESOLVED.get(axis, axis)
     other = column.replace("_height", "_width")
     if axis == "threads" and frame[column].isna().any():

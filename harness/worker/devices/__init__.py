@@ -62,7 +62,8 @@ class Device(Protocol):
         allocator holds for it."""
 
     def captured(self, calls: Sequence[Callable[[], Any]]) -> tuple[Callable[[], object], Any]:
-        """(replay, output): calls in a row as one graph, and what its last call writes. Raises NotSupported."""
+        """(replay, output): calls in a row as one graph, and what its last call writes. Raises
+        NotSupported."""
 
     def monitor(self) -> Monitor | None:
         """Who tells of its clock and its heat while it is timed; None where nobody does."""

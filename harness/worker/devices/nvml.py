@@ -47,7 +47,8 @@ class Nvml:
         return int(self._library.nvmlDeviceGetCurrentClocksEventReasons(self._handle))
 
     def default_clock_hz(self) -> float | None:
-        """The SM clock that the device has unless somebody set another; its highest where it has no default."""
+        """The SM clock that the device has unless somebody set another; its highest where it has no
+        default."""
         library = self._library
         default = self._asked(
             lambda: library.nvmlDeviceGetDefaultApplicationsClock(self._handle, library.NVML_CLOCK_SM)
