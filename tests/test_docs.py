@@ -137,7 +137,7 @@ def test_every_snippet_in_the_page_on_kinds_runs_and_checks_shapes(number: int) 
 
 
 def rendered_columns() -> str:
-    """The table of columns, made from the record."""
+    """The table of columns, made from the code."""
     head = "| column | type | unit | meaning | part |\n| --- | --- | --- | --- | --- |\n"
     return head + "".join(
         f"| {' | '.join(text or ' ' for text in (column.name, f'`{column.type}`', column.unit, column.meaning, column.part))} |\n"  # noqa: E501

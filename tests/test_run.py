@@ -90,8 +90,8 @@ class Counting(ProgressListener):
 def test_workers_of_certain_rounds_come_up_at_once_and_none_outlives_its_run(
     own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
 ) -> None:
-    """One is connection and makes the surveys, three are for the rounds that are certain, two for those that
-    may follow."""
+    """One says what it is and makes the surveys, three are for the rounds that are certain, two for those
+    that may follow."""
     listener = Counting(workers)
     sweep(suite, python=str(stub({"spread": 0.5})), results=own_folder, listener=listener)
     assert listener.by_round == {1: 4, 2: 4, 3: 4, 4: 6}
@@ -122,7 +122,7 @@ def test_a_worker_that_dies_before_its_round_costs_nothing(
 def test_a_worker_that_does_not_come_up_is_started_again(
     own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
 ) -> None:
-    """One of those that come up together ends when it is connection, as where memory is short."""
+    """One of those that come up together ends when it is connected, as where memory is short."""
     python, connection, ended = (own_folder / name for name in ("flaky", "connection", "ended"))
     sound = stub({"spread": 0})
     python.write_text(

@@ -1,4 +1,4 @@
-"""Made visits: rows of the record as an A/B or a run would hold them."""
+"""Made visits: rows as an A/B or a run would hold them."""
 
 from __future__ import annotations
 

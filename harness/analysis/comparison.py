@@ -1,7 +1,7 @@
 """Comparisons: the verdict on every case of two arms, with its reason.
 
 Two ways in: `judge_pairs`, over the pairs of one A/B run, and `judge_runs`, over the visits of two runs. In:
-frames of visits by the record's names. Out: a `Comparison`. Pure: no file, no device.
+frames of visits by the columns' names. Out: a `Comparison`. Pure: no file, no device.
 
     visits of two arms -> effects -> what they prove (`verdict_tests`) -> a verdict a case and metric
 """

@@ -2,7 +2,7 @@
 
 Of pairs that were measured in turns; of runs that were measured apart, `between_runs`.
 
-In: frames of visits by the record's names. Out: a row a pair, or a row a case with mean, error, degrees of
+In: frames of visits by the columns' names. Out: a row a pair, or a row a case with mean, error, degrees of
 freedom and count. Pure.
 """
 

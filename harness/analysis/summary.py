@@ -1,6 +1,6 @@
 """One row a case from the rows of its visits.
 
-In: a frame of visits by the record's names. Out: a frame with one row a run, arm and case: counts, the figure
+In: a frame of visits by the columns' names. Out: a frame with one row a run, arm and case: counts, the figure
 with its interval, what it took here in the median, how far it can be trusted, and what the visits had in
 common. Pure: no file, no device.
 """

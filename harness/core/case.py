@@ -188,7 +188,7 @@ class Case:
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Case:
-        """The case of a row of the record, from its columns."""
+        """The case of a row, from its columns."""
         values: dict[str, Any] = {
             name: (int(row[f"{short}_height"]), int(row[f"{short}_width"]))
             for name, short in PAIR_COLUMNS.items()

@@ -34,7 +34,7 @@ class Override:
     tolerance: Mapping[str, float]
 
     def holds_for(self, row: Mapping[Any, Any]) -> bool:
-        """Whether a row of the record is meant."""
+        """Whether a row is meant."""
         return all(written(row[name]) == written(value) for name, value in self.match.items())
 
 
@@ -76,7 +76,7 @@ class Gate:
         return self.tolerance.get(metric, TOLERANCES[metric])
 
     def tolerance_of(self, metric: str, row: Mapping[Any, Any]) -> float:
-        """The tolerance of a metric for a case, a row of the record; the last override that holds wins."""
+        """The tolerance of a metric for a case, a row; the last override that holds wins."""
         held = [
             override.tolerance[metric]
             for override in self.overrides

@@ -244,7 +244,7 @@ def _half_width(logs: Sequence[float]) -> float:
 def describe(
     samples: Sequence[float], block_ends: Sequence[int], resolution_s: float, faults: Sequence[int] = ()
 ) -> dict[str, float | list[float] | None]:
-    """The columns of the record that follow from a visit's samples, in seconds a call, and the page faults of
+    """The columns that follow from a visit's samples, in seconds a call, and the page faults of
     each. Needs at least one sample."""
     steady = at_mean_faults(samples, faults)
     within = interval_within(steady, block_ends, resolution_s)

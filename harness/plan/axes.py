@@ -17,20 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Value = int | bool | str
-PROBLEM_AXES = (
-    "batch",
-    "in_channels",
-    "out_channels",
-    "size",
-    "height",
-    "width",
-    "kernel_size",
-    "stride",
-    "padding",
-    "dilation",
-    "groups",
-    "bias",
-)
+_SIZE_AT = FIELDS.index("height")
+PROBLEM_AXES = (*FIELDS[:_SIZE_AT], "size", *FIELDS[_SIZE_AT:])  # size is height and width at once
 AXES = ("kind", *PROBLEM_AXES, *DEFAULTS)
 MOST_VALUES = 100_000
 LONGEST_EXPRESSION = 200  # characters; what is longer was not written by anybody

@@ -89,6 +89,7 @@ def read_layers(path: Path, label: str, faults: list[str]) -> list[dict[str, Val
 
 
 def repeat_of(raw: object) -> int:
+    """How often a network has a layer. Raises ValueError for what is no whole number of at least 1."""
     if not isinstance(raw, int) or isinstance(raw, bool) or raw < 1:
         raise ValueError(f"{raw!r} is not a whole number of at least 1")
     return raw

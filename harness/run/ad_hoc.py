@@ -1,4 +1,4 @@
-"""A device that is held and an interpreter that is connection, to measure cases of which no file is kept.
+"""A device that is held and an interpreter that is connected, to measure cases of which no file is kept.
 
 In: cases, and a policy each time. Out: the summary of what was measured, or ratios of cases that took turns.
 `tasks.measure`, `advise` and the search for cliffs stand on it.

@@ -1,7 +1,7 @@
 """One side of a run: a connected interpreter, what its survey found of each case, and the rows that its
 answers become.
 
-In: cases, answers. Out: rows in the record's names, one a visit, whatever became of it. A run has one arm,
+In: cases, answers. Out: rows by the columns' names, one a visit, whatever became of it. A run has one arm,
 `main`; an A/B has two, `base` and `head`, which may also differ in the implementation of their cases.
 """
 
@@ -99,8 +99,8 @@ class Arm:
         return found
 
     def _looker(self, device: str, apart: str) -> DeviceWorker:
-        """A worker that looks and times nothing, until the survey ends: on a CPU the one that was connection;
-        it has listed devices, so that no CUDA context of its own is left to it."""
+        """A worker that looks and times nothing, until the survey ends. On a CPU it is the one that was asked
+        what it is: it has listed devices, and has no CUDA context of its own left."""
         if (device, apart) not in self._lookers:
             self._lookers[device, apart] = self.worker(
                 device, self.connection.worker if device == "cpu" else None

@@ -119,9 +119,8 @@ def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False
     apart = {
         path: differing(likeness(known, "main"), likeness(header, "main")) for path, known in headers.items()
     }
-    for path in headers:
-        if not apart[path]:
-            apart[path] = _other_devices(load_results(path, samples=False), head)
+    alike = {path: load_results(path, samples=False) for path in headers if not apart[path]}
+    apart |= {path: _other_devices(known, head) for path, known in alike.items()}
     if same_suite:
         for path, other in headers.items():
             apart[path] |= differing({"suite": other["suite"]["name"]}, {"suite": header["suite"]["name"]})
@@ -137,7 +136,7 @@ def fitting(name: str, head: Results, results: Path, *, same_suite: bool = False
         other = headers[path]["suite"]["name"] != header["suite"]["name"]
         return other, len(informative(facts(headers[path], "main"), facts(header, "main")))
 
-    return load_results(min(reversed(fit), key=distance), samples=False)
+    return alike[min(reversed(fit), key=distance)]
 
 
 def _other_devices(known: Results, head: Results) -> Differences:

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from harness.analysis.roofline import with_roofline
 from harness.analysis.summary import summarize
-from harness.core.columns import BY_NAME
 from harness.core.errors import StorageError, UsageError
 from harness.store.migrations import migrated
 from harness.store.run_folder import (
@@ -125,6 +124,3 @@ def as_json_values(row: Mapping[Any, Any]) -> dict[str, Any]:
         return None if isinstance(value, float) and value != value else value
 
     return {str(name): plain(value) for name, value in row.items()}
-
-
-assert set(BY_NAME) == set(VISITS_SCHEMA.names)

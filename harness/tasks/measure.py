@@ -24,7 +24,7 @@ MEASURE_POLICY = Policy(rounds=3, max_rounds=3)
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one case came to. `row` is its summary, by the names of the record; figures are None where it has
+    """What one case came to. `row` is its summary, by the names of the columns; figures are None where it has
     none."""
 
     case: Case
@@ -34,7 +34,7 @@ class Measurement:
     @property
     def latency_s(self) -> float | None:
         """Seconds a call: the centre of its visits."""
-        return self.row["latency_s"]  # type: ignore[no-any-return]  # a row's values are what the record says
+        return self.row["latency_s"]  # type: ignore[no-any-return]  # a row's values are what the columns say
 
     @property
     def interval_s(self) -> tuple[float | None, float | None]:
@@ -42,7 +42,7 @@ class Measurement:
         return self.row["latency_low_s"], self.row["latency_high_s"]
 
     def as_json(self) -> dict[str, Any]:
-        """The row by the record's names, `label` and `other_allocator` beside it."""
+        """The row by the columns' names, `label` and `other_allocator` beside it."""
         return {"label": self.case.label} | self.row | {"other_allocator": self.other}
 
     def __repr__(self) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 def new_context(suite: Suite) -> RunContext:
+    """A run of a suite that begins now, with a name and a seed of its own."""
     return RunContext(
         run_id=new_run_id(suite.name),
         policy=suite.policy,
@@ -39,6 +40,7 @@ def new_context(suite: Suite) -> RunContext:
 
 
 def devices_of(points: list[Point], context: RunContext) -> set[str]:
+    """The devices to hold while these points are measured, as `cpu` or `cuda:0`."""
     return {device_name(case.setting.device, context.placement) for case in distinct_cases(points)}
 
 

@@ -97,7 +97,7 @@ class Meter:
             ]
 
     def columns(self, calls: int) -> dict[str, float | int | None]:
-        """The record's columns over `calls` timed calls. Ends the counting."""
+        """The columns over `calls` timed calls. Ends the counting."""
         stolen_s, lasted_s = _steal_s(), time.perf_counter() - self._began_s
         self._counters.close()
         wall = self._sums["wall_s"] or 0.0

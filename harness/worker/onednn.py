@@ -115,7 +115,7 @@ def _is_blocked(memory_format: str) -> bool:
 
 
 def of_one_call(lines: Sequence[Line], calls: Sequence[int], problem: Problem) -> list[dict[str, Any]]:
-    """The record's `primitives`: name, role, how often a call runs it, and its seconds a call, the mean over
+    """The column `primitives`: name, role, how often a call runs it, and its seconds a call, the mean over
     blocks of their figures.
 
     `lines` are of blocks of so many equal `calls`. Nothing where lines do not divide by calls, as when one of

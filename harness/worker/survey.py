@@ -1,7 +1,7 @@
 """What does not vary from visit to visit, found once a case, before any timing and never in a process that
 times.
 
-In: a case. Out: the survey's columns of the record: fvcore's MACs, correctness, memory, torch's choice of a
+In: a case. Out: the survey's columns: fvcore's MACs, correctness, memory, torch's choice of a
 back end, the primitives that run below it, and the same case under the other allocator. Primitives are looked
 at in whichever of the two processes keeps the heap.
 """

@@ -1,6 +1,6 @@
 """A visit: one case measured once in one process. Read from top to bottom, it is the method.
 
-In: a case, a policy, a link to whoever asked. Out: the visit's columns of the record. With turns, other
+In: a case, a policy, a link to whoever asked. Out: the visit's columns. With turns, other
 processes measure while this one waits at the link, a block each: of the other arm where it is `paired`, else
 of other cases.
 """

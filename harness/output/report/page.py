@@ -105,19 +105,7 @@ def cases_table(summary: pd.DataFrame, points: pd.DataFrame) -> Table:
 
 def what_is_same(summary: pd.DataFrame) -> str:
     """The settings that all cases share, in words."""
-    names = (
-        "device",
-        "dtype",
-        "memory_format",
-        "threads",
-        "computation",
-        "mode",
-        "cache",
-        "fp32_precision",
-        "allocator",
-        "implementation",
-        "batch",
-    )
+    names = (*(name for name in SETTINGS if name != "autotune"), "batch")
     shared = [
         words(name, summary[name].dropna().iloc[0])
         for name in names

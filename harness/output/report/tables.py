@@ -121,7 +121,7 @@ def joined(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_words(value: object) -> str:
-    """A word of the record as people read it; empty where there is none."""
+    """A word of a column as people read it; empty where there is none."""
     return "" if value is None or value != value else str(value).replace("_", " ")
 
 

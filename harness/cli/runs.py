@@ -1,0 +1,357 @@
+"""The commands about runs: `suites`, `plan`, `run`, `report`, `results`, `doctor`. They translate, call and
+print, as those of `main` do."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.options import (
+    axes_option,
+    complete_runs,
+    install_signal_handlers,
+    json_option,
+    python_option,
+    quick_option,
+    results_option,
+    split_device,
+    suite_argument,
+    time_limit_option,
+    wait_option,
+)
+from harness.core.errors import (
+    CasesFailed,
+    Stopped,
+    StorageError,
+    SuiteError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from harness.core.case import Case
+    from harness.core.policy import Policy
+    from harness.plan.axes import Value
+    from harness.plan.points import Point
+
+
+def _word(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@click.command()
+@json_option
+def suites(as_json: bool) -> None:
+    """List the shipped suites and those in ./suites.
+
+    \b
+    Example:  convscope suites
+    """
+    from harness.plan.duration import RUN_START_S, rounds_s
+    from harness.plan.points import distinct_cases, expand
+    from harness.plan.suite import read_suite, shipped_suites
+
+    rows: list[dict[str, Any]] = []
+    for path in shipped_suites():
+        try:
+            suite = read_suite(path)
+            cases = distinct_cases(expand(suite))
+            known = {
+                "title": suite.title,
+                "cases": len(cases),
+                "estimated_s": RUN_START_S + rounds_s(suite.policy, cases),
+            }
+        except UsageError as error:  # one broken suite must not hide the others
+            fault = error.faults[0] if isinstance(error, SuiteError) else error.what
+            known = {"title": f"unreadable: {fault}", "cases": None, "estimated_s": None}
+        rows.append({"name": path.stem, **known, "path": str(path)})
+    if as_json:
+        print(json.dumps(rows))
+        return
+    from harness.core import units
+    from harness.output import terminal
+
+    counts = [
+        ("", "") if r["cases"] is None else (str(r["cases"]), units.duration(r["estimated_s"])) for r in rows
+    ]
+    terminal.table(
+        ["suite", "cases ", "about ", "what it shows"],
+        ([r["name"], *c, r["title"]] for r, c in zip(rows, counts, strict=True)),
+    )
+    print("\nNext: convscope plan NAME, or convscope run NAME")
+
+
+@click.command()
+@suite_argument
+@axes_option
+@quick_option
+@json_option
+def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: bool, as_json: bool) -> None:
+    """Show what a suite would measure, without measuring: points, cases, skipped points with reasons, time.
+
+    \b
+    Examples:  convscope plan channels
+               convscope plan channels -a kind=depthwise -a in_channels=32:512:x2
+               convscope plan -a kind=standard,depthwise -a in_channels=64 -a size=7,14,28,56
+    """
+    from collections import Counter
+
+    from harness.plan.duration import RUN_START_S, rounds_s
+    from harness.plan.points import distinct_cases, expand, prepare
+
+    asked = prepare(suite, dict(axes), quick=quick)
+    points = expand(asked)
+    cases = distinct_cases(points)
+    reasons = Counter(point.skip_reason for point in points if point.skip_reason)
+    estimated_s = RUN_START_S + rounds_s(asked.policy, cases)
+    if as_json:
+        answer = {
+            "suite": asked.name,
+            "points": len(points),
+            "cases": len(cases),
+            "skipped": reasons.total(),
+            "reasons": dict(reasons),
+        }
+        print(json.dumps(answer | {"estimated_s": estimated_s}))
+        return
+    from harness.output import terminal
+
+    print(asked.title)
+    terminal.print_fields(_plan_fields(asked.policy, points, cases, reasons, estimated_s))
+    stated = [word for name, values in axes for word in ("-a", f"{name}={','.join(map(_word, values))}")]
+    print(
+        "\nNext: "
+        + shlex.join(
+            ["convscope", "run", *([suite] if suite else []), *stated, *(["--quick"] if quick else [])]
+        )
+    )
+
+
+def _plan_fields(
+    policy: Policy, points: list[Point], cases: list[Case], reasons: Counter[str], estimated_s: float
+) -> list[tuple[str, str]]:
+    """What `plan` says, a name and a text each."""
+    from collections import Counter
+
+    from harness.core import units
+
+    devices = Counter(case.setting.device for case in cases)
+    repeated = f"{policy.rounds} to {policy.max_rounds} times for {policy.visit_time_s:g} s"
+    steps = f"a survey and {policy.rounds} rounds; longer if intervals stay wide"
+    return [
+        ("points", str(len(points))),
+        ("cases", f"{len(cases)}, each repeated {repeated}"),
+        *(
+            (f"on {device}", f"{number} cases" + ("" if device == "cpu" else ", if present"))
+            for device, number in devices.items()
+        ),
+        ("skipped", str(reasons.total())),
+        *(("", f"{number} x {reason}") for reason, number in reasons.most_common()),
+        ("time", f"about {units.duration(estimated_s)}, {steps}"),
+    ]
+
+
+@click.command()
+@suite_argument
+@axes_option
+@python_option
+@results_option
+@quick_option
+@wait_option
+@time_limit_option
+@json_option
+def run(
+    suite: str,
+    axes: tuple[tuple[str, tuple[Value, ...]], ...],
+    python: str | None,
+    results: Path,
+    quick: bool,
+    wait: bool,
+    time_limit_s: float | None,
+    as_json: bool,
+) -> None:
+    """Measure a suite (a name, a file, or axes alone) and keep everything in results/.
+
+    \b
+    Examples:  convscope run quickstart
+               convscope run mysuite.toml --python ~/cuda/bin/python
+               convscope run channels -a device=cuda:1 --time-limit 600
+               convscope run -a kind=depthwise,standard -a in_channels=32:512:x2 -a size=56
+    """
+    from harness.output import terminal
+    from harness.output.progress_bar import RunProgress
+    from harness.store.results import load_results
+    from harness.tasks.sweep import sweep
+
+    install_signal_handlers()
+    progress = RunProgress()
+    progress.say_machine()
+    try:
+        with progress:
+            done = sweep(
+                suite,
+                axes=dict(axes),
+                results=results,
+                python=python,
+                quick=quick,
+                time_limit_s=time_limit_s,
+                wait=wait,
+                listener=progress,
+            )
+    except (CasesFailed, Stopped) as error:
+        if progress.run is None:
+            raise
+        if as_json:
+            print(json.dumps(_run_answer(progress.run)))
+            sys.exit(error.code)
+        terminal.run_summary(load_results(progress.run), progress.run)
+        raise
+    if as_json:
+        print(json.dumps(_run_answer(progress.run)))
+        return
+    assert progress.run is not None
+    terminal.run_summary(done, progress.run)
+
+
+def _run_answer(path: Path | None) -> dict[str, Any]:
+    """What `run --json` answers: how it ended, how many cases came to what, and what was found."""
+    from dataclasses import asdict
+
+    from harness.analysis.findings import findings
+    from harness.store.results import load_results
+
+    assert path is not None
+    loaded = load_results(path, samples=False)
+    header = loaded.runs[0]
+    answer = {
+        "run_id": header["run_id"],
+        "path": str(path),
+        "state": header["state"],
+        "quick": header["quick"],
+        "visits": len(loaded.visits),
+    }
+    cases = {str(status): int(count) for status, count in loaded.summary["status"].value_counts().items()}
+    return answer | {
+        "cases": cases,
+        "findings": [asdict(finding) for finding in findings(loaded.summary, loaded.visits)],
+    }
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs)
+@results_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write.  [default: reports/<run_id>.html]",
+)
+@json_option
+def report(runs: tuple[str, ...], results: Path, out: Path | None, as_json: bool) -> None:
+    """Write an HTML report of one or several runs, each an id, a unique prefix, a path, or last.
+
+    \b
+    Examples:  convscope report last
+               convscope report 20261124T095503 --out five-kinds.html
+    """
+    from harness.output.report import write_report
+    from harness.store.results import load_results
+
+    loaded = load_results(*runs, results=results)
+    path = write_report(
+        loaded,
+        out
+        if out is not None
+        else Path("reports") / f"{'-and-'.join(run['run_id'] for run in loaded.runs[:3])}.html",
+    )
+    if as_json:
+        print(json.dumps({"path": str(path), "runs": [run["run_id"] for run in loaded.runs]}))
+        return
+    print(f"Report written to {path}. Open it in a browser.")
+
+
+@click.command(name="results")
+@results_option
+@json_option
+def list_results(results: Path, as_json: bool) -> None:
+    """List the runs in results/, oldest first.
+
+    \b
+    Example:  convscope results
+    """
+    from harness.store.run_folder import read_header, run_folders
+
+    rows = []
+    for path in run_folders(results):
+        try:
+            header = read_header(path)
+            rows.append(
+                {
+                    "run_id": header["run_id"],
+                    "suite": header["suite"]["name"],
+                    "state": header["state"],
+                    "quick": header["quick"],
+                }
+            )
+        except StorageError as error:  # one broken run must not hide the others
+            rows.append(
+                {"run_id": path.name, "suite": None, "state": f"unreadable: {error.what}", "quick": False}
+            )
+        rows[-1]["path"] = str(path)
+    if as_json:
+        print(json.dumps(rows))
+        return
+    if not rows:
+        print(f"No run in {results} yet.\nNext: convscope run quickstart")
+        return
+    from harness.output import terminal
+
+    terminal.table(
+        ["run", "suite", "state"],
+        ([r["run_id"], r["suite"] or "?", r["state"] + (", quick" if r["quick"] else "")] for r in rows),
+    )
+    print(f"\nNext: convscope report {rows[-1]['run_id']}")
+
+
+@click.command()
+@click.option("--strict", is_flag=True, help="Exit with code 4 if there is a warning, for CI.")
+@click.option("--probe", metavar="DEVICE", help="Use a GPU (cuda:0) for two seconds to detect other users.")
+@python_option
+@json_option
+def doctor(strict: bool, probe: str | None, python: str | None, as_json: bool) -> None:
+    """Check whether this machine is fit to measure on: what disturbs measurements, and how to fix it.
+
+    \b
+    Examples:  convscope doctor
+               convscope doctor --strict
+               convscope doctor --probe cuda:0
+    """
+    from dataclasses import asdict
+
+    from harness.run.doctor import examine, in_short
+
+    checks = examine()
+    if probe:
+        from harness.tasks.gpu_tenants import tenants
+
+        checks.append(tenants(*split_device(probe), python))
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks]))
+    else:
+        from harness.output import terminal
+
+        terminal.table(
+            ["check", "state", "found", "what to do"],
+            ([c.name, terminal.STATE_SIGNS[c.state], c.found, c.advice] for c in checks),
+        )
+        print(f"\n{in_short(checks)}\nNext: convscope run quickstart")
+    if strict and any(check.state == "warning" for check in checks):
+        sys.exit(CasesFailed.code)
+
+
+COMMANDS = (suites, plan, run, report, list_results, doctor)
