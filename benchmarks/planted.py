@@ -5,6 +5,7 @@ planted by work.
                                                        three without: named, or quiet
     python benchmarks/planted.py --runs 5 --busy       eight cases beside a busy loop on one core:
                                                        never a false name, and +50 % is found
+    python benchmarks/planted.py --runs 5 --single     one case, 60 s: +10 % is found
 
 A planted implementation computes the convolution and then a share of its rows once more, so many that its
 time is what is asked; that share is fitted first, in pairs. Exit code 1 where a run did not do what it must.
@@ -22,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,20 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Plan:
-    """A suite, one case of it by its axes, and how much slower it is made."""
+    """A suite, one case of it by its axes, how much slower it is made, and what else `ab` is given."""
 
     suite: str
     case: dict[str, Any]
     slowdown: float
+    options: tuple[str, ...] = ()
+
+    def only_case(self) -> list[str]:
+        """Options that leave the case alone in the suite."""
+        return [f"-a{name}={value}" for name, value in self.case.items()] + ["-asize=56"]
 
 
 QUIET = Plan("regression", {"kind": "standard", "in_channels": 256, "memory_format": "contiguous"}, 0.05)
+SINGLE = replace(QUIET, slowdown=0.10, options=(*QUIET.only_case(), "--time-limit", "60"))
 BUSY = Plan(
     str(HERE / "planted.toml"), {"kind": "standard", "memory_format": "channels_last", "threads": "1"}, 0.5
 )
@@ -117,10 +124,9 @@ def ab(plan: Plan, rows: int, *more: str) -> tuple[int, dict[str, Any], float]:
 def fitted(plan: Plan) -> tuple[int, str]:
     """So many rows that the planted case is slower by about so much, found in two short A/Bs of it alone; and
     its match_id."""
-    chosen = [f"-a{name}={value}" for name, value in plan.case.items()]
 
     def cost(rows: int) -> tuple[float, str]:
-        _, answer, _ = ab(plan, rows, *chosen, "-asize=56")
+        _, answer, _ = ab(plan, rows, *plan.only_case())
         return max(
             (row["ratio"] - 1, row["match_id"]) for row in answer["cases"] if row["metric"] == "latency_s"
         )
@@ -169,15 +175,17 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--busy", action="store_true")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--busy", action="store_true")
+    which.add_argument("--single", action="store_true")
     asked = parser.parse_args()
-    plan = BUSY if asked.busy else QUIET
+    plan = BUSY if asked.busy else SINGLE if asked.single else QUIET
     rows, case = fitted(plan)
     failures = 0
     for number in range(1, asked.runs + 1):
         for planted in (False, True):
             with busy(asked.busy):
-                code, answer, wall_s = ab(plan, rows if planted else 0)
+                code, answer, wall_s = ab(plan, rows if planted else 0, *plan.options)
             named = [row["match_id"] for row in answer["cases"] if row["verdict"] == "regressed"]
             failures += code != int(planted) or named != [case] * planted
             print(

@@ -37,6 +37,33 @@ kind = ["standard", "grouped", "depthwise", "pointwise", "depthwise_separable"]
 in_channels = [16, 64, 256]
 groups = 8
 """
+PLANE_SUITE = """
+schema = 1
+name = "plane"
+title = "Channels by size"
+[[sweep]]
+name = "plane"
+x = "in_channels"
+kind = ["standard", "grouped", "depthwise", "pointwise", "depthwise_separable"]
+in_channels = [16, 64, 256, 1024]
+size = [7, 28, 112]
+groups = 8
+"""
+SETTINGS_SUITE = """
+schema = 1
+name = "settings"
+title = "Two layouts, two channel counts"
+[problem]
+size = 28
+[setting]
+memory_format = ["contiguous", "channels_last"]
+allocator = ["retained", "default"]
+[[sweep]]
+name = "kinds"
+x = "in_channels"
+kind = ["standard", "depthwise", "depthwise_separable"]
+in_channels = [64, 128]
+"""
 GROUPS_SUITE = """
 schema = 1
 name = "groups"
@@ -148,7 +175,9 @@ def make_run(
     }
     folder = RunFolder(results, told | header, points)
     rows = [
-        _row(run_id, arm, case, visit, number, latency(case), spread) | change(case)
+        _row(run_id, arm, case, visit, number, latency(case), spread)
+        | (_paired(number, visit, visits) if len(arms) > 1 else {})
+        | change(case)
         for number, case in enumerate(filter(reached, distinct_cases(points)))
         for arm in arms
         for visit in range(visits)
@@ -158,6 +187,26 @@ def make_run(
     folder.close()
     path: Path = folder.path
     return path
+
+
+def _paired(number: int, visit: int, visits: int) -> Values:
+    """The columns of a visit whose other side was measured beside it."""
+    return {"pair": number * visits + visit, "stage": "screen"}
+
+
+def below(_: Case) -> Values:
+    """The columns of a survey that saw a convolution and a reorder below torch."""
+    seen = [
+        {"name": "jit:avx512", "role": "convolution", "calls": 1, "time_s": 3e-4},
+        {"name": "jit:uni", "role": "reorder_source", "calls": 1, "time_s": 1e-4},
+    ]
+    return {"primitives": seen, "explained_share": 0.8, "backend": "Mkldnn"}
+
+
+ROOFS = {"flops_per_s_float32": 200e9, "bytes_per_s_2097152": 3e10, "bytes_per_s_268435456": 1.1e10}
+CEILINGS = [
+    {"device": "cpu", "device_index": None, "threads_used": 4, "roofs": {**ROOFS, "page_fault_s": 1e-7}}
+]
 
 
 def _row(

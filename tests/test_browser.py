@@ -18,7 +18,19 @@ import pytest
 
 from harness.output.report import write_report
 from harness.store.results import load_results
-from tests.made_runs import GROUPS_SUITE, KINDS_SUITE, NETWORK_LAYERS, NETWORK_SUITE, cost, failing, make_run
+from tests.made_runs import (
+    CEILINGS,
+    GROUPS_SUITE,
+    KINDS_SUITE,
+    NETWORK_LAYERS,
+    NETWORK_SUITE,
+    PLANE_SUITE,
+    SETTINGS_SUITE,
+    below,
+    cost,
+    failing,
+    make_run,
+)
 
 pytestmark = pytest.mark.browser
 playwright = pytest.importorskip("playwright.sync_api")
@@ -30,6 +42,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--no-first-run",
 ]
+EXPLAINED: dict[str, Any] = {"ceilings": CEILINGS, "change": below}
 # Axes that count or name, and so have no unit; every other axis states one in parentheses.
 WITHOUT_UNIT = {
     "Input channels",
@@ -77,11 +90,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A report of each sort: five kinds in two runs, every axis with failures, a network, nothing but
-    failures."""
+    """A report of each shape."""
     folder = tmp_path_factory.mktemp("browser")
     (folder / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
-    first = make_run(folder, KINDS_SUITE)
+    first = make_run(folder, KINDS_SUITE, **EXPLAINED)
     second = make_run(
         folder,
         KINDS_SUITE,
@@ -95,7 +107,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         run_id="axes",
         change=lambda case: failing("no room") if case.setting.dtype == "float64" else {},
     )
-    network = make_run(folder, NETWORK_SUITE, run_id="network")
+    network = make_run(folder, NETWORK_SUITE, run_id="network", **EXPLAINED)
+    plane = make_run(folder, PLANE_SUITE, run_id="plane", **EXPLAINED)
+    settings = make_run(folder, SETTINGS_SUITE, run_id="settings", **EXPLAINED)
+    pairs = make_run(folder, KINDS_SUITE, run_id="pairs", arms=("base", "head"), spread=0.03)
     failures = make_run(
         folder,
         KINDS_SUITE,
@@ -108,6 +123,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "runs": [first, second],
         "axes": [axes],
         "network": [network],
+        "plane": [plane],
+        "settings": [settings],
+        "pairs": [pairs],
         "failures": [failures],
     }
     return {
@@ -116,7 +134,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-NAMES = ("kinds", "runs", "axes", "network", "failures")
+NAMES = ("kinds", "runs", "axes", "network", "plane", "settings", "pairs", "failures")
 
 
 def opened(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:
@@ -171,7 +189,7 @@ def test_every_figure_is_drawn_named_and_legible_and_the_page_does_not_scroll_si
         assert drawings
         for drawing in drawings:
             box = drawing.bounding_box()
-            assert drawing.get_attribute("role") == "img"
+            assert drawing.get_attribute("role") in ("img", "group")
             assert drawing.get_attribute("aria-label")
             assert box["width"] > 300
             assert box["height"] > 60
@@ -180,11 +198,42 @@ def test_every_figure_is_drawn_named_and_legible_and_the_page_does_not_scroll_si
     page.context.close()
 
 
+@pytest.mark.parametrize(("width", "height", "limit"), [(1300, 800, 700), (420, 900, 900)])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "failures"])
+def test_the_first_screen_has_a_headline_with_a_figure_below_it(
+    browser: Any, pages: dict[str, Path], name: str, width: int, height: int, limit: int
+) -> None:
+    page, _ = opened(browser, pages[name], viewport={"width": width, "height": height})
+    assert page.locator("figure").first.bounding_box()["y"] < limit
+    # a number with its interval
+    assert re.search(r"\d.*\([+-]?[\d.]+(?: \S+)? to [+-]?[\d.]+", page.locator("h1").inner_text())
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "failures"])
+def test_every_chart_has_marks_that_say_what_they_are(
+    browser: Any, pages: dict[str, Path], name: str
+) -> None:
+    page, _ = opened(browser, pages[name])
+    counts = page.evaluate(
+        "[...document.querySelectorAll('figure')]"
+        ".map(f => [f.id, f.querySelectorAll('.panel svg title').length])"
+    )
+    assert counts
+    assert [figure for figure, marks in counts if marks < 3] == []
+    assert page.evaluate(
+        "[...document.querySelectorAll('.panel svg a')]"
+        ".every(a => document.querySelector(a.getAttribute('href')))"
+    )
+    page.context.close()
+
+
 @pytest.mark.parametrize("name", ["runs", "axes", "network"])
 def test_every_axis_has_a_name_with_its_unit(browser: Any, pages: dict[str, Path], name: str) -> None:
+    """Strips of a network are parts of a whole, and have none."""
     page, _ = opened(browser, pages[name])
     texts = page.evaluate(
-        "[...document.querySelectorAll('.panel svg')]"
+        "[...document.querySelectorAll('figure:not([id^=network]) .panel svg')]"
         ".map(s => [...s.querySelectorAll('text')].map(t => t.textContent.trim()))"
     )
     for drawing in texts:
@@ -241,7 +290,7 @@ def test_it_can_be_printed(browser: Any, pages: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["runs", "axes", "failures"])
+@pytest.mark.parametrize("name", NAMES)
 def test_axe_finds_no_fault(browser: Any, pages: dict[str, Path], name: str, scheme: str) -> None:
     axe = os.environ.get("CONVSCOPE_AXE")
     if not axe:

@@ -14,22 +14,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from math import exp, hypot, log
+from math import exp, hypot
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from harness.analysis import interleaved_ratio
+from harness.analysis.case_ratio import SURE, is_clear, ratio, times, with_moments
 from harness.analysis.cliffs import steps
-from harness.analysis.differences import NOTABLE, clearly_slower
-from harness.analysis.interleaved_ratio import WITHIN_RUN, Ratio
+from harness.analysis.differences import NOTABLE
 from harness.analysis.labels import kind_name, labels, sentence, words
-from harness.analysis.summary import KEYS
 from harness.core import units
 from harness.core.case import DEFAULTS
+from harness.core.problem import SAME_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    import pandas as pd
 
     from harness.analysis.cliffs import Step
 
@@ -53,22 +52,21 @@ ONE_LAYER = ("standard", "grouped", "depthwise")  # kinds that differ by the num
 # settings whose two values a sentence names itself
 CONTRASTED = ("allocator", "memory_format", "dtype", "mode")
 SAVED_WORK = "Fewer FLOPs, more time"
-FASTEST = "Fastest kind"
+SEPARABLE = "Depthwise separable"
 CAVEAT = "Wide intervals"
 CURVE = 4  # places, at least: fewer are no curve
-SURE = 5.0  # standard errors: of a million comparisons of equal cases not one
-MEDIAN_SPREAD = 0.83  # of three normal figures: the median of their standard deviation over the true one
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A sentence after a few words, the cases that it rests on, and its strength: how many times as long, or
-    as large, the worse side is."""
+    """A sentence after a few words, the cases that it rests on, the one that shows it most first, and its
+    strength: how many times as long, or as large, the worse side is."""
 
     rule: str
     text: str
     cases: tuple[str, ...]
     strength: float
+    headline: str = ""  # the same in one line, where a rule has one
 
 
 def findings(summary: pd.DataFrame, visits: pd.DataFrame) -> list[Finding]:
@@ -79,58 +77,25 @@ def findings(summary: pd.DataFrame, visits: pd.DataFrame) -> list[Finding]:
     named = {"label": labels(measured)} | {
         f"label, {axis} aside": labels(measured, without=[axis]) for axis in CONTRASTED
     }
-    rows = measured.assign(
-        **{name: list(map(sentence, texts)) for name, texts in named.items()}, error=_errors(measured)
-    ).to_dict("records")
-    met = interleaved_ratio.of_cases(visits)
-    for row in rows:
-        row["moments"] = met.get(tuple(row[name] for name in KEYS), {})
+    rows = (
+        with_moments(measured, visits)
+        .assign(**{name: list(map(sentence, texts)) for name, texts in named.items()})
+        .to_dict("records")
+    )
     said = [finding for rule in RULES if (finding := rule(rows))]
     return sorted(said, key=lambda finding: (finding.rule != CAVEAT, -finding.strength))
 
 
-def _errors(summary: pd.DataFrame) -> pd.Series[float]:
-    """The standard error of each case's latency, on logarithms: of its own spread or that of the usual case
-    of its run, whichever is larger. What all cases of a run share, the hour above all, is no part of it: they
-    are compared within their run."""
-    spread = pd.to_numeric(summary["between_cv"]).fillna(0.0)
-    usual = spread.groupby([summary[name] for name in SIDE]).transform("median") / MEDIAN_SPREAD
-    return (spread.clip(lower=usual) ** 2 / summary["visits"] + WITHIN_RUN**2) ** 0.5
-
-
-def _ratio(base: Row, other: Row) -> Ratio:
-    """How many times as long other takes."""
-    paired = interleaved_ratio.ratio(base["moments"], other["moments"])
-    return paired or Ratio(
-        other["latency_s"] / base["latency_s"], hypot(base["error"], other["error"]), paired=False
-    )
-
-
-def _clear(fast: Row, slow: Row) -> bool:
-    """Whether one case is slower than another, past a tenth and what luck can do, and past both intervals
-    where they met no moments together."""
-    ratio = _ratio(fast, slow)
-    return (
-        ratio.value > NOTABLE
-        and log(ratio.value) > SURE * ratio.error
-        and (ratio.paired or clearly_slower(slow, fast))
-    )
-
-
 def _times(base: Row, other: Row) -> str:
-    """`5.2 times as long (4.9 to 5.6)`, or the inverse where other is the faster; the interval where it was
-    measured in the same moments."""
-    ratio = _ratio(base, other).upward
-    ends = (
-        f" ({units.significant(ratio.low, 2)} to {units.significant(ratio.high, 2)})" if ratio.paired else ""
-    )
-    return f"{units.significant(ratio.value, 2)} times{ends}"
+    """`5.2 times as long (4.9 to 5.6)`, or the inverse where other is the faster."""
+    found = times(base, other)
+    return units.times(found if found.value >= 1 else found.inverse)
 
 
 def page_faults(rows: list[Row]) -> Finding | None:
     """What glibc's defaults cost, and so what keeping the heap gives."""
     pairs = _pairs(rows, "allocator", "retained", "default")
-    slower = [(kept, plain) for kept, plain in pairs if _clear(kept, plain)]
+    slower = [(kept, plain) for kept, plain in pairs if is_clear(kept, plain)]
     if not slower:
         return None
     kept, plain = max(slower, key=_factor)
@@ -142,7 +107,9 @@ def page_faults(rows: list[Row]) -> Finding | None:
         f"{kept['minor_faults_per_call']:,.0f}. "
         f"{len(slower)} of {len(pairs)} cases are slower by more than 10 % with it."
     )
-    return Finding("Page faults", text, _cases(slower), _factor((kept, plain)))
+    most = units.times(times(kept, plain), " as long")
+    headline = f"With glibc's default allocator {kept['label, allocator aside']} takes {most}"
+    return Finding("Page faults", text, _cases([(kept, plain), *slower]), _factor((kept, plain)), headline)
 
 
 def layout(rows: list[Row]) -> Finding | None:
@@ -163,33 +130,30 @@ def graphs(rows: list[Row]) -> Finding | None:
     )
 
 
-def kinds(rows: list[Row]) -> Finding | None:
-    """The fastest kinds at the place with the most work, and what standard takes there."""
-    places = []
-    for alike in _alike(rows, (*PROBLEM, *DEFAULTS)):
-        for standard in (row for row in alike if row["kind"] == "standard"):
-            rivals = [standard, *(row for row in alike if _beside(standard, row))]
-            fast = min(rivals, key=lambda row: float(row["latency_s"]))
-            places += [(fast, standard, rivals)] if _clear(fast, standard) else []
-    if not places:
+def separable(rows: list[Row]) -> Finding | None:
+    """What depthwise separable gives in place of standard, where that has the most work. Only these two are
+    ranked: the other kinds compute less (`SAME_CONNECTIONS`)."""
+    pairs = []
+    for alike in _alike((row for row in rows if row["kind"] in SAME_CONNECTIONS), (*PROBLEM, *DEFAULTS)):
+        pairs += [
+            (standard, other)
+            for standard in alike
+            for other in alike
+            if standard["kind"] == "standard"
+            and _beside(standard, other)
+            and (is_clear(standard, other) or is_clear(other, standard))
+        ]
+    if not pairs:
         return None
-    fast, standard, rivals = max(
-        places, key=lambda place: (_kinds(place[2]), place[1]["flops"], _factor(place[:2]))
-    )
-    ahead = dict.fromkeys(
-        kind_name(row["kind"]) for row in (fast, *rivals) if row is fast or not _clear(fast, row)
-    )
+    standard, other = max(pairs, key=lambda pair: (pair[0]["flops"], _factor(pair)))
+    fast = other["latency_s"] < standard["latency_s"]
     text = (
-        f"Of {_kinds(rivals)} kinds {' and '.join(ahead)} {'is' if len(ahead) == 1 else 'are'} fastest "
-        f"({fast['label']}: "
-        f"{units.seconds(fast['latency_s'])}); standard takes {_times(fast, standard)} as long, for "
-        f"{units.significant(standard['flops'] / fast['flops'], 2)} times the FLOPs."
+        f"{_start(other['label'])} takes {units.seconds(other['latency_s'])}, standard "
+        f"{units.seconds(standard['latency_s'])}: {'faster' if fast else 'slower'} by "
+        f"{_times(standard, other)}, with {units.significant(standard['flops'] / other['flops'], 2)} times "
+        "fewer FLOPs."
     )
-    return Finding(FASTEST, text, _cases([(fast, standard)]), _factor((fast, standard)))
-
-
-def _kinds(rows: Iterable[Row]) -> int:
-    return len({row["kind"] for row in rows})
+    return Finding(SEPARABLE, text, _cases([(other, standard)]), _factor((standard, other)))
 
 
 def work(rows: list[Row]) -> Finding | None:
@@ -201,17 +165,17 @@ def work(rows: list[Row]) -> Finding | None:
             worse += [
                 (few, many)
                 for many in alike
-                if _beside(few, many) and many["flops"] > NOTABLE * few["flops"] and _clear(many, few)
+                if _beside(few, many) and many["flops"] > NOTABLE * few["flops"] and is_clear(many, few)
             ]
     if not worse:
         return None
     few, many = max(worse, key=_factor)
     text = (
-        f"{few['label'][:1].upper()}{few['label'][1:]} does {units.count(few['flops'])}FLOPs and takes "
+        f"{_start(few['label'])} does {units.count(few['flops'])}FLOPs and takes "
         f"{units.seconds(few['latency_s'])}; {many['label']} does {units.count(many['flops'])}FLOPs in "
         f"{units.seconds(many['latency_s'])}.{_others(worse, 'pair')}"
     )
-    return Finding(SAVED_WORK, text, _cases(worse), _factor((few, many)))
+    return Finding(SAVED_WORK, text, _cases([(few, many), *worse]), _factor((few, many)))
 
 
 def group_counts(rows: list[Row]) -> Finding | None:
@@ -220,7 +184,7 @@ def group_counts(rows: list[Row]) -> Finding | None:
     for alike in _alike((row for row in rows if row["kind"] in ONE_LAYER), (*PROBLEM, *KERNEL, *DEFAULTS)):
         ordered = sorted(alike, key=lambda row: row["groups"])
         falls += [
-            (few, many) for i, few in enumerate(ordered) for many in ordered[i + 1 :] if _clear(few, many)
+            (few, many) for i, few in enumerate(ordered) for many in ordered[i + 1 :] if is_clear(few, many)
         ]
     if not falls:
         return None
@@ -231,7 +195,7 @@ def group_counts(rows: list[Row]) -> Finding | None:
         f"{units.seconds(many['latency_s'])} instead of {units.seconds(few['latency_s'])} "
         f"({few['label']}).{_others(falls, 'pair')}"
     )
-    return Finding("Groups", text, _cases(falls), _factor((few, many)))
+    return Finding("Groups", text, _cases([(many, few), *falls]), _factor((few, many)))
 
 
 def cliffs(rows: list[Row]) -> Finding | None:
@@ -313,12 +277,13 @@ def memory(rows: list[Row]) -> Finding | None:
     if not apart:
         return None
     standard, other = max(apart, key=factor)
-    totals = [units.size(row["peak_bytes"] + row["resident_bytes"]) for row in (other, standard)]
+    needed, usual = (row["peak_bytes"] + row["resident_bytes"] for row in (other, standard))
     text = (
-        f"At the peak of a call {other['label']} holds {totals[0]}, "
-        f"{standard['label']} {totals[1]}.{_others(apart, 'pair')}"
+        f"{_start(other['label'])} needs {units.percent(abs(needed / usual - 1))} "
+        f"{'less' if needed < usual else 'more'} memory than standard, inputs and weights included: "
+        f"{units.size(needed)} against {units.size(usual)}.{_others(apart, 'pair')}"
     )
-    return Finding("Memory", text, _cases(apart), factor((standard, other)))
+    return Finding("Memory", text, _cases([(other, standard), *apart]), factor((standard, other)))
 
 
 def untrusted(rows: list[Row]) -> Finding | None:
@@ -333,7 +298,7 @@ def untrusted(rows: list[Row]) -> Finding | None:
 
 
 RULES: tuple[Rule, ...] = (
-    kinds,
+    separable,
     page_faults,
     work,
     layout,
@@ -378,8 +343,8 @@ def _gain(rows: list[Row], rule: str, axis: str, base: str, other: str) -> Findi
     """One value of a setting against another over all cases that were measured under both: where it helps,
     where it costs, where neither."""
     pairs = _pairs(rows, axis, base, other)
-    faster = [(one, two) for one, two in pairs if _clear(two, one)]
-    slower = [(one, two) for one, two in pairs if _clear(one, two)]
+    faster = [(one, two) for one, two in pairs if is_clear(two, one)]
+    slower = [(one, two) for one, two in pairs if is_clear(one, two)]
     if not faster and not slower:
         return None
     said = (
@@ -392,9 +357,11 @@ def _gain(rows: list[Row], rule: str, axis: str, base: str, other: str) -> Findi
         if slower
         else []
     )
-    return Finding(
-        rule, f"{'; '.join(said)}.", _cases([*faster, *slower]), max(map(_factor, [*faster, *slower]))
-    )
+    most = max([*faster, *slower], key=_factor)
+    fast, slow = (base, other) if most in slower else (other, base)
+    speed = times(*most) if most in slower else times(*most).inverse
+    headline = f"{fast} is {units.times(speed, f' as fast as {slow}')} for {most[1][f'label, {axis} aside']}"
+    return Finding(rule, f"{'; '.join(said)}.", _cases([most, *faster, *slower]), _factor(most), headline)
 
 
 def _most(pairs: list[tuple[Row, Row]], axis: str) -> str:
@@ -413,13 +380,17 @@ def _together(rule: str, found: list[Finding | None]) -> Finding | None:
     if not said:
         return None
     cases = tuple(dict.fromkeys(case for finding in said for case in finding.cases))
-    return Finding(
-        rule, " ".join(finding.text for finding in said), cases, max(finding.strength for finding in said)
-    )
+    most = max(said, key=lambda finding: finding.strength)
+    return Finding(rule, " ".join(finding.text for finding in said), cases, most.strength, most.headline)
+
+
+def _start(label: str) -> str:
+    """A label as the start of a sentence."""
+    return label[:1].upper() + label[1:]
 
 
 def _factor(pair: tuple[Row, Row]) -> float:
-    return _ratio(*pair).upward.value
+    return ratio(*pair).upward.value
 
 
 def _cases(pairs: Iterable[tuple[Row, Row]]) -> tuple[str, ...]:

@@ -62,6 +62,8 @@ def words(axis: str, value: object) -> str:
     """A value as a few words that say of what: `2 threads`, `channels_last`."""
     if axis in ("autotune", "bias"):
         return axis if value else f"no {axis}"
+    if axis == "kernel_size" and isinstance(value, int):
+        value = f"{value}x{value}"
     text = _WORDS.get(axis, "{}").format(units.count(value) if isinstance(value, float) else value)
     return text.removesuffix("s") if text in ("1 threads", "1 groups") else text
 
@@ -69,6 +71,12 @@ def words(axis: str, value: object) -> str:
 def kind_name(kind: object) -> str:
     """A kind as people write it."""
     return KIND_NAMES.get(str(kind), str(kind))
+
+
+def listed(words: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def how_well(summary: pd.DataFrame, target: float) -> str:

@@ -33,6 +33,11 @@ class Interval:
         """The latency of a row of the summary, in seconds."""
         return cls(row["latency_s"], row["latency_low_s"], row["latency_high_s"])
 
+    @property
+    def inverse(self) -> Interval:
+        """One over it."""
+        return Interval(1 / self.value, 1 / self.high, 1 / self.low)
+
     def over(self, other: Interval) -> Interval:
         """The quotient, where the two are independent: half of its interval, on logarithms, is the root of
         the sum of squares."""

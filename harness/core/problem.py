@@ -20,6 +20,8 @@ Kind = Literal["standard", "grouped", "depthwise", "pointwise", "depthwise_separ
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Pair = tuple[int, int]
 
+# kinds in which every output sees every input channel and a neighbourhood: one can stand for the other
+SAME_CONNECTIONS: tuple[Kind, ...] = ("standard", "depthwise_separable")
 DEFINITIONS: dict[Kind, str] = {
     "standard": "every output channel sees every input channel through a kernel of its own",
     "grouped": "channels are cut into groups; an output channel sees only the inputs of its group",

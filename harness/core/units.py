@@ -3,6 +3,12 @@ made here alone."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.core.interval import Interval
+
+VAGUE = 1.5  # a ratio whose interval spans this much is no number
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _COUNTS = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
@@ -47,6 +53,15 @@ def count(value: float) -> str:
         if abs(value) >= scale:
             return f"{significant(value / scale)} {name}"
     return f"{value:.0f}"
+
+
+def times(ratio: Interval, what: str = "") -> str:
+    """How many times, with its interval: `4.1 times as fast (3.9 to 4.3)`; `more than 15 times as fast` where
+    the interval is too wide for a number."""
+    value, low, high = (significant(end, 2) for end in (ratio.value, ratio.low, ratio.high))
+    if ratio.high < VAGUE * ratio.low:
+        return f"{value} times{what} ({low} to {high})"
+    return f"more than {low} times{what}"
 
 
 def percent(fraction: float) -> str:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.analysis.cliffs import Step
+    from harness.analysis.networks import Network
     from harness.tasks.advise import Advice
     from harness.tasks.cliff_search import Found
-    from harness.tasks.whatif import Network
 
 BAR = 40  # characters that stand for a whole call
 

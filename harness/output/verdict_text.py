@@ -11,7 +11,7 @@ from harness.analysis.comparability import in_words
 from harness.core import units
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.analysis.comparison import Comparison
 
@@ -34,13 +34,13 @@ def change(row: Mapping[Any, Any]) -> str:
     if ratio is None or ratio != ratio:
         return ""
     if row["metric"] != "latency_s":
-        return f"{100 * (ratio - 1):+.1f} %"
+        return percent(ratio)
     interval = (
-        f" ({100 * (row['ratio_low'] - 1):+.1f} to {100 * (row['ratio_high'] - 1):+.1f})"
+        f" ({_signed(row['ratio_low'])} to {_signed(row['ratio_high'])})"
         if row["ratio_low"] == row["ratio_low"]
         else ""
     )
-    return f"{100 * (ratio - 1):+.1f} %{interval}"
+    return f"{percent(ratio)}{interval}"
 
 
 def amount(row: Mapping[Any, Any], side: str) -> str:
@@ -61,6 +61,16 @@ def subject(row: Mapping[Any, Any]) -> str:
     return str(row["label"]) if row["metric"] == "latency_s" else f"{row['label']}, {METRICS[row['metric']]}"
 
 
+def shortened(labels: Sequence[str]) -> tuple[list[str], str]:
+    """Labels without the words that all of them have, and those words; the first word, a kind, stays."""
+    if len(set(labels)) < 2:
+        return list(labels), ""
+    apart = [label.split() for label in labels]
+    shared = [word for word in apart[0][1:] if all(word in words[1:] for words in apart)]
+    short = [" ".join([words[0], *(word for word in words[1:] if word not in shared)]) for words in apart]
+    return short, " ".join(shared)
+
+
 def visible_rows(comparison: Comparison) -> list[dict[Any, Any]]:
     """The rows to read: all that are shown, but memory only where it is not the same."""
     rows = comparison.shown
@@ -76,7 +86,7 @@ def sentences(comparison: Comparison) -> list[str]:
     said.append(f"{_headline(comparison)}.")
     common = comparison.common
     if common:
-        changes = f"{_percent(common.ratio)} ({_percent(common.low)} to {_percent(common.high)}, 95 %)"
+        changes = f"{percent(common.ratio)} ({percent(common.low)} to {percent(common.high)}, 95 %)"
         said.append(
             f"All {common.cases} cases shifted together: median {changes}. Look for one common cause."
         )
@@ -99,8 +109,14 @@ def _headline(comparison: Comparison) -> str:
     return "; ".join(text for _, text in sorted(parts)) or "nothing to compare"
 
 
-def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f} %"
+def percent(ratio: float) -> str:
+    """A ratio as a change: `+5.1 %`."""
+    return f"{_signed(ratio)} %"
+
+
+def _signed(ratio: float) -> str:
+    text = f"{100 * (ratio - 1):+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

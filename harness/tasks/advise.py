@@ -18,7 +18,7 @@ from harness.core.case import ALLOWED, Case
 from harness.core.errors import ProblemError, UsageError
 from harness.core.interval import Interval
 from harness.core.policy import Policy
-from harness.core.problem import KINDS, Problem
+from harness.core.problem import KINDS, SAME_CONNECTIONS, Problem
 from harness.store.results import as_json_values
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ POLICY = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.08, min_s
 PAIRS = 5
 MOST_RIVALS = 2  # that take turns with the fastest, for a pair costs as much as four visits
 GROUPS = (4, 32)  # a grouped candidate each, as ResNeXt and wider ones have
-# kinds in which every output sees every input channel and a neighbourhood
-WHOLE = ("standard", "depthwise_separable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +200,8 @@ def sentences(
             f"{' and '.join(candidate_name(row) for row in equal).capitalize()} cannot be told apart "
             f"from it in {PAIRS} pairs measured in turns."
         )
-    whole = next((row for row in rows if row["kind"] in WHOLE), None)
-    if whole and first["kind"] not in WHOLE:
+    whole = next((row for row in rows if row["kind"] in SAME_CONNECTIONS), None)
+    if whole and first["kind"] not in SAME_CONNECTIONS:
         slower = whole["latency_s"] / first["latency_s"]
         said.append(
             f"If you need full channel mixing and a spatial kernel, the fastest is {candidate_name(whole)}: "

@@ -52,7 +52,7 @@ def compare(
     if head is None:
         return _narrowed(judge(own, gate), metric)
     known = _known(str(base), str(head), _of_one_arm(own), folder, create=create)
-    return _narrowed(_judged_runs(_of_one_arm(known), own, gate, force=force), metric)
+    return _narrowed(judge_two(known, own, gate, force=force), metric)
 
 
 def _of_one_arm(run: Results) -> Results:
@@ -165,7 +165,10 @@ def _how_paired(order: str, visits: pd.DataFrame) -> list[str]:
     ] * bool(apart)
 
 
-def _judged_runs(base: Results, head: Results, gate: Gate, *, force: bool) -> Comparison:
+def judge_two(base: Results, head: Results, gate: Gate | None = None, *, force: bool = False) -> Comparison:
+    """Judge a run against another, by the gate of its suite unless another is given. Raises NotComparable
+    where they were measured differently, unless `force` overrules it, and UsageError for an A/B run."""
+    base, head, gate = _of_one_arm(base), _of_one_arm(head), gate or _gate(head)
     headers = base.runs[0], head.runs[0]
     apart = comparability.differing(*(comparability.likeness(header, "main") for header in headers))
     forced = {name: values for name, values in apart.items() if force and name in comparability.HOW_MEASURED}

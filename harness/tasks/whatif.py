@@ -2,18 +2,15 @@
 measured in one run.
 
 In: a layer list and replacements of kinds. Out: a suite with the network before and after, and from its
-results the sums. A sum of layers is not the network: it leaves out what lies between them, and every layer
-finds its weights in the cache.
+results the sums (`analysis/networks`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-from math import hypot
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.labels import kind_name
+from harness.analysis.networks import Layer, network
 from harness.core.case import written
 from harness.core.errors import ProblemError, UsageError, nearest
 from harness.core.policy import Policy
@@ -22,9 +19,10 @@ from harness.plan.points import expand
 from harness.plan.suite import Suite, Sweep, parse_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from harness.analysis.networks import Network
     from harness.plan.axes import Value
     from harness.plan.points import Point
     from harness.store.results import Results
@@ -32,30 +30,6 @@ if TYPE_CHECKING:
     Replacements = Mapping[str, tuple[str, int | None]]  # kind to kind and groups
 
 NETWORKS = ("before", "after")
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """A kind's share of a network, or all of it: convolutions that run, MACs, parameters, and seconds with
-    half of their 95 % interval."""
-
-    kind: str
-    executed: int
-    macs: int
-    parameters: int
-    latency_s: float
-    half_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """One side: a sum for each kind, then all of it; layers that have no figure are named, and counted
-    nowhere."""
-
-    name: str
-    kinds: list[Sum]
-    whole: Sum
-    unmeasured: list[str]
 
 
 def parse_replacement(text: str) -> tuple[str, tuple[str, int | None]]:
@@ -151,41 +125,15 @@ def networks(results: Results) -> list[Network]:
     found = []
     for name in NETWORKS:
         points = results.points[results.points["sweep"] == name].to_dict("records")
-        measured = [
-            (int(point["repeat"]), figures[point["case_id"]])
+        layers = [
+            Layer(str(point["layer"]), int(point["repeat"]), figures[point["case_id"]])
             for point in points
             if point["case_id"] in figures
         ]
-        kinds = [_sum(kind, [one for one in measured if one[1]["kind"] == kind]) for kind in KINDS]
         unmeasured = [
             f"{point['layer'] or 'layer'} ({kind_name(point['kind'])})"
             for point in points
             if point["case_id"] not in figures
         ]
-        found.append(Network(name, [one for one in kinds if one.executed], _sum("all", measured), unmeasured))
+        found.append(network(name, layers, unmeasured))
     return found
-
-
-def _sum(kind: str, layers: Sequence[tuple[int, Mapping[Any, Any]]]) -> Sum:
-    """Of one kind. A case that stands for several layers errs alike in all of them; different cases err
-    independently, and add in square."""
-    executed: Counter[str] = Counter()
-    for repeat, figure in layers:
-        executed[figure["case_id"]] += repeat
-    distinct = {figure["case_id"]: figure for _, figure in layers}
-    halves = [
-        count * (distinct[case]["latency_high_s"] - distinct[case]["latency_low_s"]) / 2
-        for case, count in executed.items()
-    ]
-
-    def total(name: str) -> Any:
-        return sum(count * distinct[case][name] for case, count in executed.items())
-
-    return Sum(
-        kind,
-        executed.total(),
-        int(total("macs")),
-        int(total("parameters")),
-        total("latency_s"),
-        hypot(*halves),
-    )

@@ -3,12 +3,12 @@ says.
 
 In: `Results`. Out: a file that needs nothing else: no network, no JavaScript to be read, no folder beside it.
 
-    page.py        assembles the sections            templates/           the page, its style, its script
-    charts.py      each chart a function             vendor/              DataTables (MIT), inlined
-    sweeps.py      which points make a chart         drawing.py           how charts are drawn
-    tables.py      points joined with the summary    run_header.py        runs, trust, environments
-    headlines.py   the first sentences               kinds_section.py     the five kinds
-                                                     verdict_section.py   verdicts of an A/B
+    page.py      puts the page together            templates/   the page, its style, its script
+    shape.py     what the runs are about           vendor/      DataTables (MIT), inlined
+    story.py     headline, picture, facts,         charts/      a module a chart
+                 sections, by the shape            drawing.py   how charts are drawn
+    sweeps.py    which points make a chart         savings.py   time and MACs saved against a reference
+    tables.py    points joined with the summary    trust.py     trust, environments, policy
 
 The modules that draw are imported when a report is written: seaborn takes a second.
 """

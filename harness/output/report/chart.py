@@ -1,6 +1,6 @@
-"""What a chart is, and what all charts share: names of axes, order of kinds, whiskers.
+"""What a chart is, and what all charts share: names of axes, order of kinds, marks with whiskers.
 
-A `Chart` is made by one function in `charts` or one of `charts_of_*`, and set by the page's template.
+A `Chart` is made by a module in `charts`, and set by the page's template.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from harness.analysis.labels import kind_name
 from harness.core.problem import KINDS
+from harness.output.report.drawing import SURFACE, hover, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import pandas as pd
     from matplotlib.axes import Axes
 
+    from harness.core.interval import Interval
+    from harness.output.report.drawing import Style
     from harness.output.report.tables import Table
 
 AXIS_TITLES = {
@@ -34,9 +37,9 @@ AXIS_TITLES = {
     "dilation": "Dilation (px)",
     "padding": "Padding (px)",
 }
-INTERVALS = "Whiskers are 95 % intervals."
 # inches of a panel that has the row to itself, and of one that shares it
 ALONE, BESIDE = (7.6, 4.0), (5.0, 3.5)
+FEWEST_MARKS = 3  # a chart of fewer says no more than a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,26 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """An entry of a legend: a mark by its path in a box of 16, its colour as a CSS variable, and a word."""
+
+    path: str
+    variable: str
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure of the page. `caption` states the finding with its figures, `alt` what is drawn; `table` holds
-    the numbers drawn."""
+    """A figure of the page. `title` states the finding, `subtitle` what is drawn and its unit, `alt` the same
+    for a screen reader; `table` holds the numbers drawn."""
 
     id: str
     title: str
-    caption: str
+    subtitle: str
     alt: str
     panels: tuple[Panel, ...]
     table: Table
-    kinds: tuple[str, ...] = ()  # for the legend; empty where the chart names them itself
+    keys: tuple[Key, ...] = ()
     note: str = ""
 
     @property
@@ -83,15 +95,19 @@ def ordered(kinds: Iterable[object]) -> tuple[str, ...]:
     )
 
 
+def kind_keys(kinds: Iterable[str]) -> tuple[Key, ...]:
+    """The legend of these kinds."""
+    return tuple(Key(style_of(kind).path, style_of(kind).variable, kind_name(kind)) for kind in kinds)
+
+
 def axis_title(axis: str) -> str:
     """What stands at an axis, with its unit."""
     return AXIS_TITLES.get(axis, axis.replace("_", " ").capitalize())
 
 
-def listed(words: Iterable[str]) -> str:
-    """`a, b and c`."""
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
+def axis_name(axis: str) -> str:
+    """The same in a sentence, without its unit."""
+    return axis_title(axis).partition(" (")[0].lower()
 
 
 def described(alt: str, title: str) -> str:
@@ -99,26 +115,28 @@ def described(alt: str, title: str) -> str:
     return f"{alt}: {title}" if title else alt
 
 
-def whiskers(
-    ax: Axes,
-    at: pd.Series[float],
-    value: pd.Series[float],
-    low: pd.Series[float],
-    high: pd.Series[float],
-    color: str,
-    *,
-    across: bool = False,
-) -> None:
-    """95 % intervals; where an end is missing there is none. `across`: figures run along x."""
-    reach = [(value - low).clip(lower=0).fillna(0), (high - value).clip(lower=0).fillna(0)]
-    look: dict[str, Any] = {
-        "fmt": "none",
-        "ecolor": color,
-        "elinewidth": 1.1,
-        "capsize": 2.5,
-        "capthick": 1.1,
-    }
+def draw_interval(ax: Axes, at: float, ends: Interval, color: str, *, across: bool = False) -> None:
+    """The whisker of a mark at `at`; `across`: figures run along x."""
+    line: dict[str, Any] = {"color": color, "linewidth": 1.2, "zorder": 2, "solid_capstyle": "butt"}
     if across:
-        ax.errorbar(value, at, xerr=reach, **look)
+        ax.plot([ends.low, ends.high], [at, at], **line)
     else:
-        ax.errorbar(at, value, yerr=reach, **look)
+        ax.plot([at, at], [ends.low, ends.high], **line)
+
+
+def draw_mark(
+    ax: Axes, x: float, y: float, style: Style, text: str, case_id: object = None, *, hollow: bool = False
+) -> None:
+    """One mark that says `text` when pointed at, and leads to its row in the table of cases."""
+    (mark,) = ax.plot(
+        [x],
+        [y],
+        linestyle="none",
+        marker=style.marker,
+        markersize=6.4 * style.grow,
+        markerfacecolor=SURFACE if hollow else style.color,
+        markeredgecolor=style.color,
+        markeredgewidth=1.3,
+        zorder=4,
+    )
+    hover(mark, text, case_id)

@@ -25,6 +25,7 @@ from harness.core.problem import KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 
@@ -38,6 +39,11 @@ class Style:
     marker: str
     grow: float  # marks of one nominal size do not look alike large
     path: str
+
+    @property
+    def variable(self) -> str:
+        """Its CSS variable."""
+        return variable_of(self.color)
 
 
 # Stand-ins for CSS variables. Light and dark values stand in page.css; both were chosen so that any two
@@ -56,9 +62,20 @@ STYLES = {
 }
 OTHER = Style("unknown", "#000003", "X", 1.1, "M3 3l10 10M13 3l-10 10")
 INK, MUTED, GRID, SURFACE = "#000001", "#000003", "#000005", "#000007"
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "surface"} | {
-    s.color: f"kind-{k.replace('_', '-')}" for k, s in STYLES.items()
-}
+GOOD, BAD = "#000009", "#00000b"  # faster and slower
+# parts of a call; the convolution is grey, so that what could be saved stands out
+REORDERS, FAULTS, DISPATCH = "#00000d", "#00000f", "#000021"
+# settings, where they and not kinds differ within a panel
+SETTING_STYLES = tuple(
+    Style(f"setting-{i}", f"#0000{0x30 + i:02x}", *mark) for i, mark in enumerate(_MARKS[:4])
+)
+_VARIABLES = (
+    {INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "surface", GOOD: "good", BAD: "bad"}
+    | {REORDERS: "part-reorders", FAULTS: "part-faults", DISPATCH: "part-dispatch"}
+    | {style.color: f"kind-{kind.replace('_', '-')}" for kind, style in STYLES.items()}
+    | {style.color: style.name for style in SETTING_STYLES}
+)
+MARK = "mark"  # the gid of what says something when it is pointed at
 
 _RC: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -76,6 +93,7 @@ _RC: dict[str, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
+    "text.parse_math": False,  # a name with a dollar sign is a name
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "figure.facecolor": "none",
@@ -94,6 +112,11 @@ SPAN_FOR_LOG = 8.0  # largest over smallest: from here on a linear axis presses 
 POINTS_A_LABEL = 7.0  # width of a digit at our size of text, in points, with some air
 
 
+def variable_of(color: str) -> str:
+    """The CSS variable of a stand-in."""
+    return _VARIABLES[color]
+
+
 def style_of(kind: object) -> Style:
     """The style of a kind; a grey cross for anything else."""
     return STYLES.get(str(kind), OTHER)  # type: ignore[call-overload, no-any-return]
@@ -108,9 +131,25 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         yield figure, figure.add_subplot()
 
 
+def hover(artist: Artist, text: str, case_id: object = None) -> None:
+    """Let a mark say `text` when it is pointed at, and lead to its row in the table of cases."""
+    artist.set_gid(MARK)
+    artist.set_label(text)
+    if isinstance(case_id, str):
+        artist.set_url(f"#{case_anchor(case_id)}")
+
+
+def case_anchor(case_id: str) -> str:
+    """The id of a case's row in the table of cases."""
+    return f"case-{case_id[:8]}"
+
+
 def to_svg(figure: Figure, *, prefix: str, label: str) -> Markup:
     """The figure as an inline SVG element named `label`, its ids unique to `prefix`. Call it within
     `canvas`."""
+    marks = figure.findobj(lambda artist: artist.get_gid() == MARK)
+    for number, artist in enumerate(marks):
+        artist.set_gid(f"{MARK}-{number}")
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -121,9 +160,19 @@ def to_svg(figure: Figure, *, prefix: str, label: str) -> Markup:
         r"<!--.*?-->|<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", text, flags=re.DOTALL
     )
     text = re.sub(r"<defs>\s*</defs>", "", text)
+    text = re.sub(r">\s+<", "><", text)
+    text = re.sub(r"; stroke-linejoin: (?:miter|round)|; stroke-linecap: (?:square|butt)", "", text)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
+    text = re.sub(r'xlink:href="(#case-[^"]+)" target="_blank"', r'href="\1" tabindex="-1"', text)
     text = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{prefix}-\1"', text).replace("url(#", f"url(#{prefix}-")
-    text = re.sub(r'\bd="[^"]*"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d[0]), text)
+    text = re.sub(
+        # the title of a link stands in it, so that it has a name
+        rf'<g id="{prefix}-{MARK}-(\d+)">((?:(?!<g id=).)*?<a [^>]*>)?',
+        lambda found: f"<g>{found[2] or ''}<title>{escape(marks[int(found[1])].get_label())}</title>",
+        text,
+        flags=re.DOTALL,
+    )
+    text = re.sub(r'\bd="[^"]*"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", " ".join(d[0].split())), text)
     text = re.sub(r"font: [^;\"]*?([\d.]+)px[^;\"]*", r"font-size: \1px", text)
     for color, variable in _VARIABLES.items():
         text = text.replace(color, f"var(--{variable})")
@@ -131,9 +180,10 @@ def to_svg(figure: Figure, *, prefix: str, label: str) -> Markup:
     box = re.search(r'viewBox="([^"]+)"', opening)
     assert box is not None
     name = escape(label)
+    role = "group" if marks else "img"  # an image has no links in it
+    look = f"min-width: {_least_width(box[1])}px"
     return Markup(  # noqa: S704
-        f'<svg viewBox="{box[1]}" role="img" aria-label="{name}" style="min-width: {_least_width(box[1])}px">'
-        f"{rest.strip()}"
+        f'<svg viewBox="{box[1]}" role="{role}" aria-label="{name}" style="{look}">{rest.strip()}'
     )  # made above, names escaped
 
 
@@ -191,18 +241,6 @@ def set_ticks(ax: Axes, which: str, ticks: Sequence[float], texts: Sequence[str]
 def plain(value: float) -> str:
     """A round number without the zeros behind it: 0.05, 2, 1,000."""
     return f"{value:,.6f}".rstrip("0").rstrip(".")
-
-
-def look(style: Style, *, hollow: bool) -> dict[str, object]:
-    """How `seaborn.scatterplot` is asked for a kind's marks, full or hollow."""
-    return {
-        "marker": style.marker,
-        "s": 46 * style.grow**2,
-        "facecolor": SURFACE if hollow else style.color,
-        "edgecolor": style.color,
-        "linewidth": 1.3,
-        "zorder": 3,
-    }
 
 
 def name_rows(ax: Axes, names: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ the files beside this one; text from outside (titles, messages, names of layers)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,23 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.analysis.case_ratio import with_moments
 from harness.analysis.labels import SETTINGS, kind_name, words
 from harness.core.problem import KINDS
 from harness.output.report.chart import axis_title
-from harness.output.report.charts import all_charts
-from harness.output.report.drawing import STYLES
-from harness.output.report.headlines import leads
+from harness.output.report.drawing import STYLES, case_anchor
 from harness.output.report.kinds_section import EXAMPLE_GROUPS, EXAMPLE_SIZE, kind_rows
-from harness.output.report.run_header import disagreements, environment_table, policy_table, run_cards
+from harness.output.report.shape import MOST_MISSING, shape_of
+from harness.output.report.story import story
 from harness.output.report.tables import Cell, Table, in_words, joined, number, summary_of, table
-from harness.output.report.verdict_section import judged_runs
+from harness.output.report.trust import (
+    badge,
+    disagreements,
+    environment_tables,
+    policy_table,
+    run_cards,
+)
+from harness.output.report.verdict_section import judged_sides
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -36,9 +44,10 @@ VARYING = ("run", "arm", "batch", "stride_height", "dilation_height", "bias", *S
 
 def render(results: Results) -> str:
     """The whole page. Needs at least one run."""
-    summary = summary_of(results)
+    summary = with_moments(summary_of(results), results.visits)
     points = joined(results, summary)
-    charts = all_charts(points, summary)
+    judged = judged_sides(results)
+    shape = shape_of(results, points, summary)
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
@@ -46,16 +55,18 @@ def render(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["kind_name"] = kind_name
+    differing, same = environment_tables(results)
     return environment.get_template("page.html.j2").render(
         cards=run_cards(results, summary),
-        judged=judged_runs(results),
-        leads=leads(points, summary, results.visits, charts),
-        kinds=kind_rows(),
+        badge=badge(results, summary),
+        shape=shape.name,
+        story=story(results, points, summary, shape, judged),
+        judged=judged,
+        kinds=[row for row in kind_rows() if row.kind in set(summary["kind"])],
         example={"size": EXAMPLE_SIZE, "groups": EXAMPLE_GROUPS},
-        charts=charts,
         marks=STYLES,
-        environment=environment_table(results),
+        differing=differing,
+        environment=same,
         policy=policy_table(results),
         cases=cases_table(summary, points),
         same=what_is_same(summary),
@@ -85,22 +96,41 @@ def cases_table(summary: pd.DataFrame, points: pd.DataFrame) -> Table:
         *((_heading(name), lambda r, name=name: _setting(r[name])) for name in varying),
         ("Latency (µs)", lambda r: number(r["latency_s"], 1e-6)),
         ("± (%)", lambda r: number(_half_width(r), 0.01)),
-        ("Visits", lambda r: number(r["visits"])),
-        ("Outcome", lambda r: Cell(_outcome(r))),
         ("Bottleneck", lambda r: Cell(in_words(r["bound"]))),
-        ("Of the roofs (%)", lambda r: number(r["roofline_fraction"], 0.01)),
+        ("Of its roof (%)", lambda r: number(r["roofline_fraction"], 0.01)),
+        ("GFLOP/s", lambda r: number(_per_second(r, "flops"), 1e9)),
+        ("GB/s", lambda r: number(_per_second(r, "minimum_bytes"), 1e9)),
+        ("Outcome", lambda r: Cell(_outcome(r))),
+        ("Repetitions", lambda r: number(r["visits"])),
         ("MACs (M)", lambda r: number(r["macs"], 1e6)),
-        ("GFLOP/s", lambda r: number(r["flops"] / r["latency_s"] if r["latency_s"] else None, 1e9)),
         ("Faults per call", lambda r: _rounded(r["minor_faults_per_call"])),
-        ("Peak (KiB)", lambda r: number(r["peak_bytes"], 1024)),
+        ("Peak above inputs (KiB)", lambda r: number(r["peak_bytes"], 1024)),
         ("Workspace (KiB)", lambda r: number(r["workspace_bytes"], 1024)),
     ]
     if len(disagreements(summary)):
         columns.append(("MACs by fvcore (M)", lambda r: number(r["macs_fvcore"], 1e6)))
     columns.append(("Case", lambda r: Cell("" if pd.isna(r["case_id"]) else str(r["case_id"])[:8])))
     text = {"Kind", "Outcome", "Bottleneck", "Case", *map(_heading, varying)} - {_heading("batch")}
-    rows = summary.to_dict("records") + _without_figures(summary, points)
-    return table(rows, columns, {heading for heading, _ in columns} - text)
+    without = _without_figures(summary, points)
+    rows = [*summary.to_dict("records"), *without]
+    if summary["latency_s"].notna().mean() < MOST_MISSING:
+        rows.sort(key=lambda row: not pd.isna(row["latency_s"]))  # what failed is what is asked for
+    found = table(rows, columns, {heading for heading, _ in columns} - text)
+    return replace(found, ids=tuple(_anchors(rows)))
+
+
+def _anchors(rows: list[Any]) -> list[str | None]:
+    """The ids of rows, each once: of the same case in two runs or arms the first is what links lead to."""
+    found, taken = list["str | None"](), set[str]()
+    for row in rows:
+        anchor = None if pd.isna(row["case_id"]) else case_anchor(str(row["case_id"]))
+        found.append(None if anchor in taken else anchor)
+        taken |= {anchor} if anchor else set()
+    return found
+
+
+def _per_second(row: Mapping[Hashable, Any], name: str) -> float | None:
+    return row[name] / row["latency_s"] if row["latency_s"] else None
 
 
 def what_is_same(summary: pd.DataFrame) -> str:

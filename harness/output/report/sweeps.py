@@ -36,7 +36,10 @@ NUMERIC_AXES = (
     "dilation",
     "padding",
 )
+# what sentences speak of where there are several
+USUAL = {**DEFAULTS, "kernel_size": 3, "batch": 1}
 PANEL_AXES = (*SETTINGS, *FIELDS)
+FEWEST_PLACES = 3  # along an axis, for it to be one
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,23 @@ def resolved(frame: pd.DataFrame, axis: str) -> pd.Series[Any]:
     if column != other and column != axis and (frame[column] != frame[other]).any():
         return frame[column].astype(int).astype(str) + "x" + frame[other].astype(int).astype(str)
     return frame[column].astype(int) if axis in NUMERIC_AXES else frame[column]
+
+
+def second_axis(sweep: Sweep) -> str | None:
+    """The numeric axis beside that of x along which a sweep has several places; None where there is none."""
+    if not sweep.numeric or sweep.frame["x"].nunique() < FEWEST_PLACES:
+        return None
+    return next(
+        (
+            dim
+            for dim in sweep.panels
+            if dim in NUMERIC_AXES
+            and dim != "threads"
+            and pd.api.types.is_numeric_dtype(sweep.frame[f"at_{dim}"])
+            and sweep.frame[f"at_{dim}"].nunique() >= FEWEST_PLACES
+        ),
+        None,
+    )
 
 
 def _sweep(name: str, whole: pd.DataFrame) -> Sweep:
@@ -195,7 +215,7 @@ def reference(sweep: Sweep) -> tuple[str, pd.DataFrame]:
         first = panel[1].iloc[0]
         return (
             str(panel[1]["run_id"].max()),
-            sum(str(first[f"at_{d}"]) == str(DEFAULTS[d]) for d in sweep.panels if d in DEFAULTS),
+            sum(str(first[f"at_{d}"]) == str(USUAL[d]) for d in sweep.panels if d in USUAL),
         )
 
     return max(found, key=rank)

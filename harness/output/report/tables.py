@@ -20,12 +20,12 @@ from harness.core.case import DEFAULTS, Case
 from harness.core.problem import FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from harness.store.results import Results
 
     # its heading, and what makes a cell from a row
-    Column = tuple[str, Callable[[Mapping[Hashable, Any]], "Cell"]]
+    Column = tuple[str, Callable[[Any], "Cell"]]
 
 ASKED = ("kind", *FIELDS, *DEFAULTS)
 EXPECTED = (
@@ -51,7 +51,16 @@ NUMBERS = (
     "resident_bytes",
     "other_allocator_s",
     "roofline_fraction",
+    "attainable_s",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar in a cell, and a tick at its roof, both as parts of the longest one."""
+
+    share: float
+    roof: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +69,18 @@ class Cell:
 
     text: str
     order: float | None = None
+    bar: Bar | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Headings, and rows of cells; a column of numbers is one whose heading is in `numeric`."""
+    """Headings, and rows of cells; a column of numbers is one whose heading is in `numeric`. `ids`: of the
+    rows that a link leads to, in the order of the rows; empty where none does."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     numeric: frozenset[str] = frozenset()
+    ids: tuple[str | None, ...] = ()
 
 
 def run_names(results: Results) -> dict[str, str]:
@@ -125,9 +137,7 @@ def in_words(value: object) -> str:
     return "" if value is None or value != value else str(value).replace("_", " ")
 
 
-def table(
-    rows: Sequence[Mapping[Hashable, Any]], columns: Sequence[Column], numeric: Iterable[str] = ()
-) -> Table:
+def table(rows: Sequence[Any], columns: Sequence[Column], numeric: Iterable[str] = ()) -> Table:
     """A table from rows and, for each column, its heading and the function that makes its cell."""
     made = tuple(tuple(make(row) for _, make in columns) for row in rows)
     return Table(tuple(heading for heading, _ in columns), made, frozenset(numeric))

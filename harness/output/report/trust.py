@@ -1,4 +1,4 @@
-"""What the head of the page says about each run: what, when, on what, and whether to trust it.
+"""What the page says about each run: what, when, on what, and whether to trust it.
 
 In: the headers of runs, visits, points and the summary. Out: plain text in frozen objects. No figure is
 judged here, only counted.
@@ -10,10 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.labels import how_well
+from harness.analysis.labels import how_well, listed
 from harness.core import units
 from harness.core.columns import TRUST
-from harness.output.report.chart import listed
 from harness.output.report.tables import Cell, Table, in_words, run_names
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ STATES = {
     "interrupted": "Interrupted: finished measurements are complete",
     "running": "Not finished: still running, or killed",
 }
+MOSTLY = 0.5  # of the cases within their target: with fewer the page says so in amber
 OBEDIENT = ("Cudnn", "Mkldnn")  # back ends by torch's names that follow fp32_precision
 FACT_NAMES = {
     "cpu": "CPU",
@@ -53,6 +53,14 @@ FACT_NAMES = {
     "version": "Convscope",
     "git": "Checkout",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """One line on how far the figures can be trusted; `level` is a word of trust."""
+
+    text: str
+    level: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,23 @@ class RunCard:
     suite: str
 
 
+def badge(results: Results, summary: pd.DataFrame) -> Badge:
+    """How many repetitions were not disturbed, and how wide the usual interval is."""
+    ended = results.visits[results.visits["status"] == "ok"]
+    measured = summary[summary["latency_s"].notna()]
+    if measured.empty or ended.empty:
+        return Badge("no figure", "invalid")
+    valid = float((ended["trust"] != "invalid").mean())
+    halves = (measured["latency_high_s"] - measured["latency_low_s"]) / (2 * measured["latency_s"])
+    known = float((measured["trust"] == "ok").mean())
+    quick = "quick run · " if any(run.get("quick") for run in results.runs) else ""
+    asked = len(results.points.dropna(subset=["case_id"]).drop_duplicates(["run_id", "case_id"]))
+    if len(measured.drop_duplicates(["run_id", "asked_id"])) < MOSTLY * asked:
+        return Badge(f"{len(measured)} of {asked} cases have a latency", "invalid")
+    text = f"{quick}{100 * valid:.0f} % undisturbed · typical ±{units.percent(halves.median())}"
+    return Badge(text, "noisy" if quick or known < MOSTLY else "ok")
+
+
 def run_cards(results: Results, summary: pd.DataFrame) -> list[RunCard]:
     """A card for each run, in order of loading."""
     names = run_names(results)
@@ -104,7 +129,7 @@ def _card(name: str, header: Mapping[str, Any], results: Results, summary: pd.Da
         title=suite.get("title") or suite.get("name") or identity,
         when=f"{visits['started_at'].min():%Y-%m-%d %H:%M} UTC" if len(visits) else "",
         lasted=f"{units.duration(wall)}{timed}" if wall is not None else "unknown",
-        marks=_marks(header),
+        marks=(*_marks(header), *mixed_arithmetic(summary)),
         device=_device(header, summary),
         shares=_shares(visits),
         trust=_trust(summary, header["policy"]["target_width"]),
@@ -207,14 +232,12 @@ def _problems(summary: pd.DataFrame, points: pd.DataFrame) -> tuple[str, ...]:
     why += Counter(f"survey: {message}" for message in summary["survey_message"].dropna())
     why += Counter(f"skipped: {reason}" for reason in points["skip_reason"].dropna())
     differ = disagreements(summary)
-    mixed = mixed_arithmetic(summary)
     counted = (
         [f"fvcore's MAC count differs in {len(differ)} of {len(summary)} cases; the table of cases has both."]
         if len(differ)
         else []
     )
     return (
-        *mixed,
         *counted,
         *(f"{n} × {text}" for text, n in why.most_common(8)),
         *([f"and {len(why) - 8} other reasons"] if len(why) > 8 else []),
@@ -253,23 +276,23 @@ def disagreements(summary: pd.DataFrame) -> pd.DataFrame:
     return summary[summary["macs_fvcore"].notna() & (summary["macs_fvcore"] != summary["macs"])]
 
 
-def environment_table(results: Results) -> Table:
-    """A row a fact, a column for each environment that differs; policy and versions of the runs after it."""
+def environment_tables(results: Results) -> tuple[Table | None, Table]:
+    """The facts that differ between environments, where there are several, and those that do not."""
     names = run_names(results)
     columns: dict[str, tuple[list[str], dict[str, Any]]] = {}
     for header in results.runs:
+        arms = {arm: found.get("environment_id") for arm, found in header.get("arms", {}).items()}
         for key, facts in header.get("environments", {}).items():
-            columns.setdefault(key, ([], facts))[0].append(names[header["run_id"]])
+            sides = [arm for arm, environment in arms.items() if environment == key and arm != "main"]
+            run = [f"run {names[header['run_id']]}"] if len(names) > 1 else []
+            columns.setdefault(key, ([], facts))[0].append(" ".join([*run, *sides]))
     keys = dict.fromkeys(fact for _, facts in columns.values() for fact in facts)
-    headings = (
-        "Fact",
-        *(f"Run {', '.join(runs)}" if len(names) > 1 else "Value" for runs, _ in columns.values()),
-    )
-    rows = [
-        (Cell(_fact_name(fact)), *(Cell(_fact(fact, facts.get(fact))) for _, facts in columns.values()))
-        for fact in keys
-    ]
-    return Table(headings, tuple(rows))
+    texts = {fact: [_fact(fact, facts.get(fact)) for _, facts in columns.values()] for fact in keys}
+    differing = [fact for fact, found in texts.items() if len(set(found)) > 1]
+    headings = ("Fact", *(", ".join(filter(None, sides)) or "Value" for sides, _ in columns.values()))
+    rows = tuple((Cell(_fact_name(fact)), *map(Cell, texts[fact])) for fact in differing)
+    same = tuple((Cell(_fact_name(fact)), Cell(texts[fact][0])) for fact in keys if fact not in differing)
+    return Table(headings, rows) if rows else None, Table(("Fact", "Value"), same)
 
 
 def policy_table(results: Results) -> Table:

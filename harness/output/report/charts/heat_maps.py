@@ -1,0 +1,120 @@
+"""Delivered savings over two numeric axes: a map a kind, how many times as fast as standard at each place."""
+
+from __future__ import annotations
+
+from math import log2
+from typing import TYPE_CHECKING
+
+from matplotlib.patches import Rectangle
+
+from harness.analysis.labels import kind_name, listed, words
+from harness.core import units
+from harness.output.report.chart import ALONE, Chart, Panel, axis_name, axis_title, described, slug
+from harness.output.report.drawing import BAD, canvas, hover, name_rows, set_ticks, style_of, to_svg
+from harness.output.report.savings import PARTS, savings_of, speed_in_words
+from harness.output.report.sweeps import missing, place, second_axis
+from harness.output.report.tables import Cell, number, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markupsafe import Markup
+
+    from harness.output.report.savings import Saving, Savings
+    from harness.output.report.sweeps import Sweep
+    from harness.output.report.tables import Column
+
+FULL = 4.0  # doublings at which a colour is full
+PALEST, DARKEST = 0.06, 0.62  # of a colour: the printed values stay readable on it
+
+
+def heat_maps(sweep: Sweep) -> Chart | None:
+    """None where the sweep has no second numeric axis, or no kind a reference."""
+    across, found = second_axis(sweep), savings_of(sweep)
+    if across is None or found is None:
+        return None
+    ones = _of_one_setting(found, across)
+    identity = f"plane-{slug(sweep.name)}"
+    axes = f"{axis_name(str(sweep.axis))} and {axis_name(across)}"
+    alt = f"Times as fast as {found.reference} over {axes}, for {listed(map(kind_name, found.kinds))}"
+    drawn = [
+        Panel(
+            f"{kind_name(kind)}{' (part of a layer)' if kind in PARTS else ''}",
+            _panel(
+                [one for one in ones if one.kind == kind],
+                (str(sweep.axis), across),
+                f"{identity}-{i}",
+                described(alt, kind_name(kind)),
+                alone=len(found.kinds) == 1,
+            ),
+        )
+        for i, kind in enumerate(found.kinds)
+    ]
+    columns: list[Column] = [
+        ("Kind", lambda r: Cell(kind_name(r.kind))),
+        (axis_title(str(sweep.axis)), lambda r: number(r.x)),
+        (axis_title(across), lambda r: number(r.row[f"at_{across}"])),
+        ("Times as fast", lambda r: number(r.speed.value)),
+        ("Lower end", lambda r: number(r.speed.low)),
+        ("Upper end", lambda r: number(r.speed.high)),
+        ("Times fewer MACs", lambda r: number(r.fewer_macs)),
+    ]
+    numbers = table(ones, columns, {name for name, _ in columns[1:]})
+    subtitle = f"Times as fast as {found.reference}, over {axes}; red where it is slower"
+    return Chart(
+        identity, told_plane(found), subtitle, alt, tuple(drawn), numbers, (), missing(sweep).strip()
+    )
+
+
+def told_plane(found: Savings) -> str:
+    """The best place of the first kind with its interval, and at how many places it is slower."""
+    kind = next((kind for kind in found.kinds if kind == "depthwise_separable"), found.kinds[0])
+    ones = sorted((one for one in found.found if one.kind == kind), key=lambda one: one.speed.value)
+    best, across = ones[-1], str(second_axis(found.sweep))
+    where = f"{place(found.sweep, best.x)}, {words(across, best.row[f'at_{across}'])}"
+    slower = sum(one.speed.high < 1 for one in ones)
+    tail = f"; slower at {slower} of {len(ones)} places" if slower else ""
+    return f"At {where} {kind_name(kind)} {speed_in_words(best.speed, found.reference)}{tail}"
+
+
+def _of_one_setting(found: Savings, across: str) -> list[Saving]:
+    """Those whose other settings are those of the first."""
+    others = [f"at_{dim}" for dim in found.sweep.panels if dim != across]
+    first = [found.found[0].row[name] for name in others]
+    return [one for one in found.found if [one.row[name] for name in others] == first]
+
+
+def _panel(ones: Sequence[Saving], axes: tuple[str, str], prefix: str, label: str, *, alone: bool) -> Markup:
+    columns = sorted({one.x for one in ones})
+    rows = sorted({one.row[f"at_{axes[1]}"] for one in ones}, reverse=True)
+    with canvas(max(0.62 * len(columns) + 1.2, ALONE[0] if alone else 0.0), 0.36 * len(rows) + 0.9) as (
+        figure,
+        ax,
+    ):
+        for one in ones:
+            x, y = columns.index(one.x), rows.index(one.row[f"at_{axes[1]}"])
+            doublings = log2(one.speed.value)
+            color = style_of(one.kind).color if doublings >= 0 else BAD
+            depth = PALEST + (DARKEST - PALEST) * min(abs(doublings) / FULL, 1.0)
+            cell = ax.add_patch(
+                Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color, alpha=depth, linewidth=0)
+            )
+            hover(cell, _told(one, axes[1]), one.row["case_id"])
+            ax.text(x, y, units.significant(one.speed.value, 2), ha="center", va="center", fontsize=8.5)
+        name_rows(ax, [f"{value:,}" for value in rows])
+        set_ticks(ax, "x", range(len(columns)), [f"{value:,}" for value in columns])
+        ax.set_xlim(-0.5, len(columns) - 0.5)
+        ax.tick_params(axis="x", length=0)
+        ax.grid(visible=False)
+        for side in ("left", "bottom"):
+            ax.spines[side].set_visible(False)
+        ax.set(xlabel=axis_title(axes[0]), ylabel=axis_title(axes[1]))
+        return to_svg(figure, prefix=prefix, label=label)
+
+
+def _told(one: Saving, across: str) -> str:
+    return (
+        f"{kind_name(one.kind)}, {one.x:,} by {one.row[f'at_{across}']:,}: "
+        f"{units.times(one.speed, ' as fast')}, "
+        f"{units.seconds(one.row['latency_s'])} against {units.seconds(one.base['latency_s'])}"
+    )

@@ -1,0 +1,295 @@
+"""What a page says, and in which order: by its shape a headline with one picture and a few facts, then
+sections of charts.
+
+In: `Results`, their points and summary. Out: a `Story`. Where to add a chart: a module in `charts`, and its
+place in `_sections` below.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis import findings as rules
+from harness.analysis import networks
+from harness.analysis.labels import labels, sentence
+from harness.core import units
+from harness.output.report.charts.anatomy import anatomy
+from harness.output.report.charts.forest import forest
+from harness.output.report.charts.forest import headline as verdict
+from harness.output.report.charts.heat_maps import heat_maps
+from harness.output.report.charts.latency import latency
+from harness.output.report.charts.layers import measured, strips, ways
+from harness.output.report.charts.memory import memory
+from harness.output.report.charts.roofline import roofline
+from harness.output.report.charts.savings import savings
+from harness.output.report.charts.settings import settings
+from harness.output.report.drawing import case_anchor
+from harness.output.report.sweeps import fullest, reference
+from harness.output.report.tables import in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
+
+    from harness.analysis.findings import Finding
+    from harness.output.report.chart import Chart
+    from harness.output.report.shape import Shape
+    from harness.output.report.verdict_section import Judged
+    from harness.store.results import Results
+
+MOST_FACTS = 4  # on the first screen; more are folded
+MOST_REASONS = 4
+# the rules of findings that speak of settings, from which a page of settings takes its headline
+OF_SETTINGS = ("Page faults", "Layout", "Dtype", "Mode")
+REMEDIES = {
+    "invalid": "Run it again on a quiet machine: convscope doctor names what is busy.",
+    "not reached": "Run it again with a longer --time-limit.",
+    "out_of_memory": "Ask for smaller cases, or for another device.",
+    "crashed": "convscope explain CASE --measure repeats one and keeps what it printed.",
+    "timeout": "Raise visit_limit_s in [policy], or ask for smaller cases.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A sentence after a few words, and the id of what shows it."""
+
+    head: str
+    text: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with its charts; `folded` where the shape asks for them less."""
+
+    id: str
+    heading: str
+    charts: tuple[Chart, ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """The whole: `picture` is on the first screen, and its title is the headline."""
+
+    headline: str
+    subtitle: str
+    picture: Chart | None
+    facts: tuple[Fact, ...]
+    more: tuple[Fact, ...]
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a story is made from: runs, a row a point, a row a case, the shape, what was judged and found."""
+
+    results: Results
+    points: pd.DataFrame
+    summary: pd.DataFrame
+    shape: Shape
+    judged: Sequence[Judged]
+    found: Sequence[Finding]
+
+    @property
+    def measured(self) -> pd.DataFrame:
+        """The rows of the summary that have a latency."""
+        return self.summary[self.summary["latency_s"].notna()]
+
+    @property
+    def asked(self) -> pd.DataFrame:
+        """A row a run and case that was to be measured."""
+        return self.points.dropna(subset=["case_id"]).drop_duplicates(["run_id", "case_id"])
+
+
+def story(
+    results: Results, points: pd.DataFrame, summary: pd.DataFrame, shape: Shape, judged: Sequence[Judged]
+) -> Story:
+    """What is to be said of these results, by their shape."""
+    of = Material(results, points, summary, shape, judged, rules.findings(summary, results.visits))
+    picture = _picture(of)
+    headline = _headline(of, picture)
+    sections = _sections(of, picture)
+    facts = _facts(of, headline, picture)
+    subtitle = picture.subtitle if picture else ""
+    return Story(headline, subtitle, picture, tuple(facts[:MOST_FACTS]), tuple(facts[MOST_FACTS:]), sections)
+
+
+def _picture(of: Material) -> Chart | None:
+    shape, lead = of.shape, of.shape.leading
+    if shape.name in ("ab", "runs"):
+        return next((chart for one in of.judged if (chart := _forest(one))), None)
+    if shape.name == "network":
+        return strips(shape.networks)
+    if shape.name in ("failed", "single"):
+        return None
+    if lead is None:
+        return next((chart for sweep in shape.ways if (chart := ways(sweep))), None)
+    if shape.name == "plane":
+        return heat_maps(lead)
+    if shape.name == "sweep":
+        return savings(lead) or latency(lead)
+    return settings(lead, next((f.headline for f in of.found if f.rule in OF_SETTINGS and f.headline), ""))
+
+
+def _forest(one: Judged) -> Chart | None:
+    return forest(one.comparison, one.name) if one.comparison else None
+
+
+def _headline(of: Material, picture: Chart | None) -> str:
+    if of.shape.name == "failed":
+        why = _without_figure(of)
+        (_, message), _ = Counter(why).most_common(1)[0]
+        return f"{len(why)} of {len(of.asked)} cases could not be measured: {message}"
+    if picture:
+        return picture.title
+    refused = [one.refusal for one in of.judged if one.refusal]
+    if refused:
+        return f"These runs cannot be compared: {refused[0]}"
+    compared = next((one.comparison for one in of.judged if one.comparison), None)
+    return verdict(compared) if compared else _of_one_case(of.measured)
+
+
+def _of_one_case(measured_cases: pd.DataFrame) -> str:
+    """The first case, of a page that has no picture: its latency, and how far from its roof it is."""
+    row = measured_cases.iloc[0]
+    ends = f"{units.seconds(row['latency_low_s'])} to {units.seconds(row['latency_high_s'])}"
+    label = sentence(labels(measured_cases)[0])
+    said = f"{label[:1].upper()}{label[1:]} takes {units.seconds(row['latency_s'])} ({ends})"
+    if row["attainable_s"] == row["attainable_s"]:
+        times = units.significant(row["latency_s"] / row["attainable_s"], 2)
+        said += f", {times} times its roof; bottleneck: {in_words(row['bound']) or 'unknown'}"
+    return said
+
+
+def _without_figure(of: Material) -> list[tuple[str, str]]:
+    """For each case that has no figure, its status and why."""
+    have = set(zip(of.measured["run_id"], of.measured["asked_id"], strict=True))
+    ended = {(row["run_id"], row["asked_id"]): row for row in of.summary.to_dict("records")}
+    found = []
+    for key in zip(of.asked["run_id"], of.asked["case_id"], strict=True):
+        if key in have:
+            continue
+        row = ended.get(key)
+        status, message = (row["status"], row["message"]) if row else ("not reached", "the run ended before")
+        found.append((str(status), str(message or in_words(status))))
+    return found
+
+
+def _facts(of: Material, headline: str, picture: Chart | None) -> list[Fact]:
+    """What else is to be said; what the headline or the badge says is left out."""
+    if of.shape.name == "failed":
+        why = Counter(_without_figure(of)).most_common(MOST_REASONS)
+        return [
+            Fact(in_words(status).capitalize(), _reason(count, message, status), "cases")
+            for (status, message), count in why
+        ]
+    if of.shape.name in ("ab", "runs"):
+        return [Fact("", text, "verdicts") for one in of.judged for text in one.sentences]
+    said = [
+        one
+        for one in of.found
+        if one.rule != rules.CAVEAT and not (one.headline and one.headline == headline)
+    ]
+    if of.shape.name in ("sweep", "plane"):
+        said = [one for one in said if one.rule != rules.SEPARABLE]
+    if of.shape.name == "network":
+        said = [*networks.findings(measured(of.shape.networks[0])[0].layers), *said]
+    elsewhere = picture.id if picture else "cases"
+    facts = [Fact(one.rule, one.text, case_anchor(one.cases[0]) if one.cases else elsewhere) for one in said]
+    return [*_single(of.measured), *facts] if of.shape.name == "single" else facts
+
+
+def _reason(count: int, message: str, status: str) -> str:
+    cases = "1 case" if count == 1 else f"{count} cases"
+    return f"{cases}: {message}. {REMEDIES.get(status, '')}".strip()
+
+
+def _single(measured_cases: pd.DataFrame) -> list[Fact]:
+    """What is to be said of one case, or of two."""
+    facts = []
+    for row in measured_cases.to_dict("records"):
+        target = case_anchor(row["case_id"])
+        rate = units.count(row["flops"] / row["latency_s"])
+        typical = units.seconds(row["typical_s"])
+        backend = row["backend"] if isinstance(row["backend"], str) else "unknown"
+        facts.append(
+            Fact("Rate", f"{rate}FLOP/s, back end {backend}. The median call took {typical} here.", target)
+        )
+        if row["peak_bytes"] == row["peak_bytes"]:
+            held = units.size(row["resident_bytes"] + row["peak_bytes"])
+            facts.append(
+                Fact("Memory", f"{held} at the peak of a call, inputs and weights included.", target)
+            )
+    return facts
+
+
+def _sections(of: Material, picture: Chart | None) -> tuple[Section, ...]:
+    """The charts beside the picture. Of two sides only their ratios are drawn: their levels were not measured
+    to be compared."""
+    if of.shape.name in ("failed", "ab"):
+        return ()
+    found = _sections_of_runs(of) if of.shape.name == "runs" else _sections_of_one(of)
+    others = [
+        replace(one, charts=tuple(chart for chart in one.charts if not picture or chart.id != picture.id))
+        for one in found
+    ]
+    return tuple(section for section in others if section.charts)
+
+
+def _sections_of_runs(of: Material) -> list[Section]:
+    levels = _charts(latency(sweep) for sweep in of.shape.sweeps)
+    return [
+        Section("changes", "Other comparisons", _charts(_forest(one) for one in of.judged)),
+        Section("latency", "Latency of each run", levels, folded=True),
+    ]
+
+
+def _sections_of_one(of: Material) -> list[Section]:
+    shape, lead = of.shape, of.shape.leading
+    ceilings = {run["run_id"]: run.get("ceilings") or () for run in of.results.runs}
+    others = [sweep for sweep in shape.sweeps if sweep is not lead]
+    drawn = others if shape.name == "settings" else shape.sweeps
+    return [
+        Section("savings", "Savings along other axes", _charts(savings(sweep) for sweep in others)),
+        Section("networks", "Other networks", _charts(strips([net]) for net in shape.networks[1:])),
+        Section("why", "Why: what the time of a call goes into", _charts([anatomy(_explained(of))])),
+        Section(
+            "roof", "How good: under the roofs of this machine", _charts([roofline(of.summary, ceilings)])
+        ),
+        Section("ways", "Ways to have one layer", _charts(ways(sweep) for sweep in shape.ways)),
+        Section(
+            "latency",
+            "Latency",
+            _charts(latency(sweep) or settings(sweep) for sweep in drawn),
+            folded=shape.name == "plane",
+        ),
+        Section("memory", "Memory", _charts(memory(sweep) for sweep in shape.sweeps)[:1]),
+    ]
+
+
+def _charts(found: Iterable[Chart | None]) -> tuple[Chart, ...]:
+    return tuple(chart for chart in found if chart)
+
+
+def _explained(of: Material) -> pd.DataFrame:
+    """The cases whose anatomy is drawn: of a sweep three places of its usual setting, of settings the place
+    with most kinds, of a network its layers in the fastest setting."""
+    shape, lead = of.shape, of.shape.leading
+    if lead is None:
+        return of.summary
+    if shape.name == "network":
+        chosen: set[Any] = {layer.row["case_id"] for layer in measured(lead)[0].layers}
+    elif shape.name == "settings":
+        at, _ = fullest(lead.frame)
+        chosen = set(lead.frame.loc[lead.frame["x"] == at, "case_id"])
+    else:
+        _, frame = reference(lead)
+        places = sorted(set(frame["x"]))
+        some = {places[0], places[len(places) // 2], places[-1]}
+        chosen = set(frame.loc[frame["x"].isin(some), "case_id"])
+    return of.summary[of.summary["asked_id"].isin(chosen)]
