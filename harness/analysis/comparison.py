@@ -30,14 +30,13 @@ from harness.analysis.verdict_tests import (
     tested,
 )
 from harness.core.case import Case
-from harness.core.gate import MATCHED_BY, VERDICTS, Gate
+from harness.core.gate import ALL_CASES, MATCHED_BY, VERDICTS, Gate
 from harness.core.stats import RUN_SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
 FACTS = ("macs", "parameters")
-ALL_CASES = "all"  # match_id of the row of what all cases share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

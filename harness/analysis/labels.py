@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.summary import FACTS
 from harness.core import units
+from harness.core.problem import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -71,6 +72,17 @@ def words(axis: str, value: object) -> str:
 def kind_name(kind: object) -> str:
     """A kind as people write it."""
     return KIND_NAMES.get(str(kind), str(kind))
+
+
+def ordered(kinds: Iterable[object]) -> tuple[str, ...]:
+    """Kinds in their fixed order, each once."""
+    known: list[str] = list(KINDS)
+    return tuple(
+        sorted(
+            dict.fromkeys(map(str, kinds)),
+            key=lambda kind: known.index(kind) if kind in known else len(known),
+        )
+    )
 
 
 def listed(words: Iterable[str]) -> str:

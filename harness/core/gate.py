@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ORDERS = ("turns", "back-to-back", "rounds")  # how the two arms of an A/B alternate
 # as they are told: worst first
 VERDICTS = ("regressed", "not comparable", "missing", "inconclusive", "improved", "new", "same")
+ALL_CASES = "all"  # match_id of the row of what all cases share
 TOLERANCES = {"latency_s": 0.02, "peak_bytes": 0.01, "macs": 0.0, "parameters": 0.0}
 MATCHED_BY = tuple(column.name for column in COLUMNS if column.part == "case")
 CHOICES = {"kind": KINDS, **{name: tuple(map(written, values)) for name, values in ALLOWED.items()}}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.comparability import in_words
 from harness.core import units
+from harness.core.gate import ALL_CASES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +84,7 @@ def sentences(comparison: Comparison) -> list[str]:
     said = []
     if comparison.differences:
         said.append(f"Environments differ: {in_words(comparison.differences)}.")
-    said.append(f"{_headline(comparison)}.")
+    said.append(f"{_counts(comparison)}.")
     common = comparison.common
     if common:
         changes = f"{percent(common.ratio)} ({percent(common.low)} to {percent(common.high)}, 95 %)"
@@ -99,7 +100,38 @@ def sentences(comparison: Comparison) -> list[str]:
     return said + comparison.notes + shown
 
 
-def _headline(comparison: Comparison) -> str:
+def headline(found: Comparison) -> str:
+    """What came out, with the change that says most and its interval."""
+    latencies = found.verdicts[found.verdicts["metric"] == "latency_s"]
+    rows = latencies[latencies["match_id"] != ALL_CASES]
+    rows = rows.assign(label=shortened(rows["label"].tolist())[0])
+    known = rows[rows["ratio"].notna()]
+    undecided = found.counts.get("inconclusive", 0)
+    tail = f"; {undecided} undecided" if undecided else ""
+    if known.empty:
+        return f"No verdict: {len(rows)} cases without a comparison"
+    slower, faster = (known[known["verdict"] == verdict] for verdict in ("regressed", "improved"))
+    if len(slower):
+        return f"{_moved(slower.nlargest(1, 'ratio').iloc[0], len(slower), len(rows), 'regressed')}{tail}"
+    if len(faster):
+        most = _moved(faster.nsmallest(1, "ratio").iloc[0], len(faster), len(rows), "improved")
+        return f"Nothing regressed, {most}{tail}"
+    largest = known.nlargest(1, "ratio").to_dict("records")[0]
+    same = int((rows["verdict"] == "same").sum())
+    tolerance = largest["tolerance"]
+    within = f" within {units.percent(tolerance)}" if tolerance == tolerance else ""
+    return (
+        f"Nothing regressed: {same} of {len(rows)} cases the same{within}{tail}; "
+        f"the largest change is {change(largest)}"
+    )
+
+
+def _moved(most: Any, count: int, cases: int, verdict: str) -> str:
+    label = str(most["label"]).replace("->", "→")
+    return f"{count} of {cases} cases {verdict}, most {label}: {change(most)}"
+
+
+def _counts(comparison: Comparison) -> str:
     """`1 regressed, 42 same; peak memory: 43 same`."""
     parts = []
     for metric, rows in comparison.verdicts.groupby("metric", sort=False):

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis import comparability
-from harness.analysis.comparison import ALL_CASES, Completeness, judge_pairs, judge_runs
+from harness.analysis.comparison import Completeness, judge_pairs, judge_runs
 from harness.analysis.pair_effects import SIDES, match_ids
 from harness.core import units
 from harness.core.errors import NoBaseline, NotComparable, UsageError
-from harness.core.gate import Gate
+from harness.core.gate import ALL_CASES, Gate
 from harness.store import baselines
 from harness.store.results import Results, load_results
 from harness.store.run_folder import RUN_FILE, find_run, run_folders

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from harness.analysis.labels import kind_name
-from harness.core.problem import KINDS
 from harness.output.report.drawing import SURFACE, hover, style_of
 
 if TYPE_CHECKING:
@@ -82,17 +81,6 @@ class Chart:
 def slug(text: str) -> str:
     """Text as part of an id."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
-
-
-def ordered(kinds: Iterable[object]) -> tuple[str, ...]:
-    """Kinds in their fixed order, each once."""
-    known: list[str] = list(KINDS)
-    return tuple(
-        sorted(
-            dict.fromkeys(map(str, kinds)),
-            key=lambda kind: known.index(kind) if kind in known else len(known),
-        )
-    )
 
 
 def kind_keys(kinds: Iterable[str]) -> tuple[Key, ...]:

@@ -20,9 +20,8 @@ from harness.core.problem import KINDS
 from harness.output.report.chart import axis_title
 from harness.output.report.drawing import STYLES, case_anchor
 from harness.output.report.kinds_section import EXAMPLE_GROUPS, EXAMPLE_SIZE, kind_rows
-from harness.output.report.shape import MOST_MISSING, shape_of
 from harness.output.report.story import story
-from harness.output.report.tables import Cell, Table, in_words, joined, number, summary_of, table
+from harness.output.report.tables import Cell, Table, in_words, number, table
 from harness.output.report.trust import (
     badge,
     disagreements,
@@ -31,6 +30,8 @@ from harness.output.report.trust import (
     run_cards,
 )
 from harness.output.report.verdict_section import judged_sides
+from harness.output.views.points import joined, summary_of
+from harness.output.views.shape import MOST_MISSING, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping

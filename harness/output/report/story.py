@@ -15,19 +15,20 @@ from harness.analysis import findings as rules
 from harness.analysis import networks
 from harness.analysis.labels import labels, sentence
 from harness.core import units
+from harness.output import verdict_text
 from harness.output.report.charts.anatomy import anatomy
 from harness.output.report.charts.forest import forest
-from harness.output.report.charts.forest import headline as verdict
 from harness.output.report.charts.heat_maps import heat_maps
 from harness.output.report.charts.latency import latency
-from harness.output.report.charts.layers import measured, strips, ways
+from harness.output.report.charts.layers import strips, ways
 from harness.output.report.charts.memory import memory
 from harness.output.report.charts.roofline import roofline
 from harness.output.report.charts.savings import savings
 from harness.output.report.charts.settings import settings
 from harness.output.report.drawing import case_anchor
-from harness.output.report.sweeps import fullest, reference
 from harness.output.report.tables import in_words
+from harness.output.views.networks import measured
+from harness.output.views.sweeps import fullest, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
     from harness.analysis.findings import Finding
     from harness.output.report.chart import Chart
-    from harness.output.report.shape import Shape
     from harness.output.report.verdict_section import Judged
+    from harness.output.views.shape import Shape
     from harness.store.results import Results
 
 MOST_FACTS = 4  # on the first screen; more are folded
@@ -151,7 +152,7 @@ def _headline(of: Material, picture: Chart | None) -> str:
     if refused:
         return f"These runs cannot be compared: {refused[0]}"
     compared = next((one.comparison for one in of.judged if one.comparison), None)
-    return verdict(compared) if compared else _of_one_case(of.measured)
+    return verdict_text.headline(compared) if compared else _of_one_case(of.measured)
 
 
 def _of_one_case(measured_cases: pd.DataFrame) -> str:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.labels import how_well, listed
 from harness.core import units
 from harness.core.columns import TRUST
-from harness.output.report.tables import Cell, Table, in_words, run_names
+from harness.output.report.tables import Cell, Table, in_words
+from harness.output.views.points import run_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from harness.analysis.pair_effects import SIDES
 from harness.core.errors import NotComparable
 from harness.output import verdict_text
-from harness.output.report.tables import Cell, run_names, table
+from harness.output.report.tables import Cell, table
+from harness.output.views.points import run_names
 from harness.tasks.compare import judge, judge_two
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.labels import kind_name, labels, listed, sentence
+from harness.analysis.labels import kind_name, labels, listed, ordered, sentence
 from harness.analysis.roofline import LAYOUT
 from harness.core import units
-from harness.output.report.chart import BESIDE, FEWEST_MARKS, Chart, Key, Panel, described, ordered
+from harness.output.report.chart import BESIDE, FEWEST_MARKS, Chart, Key, Panel, described
 from harness.output.report.drawing import (
     DISPATCH,
     FAULTS,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.comparison import ALL_CASES
-from harness.core import units
+from harness.core.gate import ALL_CASES
 from harness.output import verdict_text
 from harness.output.report.chart import FEWEST_MARKS, Chart, Key, Panel, slug
 from harness.output.report.drawing import (
@@ -81,38 +80,9 @@ def forest(found: Comparison, name: str) -> Chart | None:
         f"Change of latency from {found.names[0]} to {found.names[1]} (%), 90 % intervals; "
         f"the band is the tolerance{f'; all: {shared}' if shared else ''}"
     )
-    return Chart(identity, headline(found), subtitle, alt, (Panel("", svg),), numbers, keys, note)
-
-
-def headline(found: Comparison) -> str:
-    """What came out, with the change that says most and its interval."""
-    latencies = found.verdicts[found.verdicts["metric"] == "latency_s"]
-    rows = latencies[latencies["match_id"] != ALL_CASES]
-    rows = rows.assign(label=verdict_text.shortened(rows["label"].tolist())[0])
-    known = rows[rows["ratio"].notna()]
-    undecided = found.counts.get("inconclusive", 0)
-    tail = f"; {undecided} undecided" if undecided else ""
-    if known.empty:
-        return f"No verdict: {len(rows)} cases without a comparison"
-    slower, faster = (known[known["verdict"] == verdict] for verdict in ("regressed", "improved"))
-    if len(slower):
-        return f"{_moved(slower.nlargest(1, 'ratio').iloc[0], len(slower), len(rows), 'regressed')}{tail}"
-    if len(faster):
-        most = _moved(faster.nsmallest(1, "ratio").iloc[0], len(faster), len(rows), "improved")
-        return f"Nothing regressed, {most}{tail}"
-    largest = known.nlargest(1, "ratio").to_dict("records")[0]
-    same = int((rows["verdict"] == "same").sum())
-    tolerance = largest["tolerance"]
-    within = f" within {units.percent(tolerance)}" if tolerance == tolerance else ""
-    return (
-        f"Nothing regressed: {same} of {len(rows)} cases the same{within}{tail}; "
-        f"the largest change is {verdict_text.change(largest)}"
+    return Chart(
+        identity, verdict_text.headline(found), subtitle, alt, (Panel("", svg),), numbers, keys, note
     )
-
-
-def _moved(most: Any, count: int, cases: int, verdict: str) -> str:
-    label = str(most["label"]).replace("->", "→")
-    return f"{count} of {cases} cases {verdict}, most {label}: {verdict_text.change(most)}"
 
 
 def _draw(shown: Sequence[Row], rest: Sequence[Row], prefix: str, label: str) -> Any:

@@ -11,18 +11,18 @@ from harness.analysis.labels import kind_name, listed, words
 from harness.core import units
 from harness.output.report.chart import ALONE, Chart, Panel, axis_name, axis_title, described, slug
 from harness.output.report.drawing import BAD, canvas, hover, name_rows, set_ticks, style_of, to_svg
-from harness.output.report.savings import PARTS, savings_of, speed_in_words
-from harness.output.report.sweeps import missing, place, second_axis
 from harness.output.report.tables import Cell, number, table
+from harness.output.views.savings import PARTS, savings_of, speed_in_words
+from harness.output.views.sweeps import missing, place, second_axis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from markupsafe import Markup
 
-    from harness.output.report.savings import Saving, Savings
-    from harness.output.report.sweeps import Sweep
     from harness.output.report.tables import Column
+    from harness.output.views.savings import Saving, Savings
+    from harness.output.views.sweeps import Sweep
 
 FULL = 4.0  # doublings at which a colour is full
 PALEST, DARKEST = 0.06, 0.62  # of a colour: the printed values stay readable on it

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import seaborn as sns
 
-from harness.analysis.labels import highest, kind_name, listed, lowest
+from harness.analysis.labels import highest, kind_name, listed, lowest, ordered
 from harness.core import units
 from harness.core.interval import Interval
 from harness.output.report.chart import (
@@ -21,7 +21,6 @@ from harness.output.report.chart import (
     draw_interval,
     draw_mark,
     kind_keys,
-    ordered,
     slug,
 )
 from harness.output.report.drawing import (
@@ -34,8 +33,8 @@ from harness.output.report.drawing import (
     to_svg,
     wide,
 )
-from harness.output.report.sweeps import missing, panels, place, reference
 from harness.output.report.tables import Cell, in_words, number, table
+from harness.output.views.sweeps import missing, panels, place, reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-    from harness.output.report.sweeps import Sweep
     from harness.output.report.tables import Column, Table
+    from harness.output.views.sweeps import Sweep
 
 
 def latency(sweep: Sweep) -> Chart | None:

@@ -3,11 +3,9 @@ replacement; and ways to have one layer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.labels import kind_name, listed
-from harness.analysis.networks import Layer, beside_convolution, network
+from harness.analysis.labels import kind_name, listed, ordered
 from harness.core import units
 from harness.core.interval import Interval
 from harness.output.report.chart import (
@@ -18,7 +16,6 @@ from harness.output.report.chart import (
     draw_interval,
     draw_mark,
     kind_keys,
-    ordered,
     slug,
 )
 from harness.output.report.charts.savings import ran
@@ -34,8 +31,9 @@ from harness.output.report.drawing import (
     time_unit,
     to_svg,
 )
-from harness.output.report.sweeps import missing, panels
 from harness.output.report.tables import Bar, Cell, in_words, number, table
+from harness.output.views.networks import measured, replaced, told
+from harness.output.views.sweeps import missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,46 +41,13 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-    from harness.analysis.networks import Network
-    from harness.output.report.sweeps import Sweep
     from harness.output.report.tables import Column, Table
+    from harness.output.views.networks import Measured
+    from harness.output.views.sweeps import Sweep
 
 BEFORE, AFTER = "before", "after"  # names of sweeps in the suite of `convscope whatif`
 NAMED = 0.045  # of a strip: a layer with room for its name
 HEIGHT = 0.72
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A network under one setting: its layers in order, and their sum."""
-
-    name: str
-    setting: str
-    layers: tuple[Layer, ...]
-    whole: Network
-
-
-def measured(sweep: Sweep) -> list[Measured]:
-    """Under each setting, the fastest first."""
-    found = []
-    for title, part in panels(sweep):
-        rows = part.sort_values("point", kind="stable").to_dict("records")
-        layers = [Layer(str(row["layer"]), int(row["repeat"]), row) for row in rows]
-        found.append(Measured(sweep.name, title, tuple(layers), network(sweep.name, layers)))
-    return sorted(found, key=lambda one: one.whole.whole.latency_s)
-
-
-def told(sweep: Sweep) -> str:
-    """What the network's convolutions take, in the fastest setting."""
-    first = measured(sweep)[0]
-    whole = first.whole.whole
-    low, high = (units.seconds(whole.latency_s + side * whole.half_s) for side in (-1, 1))
-    beside = beside_convolution(first.layers)
-    other = f", {units.percent(beside)} of it not convolution" if beside is not None else ""
-    where = f" with {first.setting}" if first.setting else ""
-    return (
-        f"{whole.executed} convolutions{where} take {units.seconds(whole.latency_s)} ({low} to {high}){other}"
-    )
 
 
 def strips(found: Sequence[Sweep]) -> Chart | None:
@@ -104,19 +69,6 @@ def strips(found: Sequence[Sweep]) -> Chart | None:
     note = f"{others} A sum of layers leaves out what lies between them.{missing(sides[0])}".strip()
     subtitle = "Each layer as wide as its share, times its repeats: time above, MACs below"
     return Chart(identity, title, subtitle, alt, (Panel("", svg),), _table(ones), kind_keys(kinds), note)
-
-
-def replaced(before: Measured, after: Measured) -> str:
-    """What a replacement gives, with the interval of the quotient."""
-    sums = [one.whole.whole for one in (before, after)]
-    sides = [Interval(one.latency_s, one.latency_s - one.half_s, one.latency_s + one.half_s) for one in sums]
-    ratio = sides[1].over(sides[0])
-    faster = f"{units.times(ratio.inverse)} faster" if ratio.value < 1 else f"{units.times(ratio)} slower"
-    macs = units.significant(sums[1].macs / sums[0].macs, 2)
-    return (
-        f"After the replacement the convolutions are {faster}: {units.seconds(sums[1].latency_s)} instead of "
-        f"{units.seconds(sums[0].latency_s)}, with {macs} of the MACs"
-    )
 
 
 def _strips(ones: Sequence[Measured], prefix: str, label: str) -> Markup:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.differences import NOTABLE
-from harness.analysis.labels import highest, kind_name, lowest
+from harness.analysis.labels import highest, kind_name, lowest, ordered
 from harness.core import units
-from harness.output.report.chart import ALONE, FEWEST_MARKS, Chart, Key, Panel, ordered, slug
+from harness.output.report.chart import ALONE, FEWEST_MARKS, Chart, Key, Panel, slug
 from harness.output.report.charts.anatomy import BOX
 from harness.output.report.drawing import INK, MUTED, SURFACE, canvas, hover, name_rows, set_scale, to_svg
-from harness.output.report.sweeps import fullest, place, reference
 from harness.output.report.tables import Cell, number, table
+from harness.output.views.sweeps import fullest, place, reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
-    from harness.output.report.sweeps import Sweep
     from harness.output.report.tables import Column
+    from harness.output.views.sweeps import Sweep
 
 BYTE_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 # parts of what a call holds, by the columns that they are made from

@@ -8,19 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.analysis.labels import highest, kind_name, labels, listed, sentence
+from harness.analysis.labels import highest, kind_name, labels, listed, ordered, sentence
 from harness.analysis.roofline import roofs_of
 from harness.core import units
-from harness.output.report.chart import (
-    ALONE,
-    FEWEST_MARKS,
-    Chart,
-    Panel,
-    described,
-    draw_mark,
-    kind_keys,
-    ordered,
-)
+from harness.output.report.chart import ALONE, FEWEST_MARKS, Chart, Panel, described, draw_mark, kind_keys
 from harness.output.report.drawing import INK, MUTED, canvas, set_scale, style_of, to_svg
 from harness.output.report.tables import Cell, in_words, number, table
 

@@ -22,9 +22,9 @@ from harness.output.report.chart import (
 )
 from harness.output.report.charts.latency import set_places
 from harness.output.report.drawing import INK, MUTED, canvas, hover, set_scale, style_of, to_svg, wide
-from harness.output.report.savings import PARTS, savings_of, told
-from harness.output.report.sweeps import FEWEST_PLACES, missing, panels, reference
 from harness.output.report.tables import Cell, number, table
+from harness.output.views.savings import PARTS, savings_of, told
+from harness.output.views.sweeps import FEWEST_PLACES, missing, panels, reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-    from harness.output.report.savings import Saving, Savings
-    from harness.output.report.sweeps import Sweep
     from harness.output.report.tables import Column
+    from harness.output.views.savings import Saving, Savings
+    from harness.output.views.sweeps import Sweep
 
 MOST_SETTINGS = 2  # drawn in one panel, the second dashed
 RIBBON = (1.02, 1.06)  # above the axes, in parts of their height

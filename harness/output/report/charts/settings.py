@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.labels import kind_name, words
+from harness.analysis.labels import kind_name, ordered, words
 from harness.core import units
 from harness.core.interval import Interval
 from harness.output.report.chart import (
@@ -16,7 +16,6 @@ from harness.output.report.chart import (
     draw_interval,
     draw_mark,
     kind_keys,
-    ordered,
     slug,
 )
 from harness.output.report.drawing import (
@@ -29,14 +28,14 @@ from harness.output.report.drawing import (
     to_svg,
     wide,
 )
-from harness.output.report.sweeps import missing, place
 from harness.output.report.tables import Cell, number, table
+from harness.output.views.sweeps import missing, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.output.report.sweeps import Sweep
     from harness.output.report.tables import Column
+    from harness.output.views.sweeps import Sweep
 
     Row = Mapping[Any, Any]
 

@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis import case_ratio
-from harness.analysis.labels import kind_name, words
+from harness.analysis.labels import kind_name, ordered, words
 from harness.core import units
 from harness.core.problem import SAME_CONNECTIONS
-from harness.output.report.chart import ordered
-from harness.output.report.sweeps import panels, place, reference
+from harness.output.views.sweeps import panels, place, reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.core.interval import Interval
-    from harness.output.report.sweeps import Sweep
+    from harness.output.views.sweeps import Sweep
 
 REFERENCE = "standard"
 PARTS = (

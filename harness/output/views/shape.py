@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.pair_effects import SIDES
-from harness.output.report.savings import savings_of
-from harness.output.report.sweeps import FEWEST_PLACES, Sweep, networks, second_axis, sweeps
+from harness.output.views.savings import savings_of
+from harness.output.views.sweeps import FEWEST_PLACES, Sweep, networks, second_axis, sweeps
 
 if TYPE_CHECKING:
     import pandas as pd

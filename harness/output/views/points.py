@@ -1,0 +1,95 @@
+"""A row a case and a row a point, with all that views of a run are made from.
+
+In: `Results`. Out: frames. A point's axes are text, as asked, and become `asked_*`; beside them stand the
+columns of the summary, as resolved.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.analysis.roofline import STANDING
+from harness.analysis.summary import FACTS, KEYS
+from harness.core.case import DEFAULTS, Case
+from harness.core.problem import FIELDS
+
+if TYPE_CHECKING:
+    from harness.store.results import Results
+
+ASKED = ("kind", *FIELDS, *DEFAULTS)
+EXPECTED = (
+    *KEYS,
+    "visits",
+    "status",
+    "message",
+    "trust",
+    "trust_reasons",
+    "latency_s",
+    "latency_low_s",
+    "latency_high_s",
+    "interval",
+    *STANDING,
+)
+NUMBERS = (
+    "latency_s",
+    "latency_low_s",
+    "latency_high_s",
+    "minor_faults_per_call",
+    "peak_bytes",
+    "workspace_bytes",
+    "resident_bytes",
+    "other_allocator_s",
+    "roofline_fraction",
+    "attainable_s",
+)
+
+
+def run_names(results: Results) -> dict[str, str]:
+    """A letter for each run, in order of loading; `A` alone where there is one."""
+    return {run["run_id"]: chr(ord("A") + i) if i < 26 else str(i + 1) for i, run in enumerate(results.runs)}
+
+
+def summary_of(results: Results) -> pd.DataFrame:
+    """The summary in the order of the points, with every column that is read here, the run's short name, and
+    `asked_id`, the case_id in the points.
+
+    A column of numbers is one even where no case has any.
+    """
+    summary = results.summary
+    summary = summary.reindex(columns=list(dict.fromkeys([*summary.columns, *EXPECTED, *FACTS, *NUMBERS])))
+    for name in NUMBERS:
+        summary[name] = pd.to_numeric(summary[name], errors="coerce").astype("float64")
+    summary["run"] = summary["run_id"].map(run_names(results))
+    summary["asked_id"] = _asked_ids(results, summary)
+    first = results.points.dropna(subset=["case_id"]).groupby(["run_id", "case_id"])["point"].min().to_dict()
+    order = [first.get(key, len(first)) for key in zip(summary["run_id"], summary["asked_id"], strict=True)]
+    return summary.assign(order=order).sort_values(["run", "order"], kind="stable", ignore_index=True)
+
+
+def _asked_ids(results: Results, summary: pd.DataFrame) -> list[str]:
+    """The case_id under which each row was asked for: an A/B of implementations asks for its base's, and its
+    head has another."""
+    asked = {
+        run["run_id"]: run["arms"]["base"]["implementation"] for run in results.runs if "base" in run["arms"]
+    }
+    found = []
+    for row in summary.to_dict("records"):
+        implementation = asked.get(row["run_id"])
+        found.append(
+            Case.from_row(row | {"implementation": implementation}).case_id
+            if implementation
+            else row["case_id"]
+        )
+    return found
+
+
+def joined(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
+    """A row a point and arm, with what its case came to; points without a case or without a visit keep empty
+    figures."""
+    points = results.points.rename(columns={name: f"asked_{name}" for name in ASKED})
+    figures = summary.drop(columns=["run", "order", "case_id"]).rename(columns={"asked_id": "case_id"})
+    return points.merge(figures, how="left", on=["run_id", "case_id"]).assign(
+        run=lambda f: f["run_id"].map(run_names(results))
+    )
