@@ -86,6 +86,13 @@ def typecheck(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documents as a site, in docs/_build; a warning is an error."""
+    install(session, ".", groups=("docs",))
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build")
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """The report in a headless Chromium, light and dark."""
     install(session, ".", groups=("browser",))

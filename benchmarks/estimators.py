@@ -171,18 +171,17 @@ def interval(campaign: pd.DataFrame, rounds: int, run_spread: float = RUN_SPREAD
         if len(group) >= case_estimate.FEWEST_VISITS:
             figures[run, case] = case_estimate.between(np.exp(places_of(group)).tolist(), run_spread)
     for (run, case), found in figures.items():
-        others = [other.value_s for key, other in figures.items() if key[1] == case and key[0] != run]
+        others = [other.value for key, other in figures.items() if key[1] == case and key[0] != run]
         halves.append(found.half_width)
-        covers += [found.low_s <= np.median(others) <= found.high_s] if others else []
+        covers += [found.low <= np.median(others) <= found.high] if others else []
     runs, cases = {run for run, _ in figures}, {case for _, case in figures}
     pairs = [
         [(figures[a, c], figures[b, c]) for c in cases if (a, c) in figures and (b, c) in figures]
         for a, b in permutations(runs, 2)
     ]
-    apart = [any(head.value_s > 1.05 * base.value_s for base, head in pair) for pair in pairs]
+    apart = [any(head.value > 1.05 * base.value for base, head in pair) for pair in pairs]
     false = [
-        any(head.value_s > 1.05 * base.value_s and head.low_s > base.high_s for base, head in pair)
-        for pair in pairs
+        any(head.value > 1.05 * base.value and head.low > base.high for base, head in pair) for pair in pairs
     ]
     return dict(
         zip(

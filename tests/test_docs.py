@@ -18,7 +18,8 @@ from harness import load_results
 from harness.core import columns
 from harness.core.case import ALLOWED, DEFAULTS, Case, Setting
 from harness.core.policy import Policy
-from harness.core.problem import KINDS, Problem
+from harness.core.problem import KINDS, Kind, Problem
+from harness.output.report.kinds_section import diagram
 from harness.plan.points import expand
 from harness.plan.suite import parse_suite
 from tests.conftest import Convscope
@@ -109,6 +110,14 @@ def test_the_page_on_kinds_explains_every_kind_with_its_numbers_and_a_snippet() 
         section = PAGES["kinds"].split(f"\n## {heading}\n")[1].split("\n## ")[0]
         assert "```python" in section, kind
         assert "**Cost.**" in section, kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_diagram_of_a_kind_is_that_of_the_report(kind: Kind) -> None:
+    """Blue, which is legible on light and dark pages alike."""
+    drawn = str(diagram(kind)).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#4a72e8" ', 1)
+    path = DOCS / "images" / "kinds" / f"{kind}.svg"
+    assert path.read_text(encoding="utf-8") == drawn + "\n", f"write this into {path}:\n{drawn}"
 
 
 def test_the_numbers_in_the_text_on_kinds_are_right() -> None:

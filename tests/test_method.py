@@ -82,7 +82,7 @@ def test_the_stated_interval_holds_the_truth_in_nine_of_ten_runs(name: str) -> N
     held = 0
     for _ in range(RUNS):
         found = case_estimate.between(run(lambda: figure(draw), Policy()), RUN_SPREAD)
-        held += found.low_s <= truth <= found.high_s
+        held += found.low <= truth <= found.high
     assert held >= 0.85 * RUNS
 
 

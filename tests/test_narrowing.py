@@ -99,6 +99,14 @@ def test_rows_that_state_an_axis_are_narrowed_and_not_changed(axis: str) -> None
     assert [point.layer for point in points] == ["b11.pw", "b12.dw", "b12.pw"]
 
 
+def test_of_two_sweeps_along_an_axis_one_takes_what_was_asked_and_the_other_stays_what_it_is() -> None:
+    asked = narrowed(read_suite(SHIPPED / "channels.toml"), {"in_channels": (32, 64, 128)})
+    assert {sweep.name: sweep.axes["in_channels"] for sweep in asked.sweeps} == {
+        "square": (32, 64, 128),
+        "uneven": (64,),
+    }
+
+
 def test_a_suite_of_too_many_points_can_be_narrowed() -> None:
     suite = suite_of(
         {"kind": "standard", "in_channels": list(range(1, 2001)), "out_channels": list(range(1, 2001))}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import math
+import ast
+import inspect
 import re
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from harness.core import stats
 from harness.core.case import Case, Setting
 from harness.core.errors import UsageError
 from harness.core.problem import Problem
-from harness.tasks.repro import ADJUST, FIGURE, benchdnn, script
+from harness.tasks.repro import benchdnn, script
 from tests.conftest import Convscope, Stub
 
 SMALL: dict[str, Any] = {"in_channels": 8, "size": 10}
@@ -53,22 +52,16 @@ def test_the_script_runs_with_torch_alone(problem: Problem, setting: Setting, tm
     )
 
 
-def test_the_script_has_the_figure_of_a_visit() -> None:
-    """Its lines on page faults and on ways to lie, on samples by turns of five kinds: what `stats` makes of
-    them."""
-    kinds = [(1e-3, 0), (1.4e-3, 376), (1.9e-3, 760), (1.1e-3, 0), (9e-3, 0)]
-    known: dict[str, Any] = {"math": math, "statistics": statistics, "blocks": [kinds * 3 for _ in range(12)]}
-    exec(ADJUST, known)  # the lines of the script
-    seen = [sample for block in known["blocks"] for sample in block]
-    samples, faults = zip(*(kinds * 36), strict=True)
-    assert seen == pytest.approx(stats.at_mean_faults(samples, faults))
-    blocks = [
-        [sample * (1 + 0.1 * (number % 4)) for sample in block[: 2 + number]]
-        for number, block in enumerate(known["blocks"])
-    ]
-    exec(FIGURE, known := {"itertools": itertools, "blocks": blocks})
-    ends = list(itertools.accumulate(map(len, blocks)))
-    assert known["figures"] == pytest.approx(stats.place_figures(list(itertools.chain(*blocks)), ends))
+@pytest.mark.parametrize("allocator", ["retained", "default"])
+def test_the_script_has_the_method_of_a_visit_by_its_own_text(allocator: str) -> None:
+    case = Case(Problem("depthwise", **SMALL), Setting(allocator=allocator))
+    text = script(case, None, None)
+    functions = {"place_figures", "low_quantile", "blocks_of"}
+    functions |= {"at_mean_faults", "fault_cost_s"} if allocator == "default" else set()
+    defined = {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)}
+    assert functions <= defined
+    for name in functions:
+        assert inspect.getsource(getattr(stats, name)) in text
 
 
 def test_onednn_gets_a_line_for_each_half() -> None:

@@ -14,6 +14,7 @@ from scipy import stats as scipy_stats
 
 from harness.analysis import case_estimate
 from harness.core import stats
+from harness.core.interval import Interval
 
 durations = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=60)
 
@@ -49,9 +50,8 @@ def test_an_interval_within_a_visit_holds_its_figure_and_is_never_narrower_than_
 ) -> None:
     ends = [*range(3, len(samples), 3), len(samples)]
     found = stats.interval_within(samples, ends, resolution_s)
-    assert found.low_s <= found.value_s <= found.high_s
-    assert found.high_s - found.low_s >= min(resolution_s, found.value_s) * (1 - 1e-6)
-    assert not found.between
+    assert found.low <= found.value <= found.high
+    assert found.high - found.low >= min(resolution_s, found.value) * (1 - 1e-6)
 
 
 def test_a_visits_figure_is_the_mean_over_the_ways_in_which_its_buffers_lie() -> None:
@@ -128,17 +128,12 @@ def test_no_sample_becomes_faster_than_the_fastest(both: tuple[list[float], list
 
 def test_an_interval_between_visits_reaches_as_far_as_the_three_lowest_are_apart_and_runs_differ() -> None:
     found = case_estimate.between([[1.0] * 4, [1.1] * 4, [1.21] * 4, [9.0] * 4], 0.01)
-    assert found.value_s == pytest.approx(1.0)
-    assert math.log(found.high_s) == pytest.approx(
+    assert found.value == pytest.approx(1.0)
+    assert math.log(found.high) == pytest.approx(
         math.hypot(case_estimate.LOWEST_TIMES * math.log(1.21), 1.96 * 0.01)
     )
-    assert found.high_s / found.value_s == pytest.approx(found.value_s / found.low_s)
+    assert found.high / found.value == pytest.approx(found.value / found.low)
     assert case_estimate.between([[1.0] * 4] * 3, 0.01).half_width == pytest.approx(0.0196, rel=1e-2)
-
-
-def test_an_estimate_that_is_no_interval_is_refused() -> None:
-    with pytest.raises(ValueError, match="not an interval"):
-        stats.Estimate(value_s=1.0, low_s=1.1, high_s=1.2, between=True)
 
 
 def test_blocks_cover_the_truth_where_correlated_samples_would_not() -> None:
@@ -146,12 +141,12 @@ def test_blocks_cover_the_truth_where_correlated_samples_would_not() -> None:
     to."""
     draw = random.Random(5)
 
-    def visit(blocks: int) -> stats.Estimate:
+    def visit(blocks: int) -> Interval:
         noise = accumulate(
             (draw.gauss(0, 1) for _ in range(50 * blocks)), lambda before, step: 0.5 * before + step
         )
         return stats.interval_within([100 + x for x in noise], list(range(50, 50 * blocks + 1, 50)), 1e-9)
 
-    truth = visit(1000).value_s
+    truth = visit(1000).value
     found = [visit(10) for _ in range(300)]
-    assert sum(one.low_s <= truth <= one.high_s for one in found) >= 270
+    assert sum(one.low <= truth <= one.high for one in found) >= 270

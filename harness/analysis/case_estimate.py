@@ -1,7 +1,7 @@
 """What a case takes, from its visits, with the interval that other runs' figures should lie in.
 
 In: of each visit its `place_figures_s`, low quantiles of its samples by the way in which buffers lay. Out: an
-`Estimate`. Pure.
+`Interval`. Pure.
 
 Interference only adds time, and comes in bursts, so what repeats is low. In each way of lying the figure is
 the same low quantile over the visits that it is over their samples, and the case's is the mean over the ways,
@@ -17,7 +17,8 @@ from math import exp, hypot, log
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from harness.core.stats import Estimate, low_quantile
+from harness.core.interval import Interval
+from harness.core.stats import low_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +37,10 @@ def figure_s(visits: Sequence[Sequence[float]]) -> float:
     return exp(fmean(log(low_quantile(place)) for place in places))
 
 
-def between(visits: Sequence[Sequence[float]], run_spread: float) -> Estimate:
-    """The estimate of three visits or more, each a process; `run_spread`: what runs of the machine differ by
+def between(visits: Sequence[Sequence[float]], run_spread: float) -> Interval:
+    """The interval of three visits or more, each a process; `run_spread`: what runs of the machine differ by
     beyond their visits, a standard deviation of logarithms."""
     value = figure_s(visits)
     lowest = sorted(fmean(map(log, places)) for places in visits)
     half = hypot(SIDE * run_spread, LOWEST_TIMES * (lowest[FEWEST_VISITS - 1] - lowest[0]))
-    return Estimate(value_s=value, low_s=value * exp(-half), high_s=value * exp(half), between=True)
+    return Interval(value, value * exp(-half), value * exp(half))

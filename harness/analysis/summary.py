@@ -16,8 +16,9 @@ from harness.analysis import case_estimate
 from harness.analysis.case_estimate import FEWEST_VISITS
 from harness.analysis.comparability import run_spread
 from harness.core.columns import COLUMNS
+from harness.core.interval import Interval
 from harness.core.policy import Policy
-from harness.core.stats import Estimate, spread_between, two_modes
+from harness.core.stats import spread_between, two_modes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -75,6 +76,7 @@ def _case_row(group: pd.DataFrame, header: Mapping[str, Any]) -> dict[str, Any]:
     valid, failed = group[is_valid(group)], group[~group["status"].isin(["ok"])]
     target = (header.get("policy") or {}).get("target_width", Policy().target_width)
     estimate = estimate_of(valid, run_spread(header, group["environment_id"].iloc[0]))
+    between = valid["process"].nunique() >= FEWEST_VISITS
     modes = two_modes(valid["latency_s"].tolist())
     row: dict[str, Any] = {
         "visits": len(valid),
@@ -85,16 +87,16 @@ def _case_row(group: pd.DataFrame, header: Mapping[str, Any]) -> dict[str, Any]:
         "trust": "invalid"
         if estimate is None
         else "ok"
-        if estimate.between and estimate.half_width <= target
+        if between and estimate.half_width <= target
         else "wide",
         "trust_reasons": sorted(_reasons(group) | ({"modes"} if modes else set())),
     }
     return row | {
-        "latency_s": estimate.value_s if estimate else float("nan"),
-        "latency_low_s": estimate.low_s if estimate else float("nan"),
-        "latency_high_s": estimate.high_s if estimate else float("nan"),
+        "latency_s": estimate.value if estimate else float("nan"),
+        "latency_low_s": estimate.low if estimate else float("nan"),
+        "latency_high_s": estimate.high if estimate else float("nan"),
         "typical_s": valid["latency_median_s"].median(),
-        "interval": ("between" if estimate.between else "within") if estimate else None,
+        "interval": ("between" if between else "within") if estimate else None,
         "between_cv": spread_between(valid["latency_s"].tolist()),
         # as the latency: some visits may fault and others not
         "minor_faults_per_call": valid["minor_faults_per_call"].mean(),
@@ -121,7 +123,7 @@ def _message(group: pd.DataFrame, valid: pd.DataFrame, failed: pd.DataFrame) -> 
     )
 
 
-def estimate_of(valid: pd.DataFrame, run_spread: float) -> Estimate | None:
+def estimate_of(valid: pd.DataFrame, run_spread: float) -> Interval | None:
     """Of the valid visits of a case: between them where three processes or more stand behind it; with fewer,
     from the lowest to the highest end of the intervals within them. None without a visit."""
     if valid.empty:
@@ -130,8 +132,5 @@ def estimate_of(valid: pd.DataFrame, run_spread: float) -> Estimate | None:
     if valid["process"].nunique() >= FEWEST_VISITS:
         return case_estimate.between(places, run_spread)
     value_s = case_estimate.figure_s(places)
-    low_s, high_s = (
-        float(np.minimum(valid["latency_low_s"].min(), value_s)),
-        float(np.maximum(valid["latency_high_s"].max(), value_s)),
-    )
-    return Estimate(value_s=value_s, low_s=low_s, high_s=high_s, between=False)
+    low_s = float(np.minimum(valid["latency_low_s"].min(), value_s))
+    return Interval(value_s, low_s, float(np.maximum(valid["latency_high_s"].max(), value_s)))

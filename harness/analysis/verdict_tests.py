@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.pair_effects import map_values, paired_effects
+from harness.core.interval import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,11 +43,9 @@ FEWEST_COMMON = 6  # cases: with fewer no 95 % interval of their median exists
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """A factor that all cases share, head over base: the median of the cases with its 95 % interval."""
+    """A factor that all cases share, head over base: the median of so many cases with its 95 % interval."""
 
-    ratio: float
-    low: float
-    high: float
+    ratio: Interval
     cases: int
 
 
@@ -165,4 +164,4 @@ def common_factor(means: Sequence[float], limit: float) -> Common | None:
     low, high = ordered[below], ordered[-1 - below]
     if not (low > limit or high < -limit):
         return None
-    return Common(exp(float(np.median(ordered))), exp(low), exp(high), count)
+    return Common(Interval(exp(float(np.median(ordered))), exp(low), exp(high)), count)

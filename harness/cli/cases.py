@@ -200,14 +200,15 @@ def _explain(problem: Problem, measured: Measurement | None, *, kept: str | None
     script carries its figure."""
     from harness.output import terminal
 
-    terminal.explanation(problem, DEFINITIONS[problem.kind])
     if measured is None:
+        terminal.explanation(problem, DEFINITIONS[problem.kind])
         print(f"\nNext: convscope explain {terminal.as_arguments(problem)} --measure")
         return
     from harness.output import answers
 
-    print()
     answers.measurement(measured.case, measured.row, measured.other, in_full=True)
+    print()
+    terminal.explanation(problem, DEFINITIONS[problem.kind])
     print(f"Next: convscope repro {kept or terminal.as_arguments(problem, measured.case.setting)}")
 
 

@@ -142,11 +142,14 @@ def _plan_fields(
     from harness.core import units
 
     devices = Counter(case.setting.device for case in cases)
-    repeated = f"{policy.rounds} to {policy.max_rounds} times for {policy.visit_time_s:g} s"
-    steps = f"a survey and {policy.rounds} rounds; longer if intervals stay wide"
+    often = (
+        f"{policy.rounds} to {policy.max_rounds}" if policy.max_rounds > policy.rounds else f"{policy.rounds}"
+    )
+    longer = "; longer if intervals stay wide" * (policy.max_rounds > policy.rounds)
+    steps = f"a survey and {_counted(policy.rounds, 'round')}{longer}"
     return [
         ("points", str(len(points))),
-        ("cases", f"{len(cases)}, each repeated {repeated}"),
+        ("cases", f"{len(cases)}, {_counted(often, 'repetition')} of {policy.visit_time_s:g} s each"),
         *(
             (f"on {device}", f"{number} cases" + ("" if device == "cpu" else ", if present"))
             for device, number in devices.items()
@@ -155,6 +158,10 @@ def _plan_fields(
         *(("", f"{number} x {reason}") for reason, number in reasons.most_common()),
         ("time", f"about {units.duration(estimated_s)}, {steps}"),
     ]
+
+
+def _counted(number: object, what: str) -> str:
+    return f"{number} {what}{'' if str(number) == '1' else 's'}"
 
 
 @click.command()
@@ -184,8 +191,8 @@ def run(
                convscope run channels -a device=cuda:1 --time-limit 600
                convscope run -a kind=depthwise,standard -a in_channels=32:512:x2 -a size=56
     """
-    from harness.output import terminal
     from harness.output.progress_bar import RunProgress
+    from harness.output.run_answer import run_answer
     from harness.store.results import load_results
     from harness.tasks.sweep import sweep
 
@@ -210,13 +217,13 @@ def run(
         if as_json:
             print(json.dumps(_run_answer(progress.run)))
             sys.exit(error.code)
-        terminal.run_summary(load_results(progress.run), progress.run)
+        run_answer(load_results(progress.run), progress.run)
         raise
     if as_json:
         print(json.dumps(_run_answer(progress.run)))
         return
     assert progress.run is not None
-    terminal.run_summary(done, progress.run)
+    run_answer(done, progress.run)
 
 
 def _run_answer(path: Path | None) -> dict[str, Any]:

@@ -34,6 +34,11 @@ class Interval:
         return cls(row["latency_s"], row["latency_low_s"], row["latency_high_s"])
 
     @property
+    def half_width(self) -> float:
+        """Half of it over the value, a fraction."""
+        return (self.high - self.low) / (2 * self.value)
+
+    @property
     def inverse(self) -> Interval:
         """One over it."""
         return Interval(1 / self.value, 1 / self.high, 1 / self.low)

@@ -22,6 +22,8 @@ Pair = tuple[int, int]
 
 # kinds in which every output sees every input channel and a neighbourhood: one can stand for the other
 SAME_CONNECTIONS: tuple[Kind, ...] = ("standard", "depthwise_separable")
+# alone they compute less than a layer does
+PARTS_OF_SEPARABLE: tuple[Kind, ...] = ("depthwise", "pointwise")
 DEFINITIONS: dict[Kind, str] = {
     "standard": "every output channel sees every input channel through a kernel of its own",
     "grouped": "channels are cut into groups; an output channel sees only the inputs of its group",

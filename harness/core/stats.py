@@ -3,7 +3,7 @@
     samples  ->  blocks of one visit  ->  visits of one case
                  interval within          interval between
 
-In: seconds. Out: an `Estimate`, or plain numbers; `analysis/case_estimate` joins visits. Pure: no device, no
+In: seconds. Out: an `Interval`, or plain numbers; `analysis/case_estimate` joins visits. Pure: no device, no
 clock, no file, no torch; both sides of the pipe use it.
 Why blocks: back-to-back samples of one process remember each other. With an autocorrelation of 0.9 an
 interval from order statistics of the samples covers the truth in 31 % of simulations instead of 95 %; blocks
@@ -14,12 +14,13 @@ what is shown is the figure of several processes, with the interval between them
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import ceil, cos, exp, log, pi, sin, sqrt, tan
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING
+
+from harness.core.interval import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,25 +38,6 @@ SEARCH_STEPS = 30  # each leaves two thirds of what is searched
 RUN_SPREAD = 0.01
 MODES_APART = 0.05  # two modes closer than this move a figure by less than an interval of usual width
 MODES_SPREADS = 4.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A duration with its 95 % interval. Raises ValueError unless 0 < low <= value <= high."""
-
-    value_s: float
-    low_s: float
-    high_s: float
-    between: bool  # True: interval between visits; False: within one visit
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low_s <= self.value_s <= self.high_s:
-            raise ValueError(f"not an interval around its figure: {self}")
-
-    @property
-    def half_width(self) -> float:
-        """Half of the interval over the figure, a fraction."""
-        return (self.high_s - self.low_s) / (2 * self.value_s)
 
 
 @lru_cache(maxsize=1024)
@@ -175,24 +157,25 @@ def low_quantile(samples: Sequence[float]) -> float:
 
 def block_figures(samples: Sequence[float], block_ends: Sequence[int]) -> list[float]:
     """The figure of each block, in seconds a call: what a pair of blocks that took turns is compared by."""
-    return [quantile(block, FIGURE_SHARE) for block in _blocks(samples, block_ends)]
+    return [quantile(block, FIGURE_SHARE) for block in blocks_of(samples, block_ends)]
 
 
 def place_figures(samples: Sequence[float], block_ends: Sequence[int]) -> list[float]:
     """For each of the ways in which buffers lay, the low quantile of the samples of all blocks that lay so,
     in seconds a call."""
-    blocks = _blocks(samples, block_ends)
+    blocks = blocks_of(samples, block_ends)
     return [
         low_quantile([sample for block in blocks[place::PLACES] for sample in block])
         for place in range(min(PLACES, len(blocks)))
     ]
 
 
-def _blocks(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequence[float]]:
+def blocks_of(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequence[float]]:
+    """Samples cut into their blocks; `block_ends`: for each, how many samples there are up to its end."""
     return [samples[start:end] for start, end in pairwise([0, *block_ends]) if end > start]
 
 
-def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> Estimate:
+def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolution_s: float) -> Interval:
     """The figure of one visit, the mean of its `place_figures` on logarithms, with the t interval of its
     blocks'.
 
@@ -208,9 +191,7 @@ def interval_within(samples: Sequence[float], block_ends: Sequence[int], resolut
         half = _half_width(logs)
         low, high = value * exp(-half), value * exp(half)
     floor = min(resolution_s / 2, value / 2)
-    return Estimate(
-        value_s=value, low_s=min(low, value - floor), high_s=max(high, value + floor), between=False
-    )
+    return Interval(value, min(low, value - floor), max(high, value + floor))
 
 
 def spread_between(visits: Sequence[float]) -> float | None:
@@ -251,9 +232,9 @@ def describe(
     return {
         "block_figures_s": block_figures(steady, block_ends),
         "place_figures_s": place_figures(steady, block_ends),
-        "latency_s": within.value_s,
-        "latency_low_s": within.low_s,
-        "latency_high_s": within.high_s,
+        "latency_s": within.value,
+        "latency_low_s": within.low,
+        "latency_high_s": within.high,
         "latency_min_s": min(samples),
         "latency_p10_s": quantile(samples, FIGURE_SHARE),
         "latency_median_s": median(samples),

@@ -14,19 +14,28 @@ from harness.analysis.differences import beyond_intervals
 from harness.analysis.labels import kind_name
 from harness.core import units
 from harness.core.case import Case
-from harness.output.terminal import TRUST_SIGNS, as_arguments, interval_text, print_fields, table
+from harness.core.problem import PARTS_OF_SEPARABLE
+from harness.output.terminal import (
+    SHORT_KINDS,
+    TRUST_SIGNS,
+    as_arguments,
+    interval_text,
+    print_fields,
+    prose,
+    table,
+)
 from harness.store.results import as_json_values
-from harness.tasks.advise import candidate_name, ties
+from harness.tasks.advise import ties
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.analysis.cliffs import Step
     from harness.analysis.networks import Network
     from harness.tasks.advise import Advice
     from harness.tasks.cliff_search import Found
 
-BAR = 40  # characters that stand for a whole call
+BAR = 28  # characters that stand for a whole call
 
 
 def measurement(
@@ -38,6 +47,10 @@ def measurement(
     if row["status"] != "ok":
         print(f"\n{row['status']}: {row['message']}")
         return
+    if in_full and row["split"] is not None:
+        print("\nTime of one call by part:")
+        print_fields(_bars(row))
+        print()
     print_fields(
         [
             (
@@ -60,10 +73,8 @@ def measurement(
             *_allocators(case, row, other),
         ]
     )
-    if in_full and row["split"] is not None:
-        print("\nTime of one call by part:")
-        print_fields(_bars(row))
-    print(f"\n{_allocator_answer(case, row, other)}")
+    print()
+    prose(_allocator_answer(case, row, other))
 
 
 def _allocators(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> list[tuple[str, str]]:
@@ -153,44 +164,67 @@ def _size(value: float | None) -> str:
 
 
 def advice(found: Advice) -> None:
-    """The answer of `advise`: the ranking, then what to do."""
-    tied = ties(found.ratios)
-    table(
-        [
-            "",
-            "candidate",
-            "latency ",
-            "95 % interval ",
-            "parameters ",
-            "MACs ",
-            "at its peak ",
-            "bottleneck",
-            "trust",
-        ],
-        (
-            [
-                "=" if row["case_id"] in tied else "~" if row["case_id"] in found.close else str(number),
-                candidate_name(row),
-                units.seconds(row["latency_s"]),
-                interval_text(row),
-                f"{row['parameters']:,}",
-                units.count(row["macs"]),
-                _size(_peak(row)),
-                row["bound"] or "",
-                TRUST_SIGNS[row["trust"]],
-            ]
-            for number, row in enumerate(found.rows, 1)
-        ),
-    )
-    print()
-    for text in found.sentences:
-        print(text)
-    if found.close:
-        print("~ not clearly slower than the fastest; not compared head to head.")
-    for what, why in (*found.left, *found.failed):
-        print(f"Not measured: {what} ({why}).")
+    """The answer of `advise`: the question, what to do, then the ranking: what stands for a whole layer, and
+    parts of one."""
     first = Case.from_row(found.rows[0])
-    print(f"\nNext: convscope explain {as_arguments(first.problem, first.setting)} --measure")
+    print(f"{_question(first)}\n")
+    for text in found.sentences:
+        prose(text)
+    standard = next((row for row in found.rows if row["kind"] == "standard"), None)
+    tied = ties(found.ratios)
+    signs = {row["case_id"]: "=" for row in found.rows if row["case_id"] in tied}
+    signs |= dict.fromkeys(found.close - tied, "~")
+    whole = [row for row in found.rows if row["kind"] not in PARTS_OF_SEPARABLE]
+    parts = [row for row in found.rows if row["kind"] in PARTS_OF_SEPARABLE]
+    groups = {"In place of a standard convolution": whole, "Parts of a layer: they compute less": parts}
+    for title, rows in groups.items():
+        if rows:
+            print(f"\n{title}")
+            _candidates(rows, signs, standard)
+    print()
+    if tied:
+        print("= tied with the fastest, head to head")
+    if found.close:
+        print("~ not clearly slower than the fastest; not compared head to head")
+    for what, why in (*found.left, *found.failed):
+        prose(f"Not measured: {what} ({why}).")
+    print(f"Next: convscope explain {as_arguments(first.problem, first.setting)} --measure")
+
+
+def _question(case: Case) -> str:
+    """The layer that was asked for, in a line."""
+    problem, setting = case.problem, case.setting
+    kernel = "x".join(map(str, problem.standard.kernel_size))
+    threads = "all threads" if setting.threads == "all" else f"{setting.threads} threads"
+    return (
+        f"{problem.in_channels}->{problem.out_channels} {kernel} at {problem.height}x{problem.width}, "
+        f"batch {problem.batch}, {setting.dtype}, {setting.device}, {threads}"
+    )
+
+
+def _candidates(
+    rows: Sequence[Mapping[Any, Any]], signs: Mapping[str, str], standard: Mapping[Any, Any] | None
+) -> None:
+    """One line a candidate, fastest first; `x standard`: its latency over standard's."""
+    cells = (
+        [
+            signs.get(row["case_id"], ""),
+            _short_kind(row),
+            row["memory_format"],
+            units.seconds(row["latency_s"]),
+            f"±{units.percent((row['latency_high_s'] - row['latency_low_s']) / (2 * row['latency_s']))}",
+            "" if standard is None else units.significant(row["latency_s"] / standard["latency_s"], 2),
+            units.count(row["parameters"]),
+            row["bound"] or "",
+        ]
+        for row in rows
+    )
+    table(["", "kind", "layout", "latency ", "95 % ", "x standard ", "parameters ", "bottleneck"], cells)
+
+
+def _short_kind(row: Mapping[Any, Any]) -> str:
+    groups = f" g{row['groups']}" if row["kind"] == "grouped" else ""
+    return f"{SHORT_KINDS.get(row['kind'], row['kind'])}{groups}"
 
 
 def advice_as_json(found: Advice) -> dict[str, Any]:
@@ -205,12 +239,6 @@ def advice_as_json(found: Advice) -> dict[str, Any]:
         "failed": [{"candidate": what, "why": why} for what, why in found.failed],
         "sentences": found.sentences,
     }
-
-
-def _peak(row: Mapping[Any, Any]) -> float | None:
-    """Bytes held at the peak of a call: input, weights, and what the call takes."""
-    sizes = (row["resident_bytes"], row["peak_bytes"])
-    return None if any(size is None or size != size for size in sizes) else sum(sizes)
 
 
 def search(found: Found) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from harness.core import units
 from harness.run.progress_events import ProgressListener
@@ -31,19 +33,26 @@ class RunProgress(ProgressListener):
         self._drawn = self._console.is_terminal and not self._console.is_dumb_terminal
         columns = (
             TextColumn("{task.fields[stage]:<9}"),
-            BarColumn(24),
-            TextColumn("{task.fields[case]}"),
-            TextColumn("{task.fields[figure]}"),
+            BarColumn(16),
+            TextColumn("{task.fields[left]}", style="dim", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[figure]}", table_column=Column(no_wrap=True)),
+            # the label last, and cut where the line ends: the rest is what a glance is for
+            TextColumn(
+                "{task.fields[case]}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
         )
         self._progress = Progress(
             *columns,
-            TextColumn("{task.fields[left]}", style="dim"),
+            expand=True,
             console=self._console,
             transient=True,
             auto_refresh=False,
         )
         self._task = self._progress.add_task("run", total=1, stage="survey", case="", figure="", left="")
-        self._estimated_s = 1.0
+        self._began = time.monotonic()
+        self._repeated = 0
         self.run: Path | None = None
 
     def __enter__(self) -> RunProgress:
@@ -64,7 +73,7 @@ class RunProgress(ProgressListener):
 
     def begin(self, cases: int, estimated_s: float, then: str) -> None:
         """Say how long it will take before it starts."""
-        self._estimated_s = estimated_s
+        self._began = time.monotonic()
         kept = " Ctrl-C stops and keeps finished measurements." if self.run else ""
         self.say(f"{cases} case{'s' * (cases > 1)}, about {units.duration(estimated_s)}; {then}.{kept}")
 
@@ -96,28 +105,24 @@ class RunProgress(ProgressListener):
 
     def visiting(self, case: Case, stage: str, left_s: float) -> None:
         """A visit begins."""
-        done = max(self._estimated_s - left_s, 0)
-        self._show(
-            stage=stage,
-            case=case.label,
-            figure="",
-            left=f"{units.duration(left_s)} left",
-            completed=done,
-            total=self._estimated_s,
-        )
+        self._show(stage=stage, case=case.label, figure="", **self._so_far(left_s))
 
     def turned(self, cases: Sequence[Case], stage: str, turn: int, of: int, left_s: float) -> None:
         """Cases that are measured together have done one more block each."""
-        done, left = max(self._estimated_s - left_s, 0), f"{units.duration(left_s)} left"
-        blocks = f"block {turn} of {of}"
         self._show(
             stage=stage,
             case=f"{len(cases)} cases",
-            figure=blocks,
-            left=left,
-            completed=done,
-            total=self._estimated_s,
+            figure=f"block {turn} of {of}",
+            **self._so_far(left_s),
         )
+
+    def _so_far(self, left_s: float) -> dict[str, Any]:
+        """How far it is, by the time that has passed and what the run says is left now: where repetitions are
+        disturbed and measured again, that is longer than it said at first."""
+        passed_s = time.monotonic() - self._began
+        again = f", repeating {self._repeated} disturbed by other load" if self._repeated else ""
+        left = f"{units.duration(left_s)} left{again}"
+        return {"left": left, "completed": passed_s, "total": passed_s + left_s}
 
     def progress(self, case: Case, latency_s: float) -> None:
         """The latest figure of the visit that is going on."""
@@ -126,6 +131,7 @@ class RunProgress(ProgressListener):
     def visited(self, case: Case, row: dict[str, Any]) -> None:
         """A visit is over."""
         arm = "" if row["arm"] == "main" else f"{row['arm']}  "
+        self._repeated += row["trust"] == "invalid"
         if row["status"] != "ok":
             self.say(f"{arm}{case.label}: {row['status']}, {row['message']}")
         elif not self._drawn:

@@ -7,7 +7,9 @@ nothing. Where stderr is no terminal there is no bar, but a line a visit.
 
 from __future__ import annotations
 
+import os
 import sys
+import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,79 +23,81 @@ from harness.core.problem import same_padding
 from harness.output import verdict_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.analysis.comparison import Comparison
     from harness.core.problem import Problem
-    from harness.store.results import Results
 
 DEFAULT = Setting()
 MOST_ROWS = 60
-MOST_FINDINGS = 4  # the report has all of them
+SHORT_KINDS = {"depthwise_separable": "separable"}
+ROOMY = 120  # columns, from which on a comparison has its latencies beside it
+# where a line has no room for a case's words
+SHORT_WORDS = {"depthwise_separable": "separable", "channels_last": "nhwc", "allocator=default": "default"}
+GAUGE, GAUGE_REACH = 17, 4.0  # letters of a gauge, and the tolerances that it reaches to
 STATE_SIGNS = {"ok": "ok", "warning": "! warning", "unknown": "? unknown"}
 ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", stopped by its time limit"}
 TRUST_SIGNS = {"ok": "ok", "wide": "~ wide", "invalid": "! invalid"}
 
 
-def run_summary(results: Results, folder: Path) -> None:
-    """The answer of a run: its cases, then a line that says what came out, then what to type next."""
-    summary, visits, run = results.summary, results.visits, results.runs[0]
-    shown = summary.sort_values("latency_s").head(MOST_ROWS)
-    cells = (
-        [
-            row["case_id"][:8],
-            _label(row),
-            units.seconds(row["latency_s"]),
-            interval_text(row),
-            f"{row['minor_faults_per_call']:,.1f}",
-            TRUST_SIGNS[row["trust"]],
-        ]
-        for row in shown.to_dict("records")
-        if row["status"] == "ok"
-    )
-    if len(shown):
-        table(["id", "case", "latency ", "95 % interval ", "faults per call ", "trust"], cells)
-    if len(summary) > len(shown):
-        print(f"... the fastest {len(shown)} of {len(summary)} cases; all of them are in the report")
-    marks = ", quick run: one repetition per case, never a baseline" if run["quick"] else ""
-    ended = ENDINGS.get(run["state"], "")
-    from harness.analysis.findings import findings  # pandas, which commands that only tell do without
-    from harness.analysis.labels import how_well
-
-    known = how_well(summary, run["policy"]["target_width"])
-    for finding in findings(summary, visits)[:MOST_FINDINGS]:
-        print(f"\n{finding.rule}. {finding.text}")
-    print(
-        f"\n{len(summary)} cases, {len(visits)} visits in {units.duration(run['wall_s'])}{ended}{marks}; "
-        f"{known}."
-    )
-    print(f"Next: convscope report {folder}")
-
-
 def comparison(found: Comparison) -> None:
-    """The answer of `compare` and `ab`: sentences, then the rows, worst first, then what the exit code
-    says."""
+    """The answer of `compare` and `ab`: what came out, then sentences, a row a case, worst first, and what
+    the exit code says."""
+    prose(f"{verdict_text.headline(found)}.")
     for sentence in verdict_text.sentences(found):
-        print(sentence)
-    rows = verdict_text.visible_rows(found)
-    cells = (
-        [
-            *(
-                f"{verdict_text.SIGNS[row['verdict']]} {row['verdict']}",
-                verdict_text.subject(row),
-                verdict_text.amount(row, "base"),
-                verdict_text.amount(row, "head"),
-            ),
-            *(verdict_text.change(row), verdict_text.counted(row), row["reason"] or ""),
-        ]
-        for row in rows[:MOST_ROWS]
-    )
+        prose(sentence)
     print()
-    table(["verdict", "case", "base ", "head ", "change (90 % interval)", "pairs ", "why"], cells)
+    rows = verdict_text.visible_rows(found)
+    names, shared = verdict_text.short_names(rows)
+    if shared:
+        prose(f"all: {shared}")
+    _comparison_rows(rows[:MOST_ROWS], names)
     if len(rows) > MOST_ROWS:
         print(f"... the first {MOST_ROWS} of {len(rows)} rows; --json has all of them")
-    print(f"\n{_conclusion(found)}")
+    print()
+    prose(_conclusion(found))
+
+
+def _comparison_rows(rows: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> None:
+    """One line a row. On a wide terminal with both latencies and the interval in figures."""
+    width = Output(width=_width()).width
+    roomy = width >= ROOMY
+    tolerances = [row["tolerance"] for row in rows if row["tolerance"] == row["tolerance"]]
+    reach = GAUGE_REACH * max(tolerances, default=0.02)
+    half = GAUGE // 2
+    scale = f"{f'-{100 * reach:.0f} %':<{half}}0{f'+{100 * reach:.0f} %':>{half}}"
+    heading = ["", scale, "change", *(["base", "head"] if roomy else []), "pairs", "why"]
+    lines = [heading]
+    for row in rows:
+        change, reason = verdict_text.change(row), str(row["reason"] or row["verdict"])
+        lines.append(
+            [
+                verdict_text.SIGNS[row["verdict"]],
+                verdict_text.gauge(row, reach, GAUGE),
+                change if roomy else change.partition(" (")[0],
+                *((verdict_text.amount(row, side) for side in ("base", "head")) if roomy else ()),
+                verdict_text.counted(row),
+                reason if roomy else reason.partition(":")[0],
+            ]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
+    room = max(width - sum(widths) - 2 * len(widths), 12)
+    labels = ["case", *_fitted(rows, names, room)]
+    longest = max(map(len, labels))
+    for (sign, gauge, *figures, why), label in zip(lines, labels, strict=True):
+        numbers = (figure.rjust(size) for figure, size in zip(figures, widths[2:-1], strict=True))
+        print("  ".join([f"{sign:<1} {label:<{longest}}", f"{gauge:<{GAUGE}}", *numbers, why]).rstrip())
+
+
+def _fitted(rows: Sequence[Mapping[Any, Any]], names: Sequence[str], room: int) -> list[str]:
+    """The cases' names in so many letters: long words as short ones in all of them, and what is still too
+    long is cut."""
+    latencies = [row["metric"] == "latency_s" for row in rows]
+    ends = ["" if latency else f" {verdict_text.METRICS['peak_bytes']}" for latency in latencies]
+    texts = [f"{name}{end}" for name, end in zip(names, ends, strict=False)]
+    if max(map(len, texts), default=0) > room:
+        texts = [" ".join(SHORT_WORDS.get(word, word) for word in text.split(" ")) for text in texts]
+    return [text if len(text) <= room else f"{text[: room - 1]}…" for text in texts]
 
 
 def _conclusion(found: Comparison) -> str:
@@ -158,30 +162,44 @@ def table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         )
     for row in rows:
         drawn.add_row(*row)
-    width = None if sys.stdout.isatty() else 200
-    Output(highlight=False, width=width, markup=False).print(drawn)
+    Output(highlight=False, width=_width(), markup=False).print(drawn)
+
+
+def _width() -> int | None:
+    """Columns of stdout: the terminal's, or what COLUMNS says; wide where neither says anything, since a
+    table in a file needs no folding."""
+    return None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
+
+
+def prose(text: str) -> None:
+    """A sentence or more on stdout, broken between words where a line ends."""
+    Output(highlight=False, width=_width(), markup=False).print(text)
 
 
 def print_fields(rows: Iterable[tuple[str, str]]) -> None:
-    """Names and what they are, on stdout."""
+    """Names and what they are, on stdout; a text that is too long goes on below its beginning."""
     listed = list(rows)
     width = max(17, *(len(name) + 2 for name, _ in listed))
+    columns = Output(width=_width()).width
     for name, text in listed:
-        print(f"  {name:<{width}}{text}")
+        first, *more = textwrap.wrap(text, max(columns - width - 2, 20), drop_whitespace=False) or [""]
+        print(f"  {name:<{width}}{first}".rstrip())
+        for line in more:
+            print(" " * (width + 2) + line.strip())
 
 
 def explanation(problem: Problem, definition: str) -> None:
     """A problem as numbers, for people."""
     print(f"{problem.kind.replace('_', ' ')}: {definition}.")
     ratio = problem.ratio_to_standard
-    comparison = "the same as" if ratio == 1 else f"{units.significant(ratio, 4)} of"
+    comparison = "the same as" if ratio == 1 else f"1/{units.significant(1 / ratio)} of"
     print_fields(
         [
-            ("input", f"{_shape(problem.input_shape)}   (batch, in_channels, height, width)"),
+            ("input", f"{_shape(problem.input_shape)}   (batch, channels, height, width)"),
             *(
                 (
                     "weight",
-                    f"{_shape(shape)}   (out_channels, in_channels / groups, kernel height, kernel width)",
+                    f"{_shape(shape)}   (out, in / groups, kernel height, width)",
                 )
                 for shape in problem.weight_shapes
             ),

@@ -5,6 +5,7 @@ In: a `Comparison`. Out: text, or JSON values.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.comparability import in_words
@@ -52,6 +53,30 @@ def amount(row: Mapping[Any, Any], side: str) -> str:
     return units.seconds(value) if row["metric"] == "latency_s" else units.size(value)
 
 
+def gauge(row: Mapping[Any, Any], reach: float, letters: int) -> str:
+    """The 90 % interval drawn over plus and minus `reach`: `|` at both tolerances, `-` the interval, `o` the
+    change; an arrow where it goes on."""
+    tolerance, ratio = row["tolerance"], row["ratio"]
+    if ratio is None or ratio != ratio or row["metric"] != "latency_s":
+        return ""
+    half = letters // 2
+
+    def at(change: float) -> int:
+        return half + round(half * max(min(change / reach, 1.0), -1.0))
+
+    drawn = [" "] * letters
+    low, high = (row[end] - 1 if row[end] == row[end] else ratio - 1 for end in ("ratio_low", "ratio_high"))
+    for i in range(at(low), at(high) + 1):
+        drawn[i] = "-"
+    for end in (-tolerance, 0.0, tolerance) if tolerance == tolerance else (0.0,):
+        if drawn[at(end)] == " ":
+            drawn[at(end)] = "." if end == 0.0 else "|"
+    drawn[at(ratio - 1)] = "o"
+    drawn[0] = "<" if low < -reach else drawn[0]
+    drawn[-1] = ">" if high > reach else drawn[-1]
+    return "".join(drawn).rstrip()
+
+
 def counted(row: Mapping[Any, Any]) -> str:
     """How many pairs, or visits of the smaller side, a row stands on."""
     return "" if row["pairs"] is None or row["pairs"] != row["pairs"] else f"{row['pairs']:.0f}"
@@ -62,14 +87,28 @@ def subject(row: Mapping[Any, Any]) -> str:
     return str(row["label"]) if row["metric"] == "latency_s" else f"{row['label']}, {METRICS[row['metric']]}"
 
 
-def shortened(labels: Sequence[str]) -> tuple[list[str], str]:
-    """Labels without the words that all of them have, and those words; the first word, a kind, stays."""
-    if len(set(labels)) < 2:
-        return list(labels), ""
-    apart = [label.split() for label in labels]
-    shared = [word for word in apart[0][1:] if all(word in words[1:] for words in apart)]
-    short = [" ".join([words[0], *(word for word in words[1:] if word not in shared)]) for words in apart]
-    return short, " ".join(shared)
+def short_names(rows: Sequence[Mapping[Any, Any]]) -> tuple[list[str], str]:
+    """The labels of verdicts without the words that all cases have, and those words; the first word, a kind,
+    stays. The row of all cases together keeps its own."""
+    apart = {row["label"]: _words_of(row["label"]) for row in rows if row["match_id"] != ALL_CASES}
+    first = next(iter(apart.values()), [])
+    shared = [
+        word for word in first[1:] if len(apart) > 1 and all(word in words[1:] for words in apart.values())
+    ]
+    short = {
+        label: " ".join([words[0], *(word for word in words[1:] if word not in shared)])
+        for label, words in apart.items()
+    }
+    return [short.get(row["label"], row["label"]) for row in rows], " ".join(shared)
+
+
+def _words_of(label: str) -> list[str]:
+    """The words of a label, with the batch and the size apart and equal channels once."""
+    words = list[str]()
+    for word in label.split():
+        shape, channels = re.fullmatch(r"(\d+)x\d+x(\d+x\d+)", word), re.fullmatch(r"(\d+)->\1", word)
+        words += [f"batch={shape[1]}", shape[2]] if shape else [channels[1]] if channels else [word]
+    return words
 
 
 def visible_rows(comparison: Comparison) -> list[dict[Any, Any]]:
@@ -87,7 +126,8 @@ def sentences(comparison: Comparison) -> list[str]:
     said.append(f"{_counts(comparison)}.")
     common = comparison.common
     if common:
-        changes = f"{percent(common.ratio)} ({percent(common.low)} to {percent(common.high)}, 95 %)"
+        ratio = common.ratio
+        changes = f"{percent(ratio.value)} ({percent(ratio.low)} to {percent(ratio.high)}, 95 %)"
         said.append(
             f"All {common.cases} cases shifted together: median {changes}. Look for one common cause."
         )
@@ -104,7 +144,7 @@ def headline(found: Comparison) -> str:
     """What came out, with the change that says most and its interval."""
     latencies = found.verdicts[found.verdicts["metric"] == "latency_s"]
     rows = latencies[latencies["match_id"] != ALL_CASES]
-    rows = rows.assign(label=shortened(rows["label"].tolist())[0])
+    rows = rows.assign(label=short_names(rows.to_dict("records"))[0])
     known = rows[rows["ratio"].notna()]
     undecided = found.counts.get("inconclusive", 0)
     tail = f"; {undecided} undecided" if undecided else ""
@@ -164,7 +204,12 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "smallest_effect": comparison.smallest_effect,
         "common": None
         if common is None
-        else {"ratio": common.ratio, "low": common.low, "high": common.high, "cases": common.cases},
+        else {
+            "ratio": common.ratio.value,
+            "low": common.ratio.low,
+            "high": common.ratio.high,
+            "cases": common.cases,
+        },
         "differences": {name: list(values) for name, values in comparison.differences.items()},
         "notes": comparison.notes,
         "cases": [as_json_values(row) for row in comparison.shown.to_dict("records")],

@@ -20,7 +20,7 @@ from harness.plan.axes import AXES, evaluated, merge, take_placement
 from harness.plan.suite import Suite, Sweep, find_suite, read_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from harness.plan.axes import Value
@@ -137,14 +137,20 @@ def _from_axes(axes: Mapping[str, tuple[Value, ...]]) -> Suite:
 
 
 def narrowed(suite: Suite, overrides: Mapping[str, tuple[Value, ...]]) -> Suite:
-    """The suite with axes replaced; kinds, and what stands in rows, are narrowed instead. Raises UsageError
-    where nothing is left."""
+    """The suite with axes replaced; kinds, and what stands in rows, are narrowed instead. Of several sweeps
+    along one axis the first takes all that was asked, and the others keep what they share with it, so that
+    they stay what they are. Raises UsageError where nothing is left."""
     placement = dict(suite.placement)
     stated = dict(overrides)
     if "device" in stated:
         placement = {}
         _place(stated, placement)
-    sweeps = [kept for sweep in suite.sweeps if (kept := _narrow(sweep, stated))]
+    sweeps, along = list[Sweep](), set[str]()
+    for sweep in suite.sweeps:
+        kept = _narrow(sweep, stated, along & {str(sweep.x)})
+        if kept:
+            sweeps.append(kept)
+            along.add(str(sweep.x))
     if not sweeps:
         asked = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in overrides.items())
         had = sorted(
@@ -165,7 +171,10 @@ def _place(axes: dict[str, tuple[Value, ...]], placement: dict[str, int]) -> Non
         raise UsageError(str(error), where="-a device") from None
 
 
-def _narrow(sweep: Sweep, overrides: Mapping[str, tuple[Value, ...]]) -> Sweep | None:
+def _narrow(
+    sweep: Sweep, overrides: Mapping[str, tuple[Value, ...]], taken: Container[str] = ()
+) -> Sweep | None:
+    """`taken`: axes whose new values another sweep has."""
     axes, rows = dict(sweep.axes), list(sweep.rows)
     # which may follow from the others
     for name, values in sorted(overrides.items(), key=lambda override: override[0] == "kind"):
@@ -176,8 +185,8 @@ def _narrow(sweep: Sweep, overrides: Mapping[str, tuple[Value, ...]]) -> Sweep |
             _require_fewer(sweep.name, _count(rest))
             asked = [(row, place) for row in rows for place in _places(rest, row)]
             rows, axes = [row | place for row, place in asked if _kind_at(place) in values], {}
-        elif name == "kind" and "kind" in axes:
-            axes["kind"] = tuple(value for value in axes["kind"] if value in values)
+        elif name in axes and (name == "kind" or name in taken):
+            axes[name] = tuple(value for value in axes[name] if value in values)
         else:
             axes = merge(axes, {name: values})
     return replace(sweep, axes=axes, rows=tuple(rows)) if rows and all(axes.values()) else None

@@ -100,7 +100,7 @@ def find_case(identity: str, results: Path) -> tuple[Results, dict[Any, Any]]:
     raise UsageError(
         f"there is no such case in {len(folders)} runs",
         where=identity,
-        hint="Reports and `convscope run` show the id of every case.",
+        hint="Reports show the id of every case.",
     )
 
 

@@ -190,22 +190,22 @@ def sentences(
 ) -> list[str]:
     """What to do, and why, each with its figures."""
     first, tied = rows[0], ties(ratios)
-    said = [
+    said = list[str]()
+    whole = next((row for row in rows if row["kind"] in SAME_CONNECTIONS), None)
+    if whole and first["kind"] not in SAME_CONNECTIONS:
+        said.append(
+            f"For a whole layer (full channel mixing, a spatial kernel) take {candidate_name(whole)}: "
+            f"{units.seconds(whole['latency_s'])}{_bound(whole)}."
+        )
+    said.append(
         f"{candidate_name(first).capitalize()} is fastest, "
         f"{units.seconds(first['latency_s'])}{_bound(first)}."
-    ]
+    )
     equal = [row for row in rows[1:] if row["case_id"] in tied]
     if equal:
         said.append(
             f"{' and '.join(candidate_name(row) for row in equal).capitalize()} cannot be told apart "
             f"from it in {PAIRS} pairs measured in turns."
-        )
-    whole = next((row for row in rows if row["kind"] in SAME_CONNECTIONS), None)
-    if whole and first["kind"] not in SAME_CONNECTIONS:
-        slower = whole["latency_s"] / first["latency_s"]
-        said.append(
-            f"If you need full channel mixing and a spatial kernel, the fastest is {candidate_name(whole)}: "
-            f"{units.seconds(whole['latency_s'])}, {units.significant(slower, 2)} times as long."
         )
     if budget and chosen is None:
         said.append("Nothing fits the budget.")

@@ -8,9 +8,10 @@ malloc, warm-up, and twelve blocks between which they and the heap move.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
-from harness.core import units
+from harness.core import stats, units
 from harness.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,8 +41,16 @@ SCRIPT = '''\
 
 {facts}
 """
-import ctypes, itertools, math, mmap, random, statistics, time
+from __future__ import annotations
+
+import ctypes, itertools, mmap, random, time
+from itertools import pairwise
+from math import ceil
+from statistics import fmean, geometric_mean, stdev
+
 import torch
+
+{method}
 
 {threads}{precision}{heap}
 def mapped(like):
@@ -80,8 +89,10 @@ with torch.{guard}:
                 call()
             took = (time.perf_counter() - began) / calls
             blocks[-1].append({sample})
-{adjust}
-{figure}print(f"{{statistics.geometric_mean(figures) * 1e6:.1f}} us per call (mean of the 10th percentiles of {{len(figures)}} ways to lie{said})")
+ends = list(itertools.accumulate(map(len, blocks)))
+samples = list(itertools.chain(*blocks))
+{adjust}figures = place_figures(samples, ends)
+print(f"{{geometric_mean(figures) * 1e6:.1f}} us per call (mean of the 10th percentiles of {{len(figures)}} ways to lie{said})")
 '''
 COUNT = """\
 try:
@@ -93,34 +104,14 @@ except ImportError:
 BEFORE = """\
             before = faulted()
 """
-# as `core.stats.at_mean_faults` has it
+# the method of a visit, by its own text: what makes a latency of samples, and what evens page faults out
+METHOD = (stats.place_figures, stats.low_quantile, stats.blocks_of)
+METHOD_OF_FAULTS = (stats.at_mean_faults, stats.fault_cost_s)
+CONSTANTS = ("FIGURE_SHARE", "PLACES")
+CONSTANTS_OF_FAULTS = ("FAULTS_APART", "SEARCH_STEPS")
 ADJUST = """\
-seen = [sample for block in blocks for sample in block]
-times, faults = zip(*seen)
-mean, fault = statistics.fmean(faults), 0.0  # pages a sample, seconds a page: the slope of the line below which a tenth of the samples lie
-
-def loss(slope):
-    rest = sorted(t - slope * f for t, f in seen)
-    base = rest[math.ceil(0.1 * len(rest)) - 1]
-    return sum((0.1 if one >= base else -0.9) * (one - base) for one in rest)
-
-if statistics.stdev(faults) >= 8:
-    low, high = 0.0, (max(times) - min(times)) / (max(faults) - min(faults))
-    for _ in range(30):
-        third = (high - low) / 3
-        low, high = (low, high - third) if loss(low + third) <= loss(high - third) else (low + third, high)
-    fault = (low + high) / 2
-blocks = [[max(t - fault * (f - mean), min(times)) for t, f in block] for block in blocks]
-"""
-# as `core.stats.place_figures` has it
-FIGURE = """\
-def low(samples):
-    ordered = sorted(samples)
-    position = max((len(ordered) + 1 / 3) / 10 - 2 / 3, 0)
-    below = int(position)
-    return ordered[below] + (position - below) * (ordered[below + 1] - ordered[below])
-
-figures = [low(itertools.chain(*blocks[step::4])) for step in range(4)]  # each way in which buffers lie counts alike
+samples, faults = zip(*samples)
+samples = at_mean_faults(samples, faults)
 """
 KEEP = """\
 mallopt = ctypes.CDLL(None).mallopt  # glibc keeps what is freed, or every call faults its pages in again
@@ -166,8 +157,18 @@ def script(case: Case, row: Mapping[Any, Any] | None, environment: Mapping[str, 
         before="" if kept else BEFORE,
         sample="took" if kept else "(took, faulted() - before)",
         adjust="" if kept else ADJUST,
-        figure=FIGURE,
-        said="" if kept else ", at {mean / calls:.0f} page faults per call",
+        method=_method(kept=kept),
+        said="" if kept else ", at {fmean(faults) / calls:.0f} page faults per call",
+    )
+
+
+def _method(*, kept: bool) -> str:
+    """Constants and functions of `core.stats`, as they are there."""
+    names = CONSTANTS if kept else CONSTANTS + CONSTANTS_OF_FAULTS
+    functions = METHOD if kept else METHOD + METHOD_OF_FAULTS
+    constants = [f"{name} = {getattr(stats, name)!r}" for name in names]
+    return (
+        "\n\n\n".join(["\n".join(constants), *(inspect.getsource(one).rstrip() for one in functions)]) + "\n"
     )
 
 

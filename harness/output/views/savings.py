@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis import case_ratio
 from harness.analysis.labels import kind_name, ordered, words
 from harness.core import units
-from harness.core.problem import SAME_CONNECTIONS
+from harness.core.problem import PARTS_OF_SEPARABLE, SAME_CONNECTIONS
 from harness.output.views.sweeps import panels, place, reference
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from harness.output.views.sweeps import Sweep
 
 REFERENCE = "standard"
-PARTS = (
-    "depthwise",
-    "pointwise",
-)  # what a separable one is made of: alone they compute less than a layer does
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class Savings:
     def kinds(self) -> tuple[str, ...]:
         """The kinds that have a reference: whole layers, then parts of one."""
         kinds = ordered(one.kind for one in self.found)
-        return tuple(sorted(kinds, key=lambda kind: kind in PARTS))
+        return tuple(sorted(kinds, key=lambda kind: kind in PARTS_OF_SEPARABLE))
 
     def of(self, kind: str, panel: str) -> list[Saving]:
         """Those of a kind under one setting, in the order of the places."""
@@ -106,7 +102,7 @@ def told(found: Savings) -> tuple[str, Saving]:
     """The sentence that says what a sweep shows, and the place that it speaks of: of the kinds that can stand
     for the reference the first, in the middle of the axis, under the setting with most defaults."""
     panel, _ = reference(found.sweep)
-    kinds = sorted(found.kinds, key=lambda kind: (kind not in SAME_CONNECTIONS, kind in PARTS))
+    kinds = sorted(found.kinds, key=lambda kind: (kind not in SAME_CONNECTIONS, kind in PARTS_OF_SEPARABLE))
     here = [kind for kind in kinds if found.of(kind, panel)]
     ones = found.of(here[0], panel) if here else list(found.found)
     one = ones[len(ones) // 2]

@@ -46,11 +46,8 @@ def forest(found: Comparison, name: str) -> Chart | None:
     judged = verdicts[(verdicts["metric"] == "latency_s") & verdicts["ratio"].notna()].to_dict("records")
     if len(judged) < FEWEST_MARKS:
         return None
-    short, shared = verdict_text.shortened([row["label"] for row in judged if row["match_id"] != ALL_CASES])
-    named = iter(short)
-    judged = [
-        row | {"short": row["label"] if row["match_id"] == ALL_CASES else next(named)} for row in judged
-    ]
+    short, shared = verdict_text.short_names(judged)
+    judged = [row | {"short": name} for row, name in zip(judged, short, strict=True)]
     rows = sorted(judged, key=lambda row: (row["match_id"] != ALL_CASES, -row["ratio"]))
     shown, rest = rows, list[dict[Any, Any]]()
     if len(rows) > MOST_ROWS:

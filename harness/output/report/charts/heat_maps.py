@@ -9,10 +9,11 @@ from matplotlib.patches import Rectangle
 
 from harness.analysis.labels import kind_name, listed, words
 from harness.core import units
+from harness.core.problem import PARTS_OF_SEPARABLE
 from harness.output.report.chart import ALONE, Chart, Panel, axis_name, axis_title, described, slug
 from harness.output.report.drawing import BAD, canvas, hover, name_rows, set_ticks, style_of, to_svg
 from harness.output.report.tables import Cell, number, table
-from harness.output.views.savings import PARTS, savings_of, speed_in_words
+from harness.output.views.savings import savings_of, speed_in_words
 from harness.output.views.sweeps import missing, place, second_axis
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def heat_maps(sweep: Sweep) -> Chart | None:
     alt = f"Times as fast as {found.reference} over {axes}, for {listed(map(kind_name, found.kinds))}"
     drawn = [
         Panel(
-            f"{kind_name(kind)}{' (part of a layer)' if kind in PARTS else ''}",
+            f"{kind_name(kind)}{' (part of a layer)' if kind in PARTS_OF_SEPARABLE else ''}",
             _panel(
                 [one for one in ones if one.kind == kind],
                 (str(sweep.axis), across),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.labels import kind_name, listed
 from harness.core import units
+from harness.core.problem import PARTS_OF_SEPARABLE
 from harness.output.report.chart import (
     ALONE,
     FEWEST_MARKS,
@@ -23,7 +24,7 @@ from harness.output.report.chart import (
 from harness.output.report.charts.latency import set_places
 from harness.output.report.drawing import INK, MUTED, canvas, hover, set_scale, style_of, to_svg, wide
 from harness.output.report.tables import Cell, number, table
-from harness.output.views.savings import PARTS, savings_of, told
+from harness.output.views.savings import savings_of, told
 from harness.output.views.sweeps import FEWEST_PLACES, missing, panels, reference
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def savings(sweep: Sweep) -> Chart | None:
     )
     drawn = [
         Panel(
-            f"{kind_name(kind)}{' (part of a layer)' if kind in PARTS else ''}",
+            f"{kind_name(kind)}{' (part of a layer)' if kind in PARTS_OF_SEPARABLE else ''}",
             _panel(found, kind, settings, f"{identity}-{i}", described(alt, kind_name(kind))),
         )
         for i, kind in enumerate(found.kinds)
@@ -104,7 +105,7 @@ def _lines(settings: Sequence[str]) -> str:
 def _panel(found: Savings, kind: str, settings: Sequence[str], prefix: str, label: str) -> Markup:
     drawn = [one for one in found.found if one.panel in settings]
     # a depthwise layer may save a thousandfold: on its axis the others would be flat
-    alike = [one for one in drawn if (one.kind in PARTS) == (kind in PARTS)]
+    alike = [one for one in drawn if (one.kind in PARTS_OF_SEPARABLE) == (kind in PARTS_OF_SEPARABLE)]
     places = {x: float(x) for x in dict.fromkeys(one.x for one in sorted(drawn, key=lambda one: one.x))}
     span = sorted(places.values())
     size = (4.8, 2.35) if len(found.kinds) > 1 else (ALONE[0], 3.2)
