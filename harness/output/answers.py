@@ -148,15 +148,17 @@ def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, An
     return (
         f"{figure}; default glibc malloc takes {units.significant(gain)} times as long as a heap "
         "that is kept. To keep it in your own program:\n"
-        "  export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824 "
-        "MALLOC_TOP_PAD_=67108864"
+        "  export MALLOC_TRIM_THRESHOLD_=1073741824\n"
+        "  export MALLOC_MMAP_THRESHOLD_=1073741824\n"
+        "  export MALLOC_TOP_PAD_=67108864"
     )
 
 
 def _visits(row: Mapping[Any, Any]) -> str:
     if row["interval"] == "between":
-        return f"between {row['visits']} visits"
-    return f"within {row['visits']} visit{'s' * (row['visits'] != 1)}, since fewer than three processes count"
+        return f"between {row['visits']} repetitions"
+    counted = f"{row['visits']} repetition{'s' * (row['visits'] != 1)}"
+    return f"within {counted}, since fewer than three processes count"
 
 
 def _size(value: float | None) -> str:
