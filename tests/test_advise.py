@@ -97,7 +97,7 @@ def test_a_proven_winner_is_first_though_another_looks_faster() -> None:
 def test_the_sentences_say_what_to_take_and_what_it_does_not_do() -> None:
     said = " ".join(sentences(ROWS, {}, ROWS[1], budget=True))
     assert "Depthwise in contiguous is fastest, 1.00 ms; bottleneck: compute." in said
-    assert "the fastest is depthwise separable in contiguous: 2.00 ms" in said
+    assert "take depthwise separable in contiguous: 2.00 ms" in said
     assert "Within the budget: depthwise separable in contiguous, 2.00 ms, 900 parameters." in said
     assert "Nothing fits" in " ".join(sentences(ROWS, {}, None, budget=True))
 
@@ -116,7 +116,7 @@ def test_the_command_ranks_and_settles_close_ones_in_turns(convscope: Convscope,
     assert answer["ranking"][-1]["kind"] == "standard"
     assert len(answer["ranking"]) == 12
     assert len(answer["ratios"]) == 1
-    assert "fastest" in answer["sentences"][0]
+    assert "fastest" in " ".join(answer["sentences"])
 
 
 def test_the_command_says_what_to_do_next(convscope: Convscope, stub: Stub) -> None:

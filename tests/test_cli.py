@@ -200,7 +200,7 @@ def test_a_run_ends_with_its_answer_and_the_next_command(
 ) -> None:
     ended = convscope("run", suite, "--python", stub({"spread": 0}))
     assert ended.code == 0
-    assert "6 cases, 18 visits" in ended.out
+    assert "6 cases, 18 repetitions" in ended.out
     assert ended.out.strip().splitlines()[-1].startswith("Next: convscope report ")
     assert "round 1" in ended.err
 

@@ -54,7 +54,7 @@ def of_run(path: Path) -> list[Finding]:
 
 def test_page_faults_are_told_with_what_they_cost(tmp_path: Path) -> None:
     said = found(tmp_path)["Page faults"]
-    assert "2.0 times (1.9 to 2.2) as long, with 500 page faults per call" in said.text
+    assert "2.0 times as long (1.9 to 2.2), with 500 page faults per call" in said.text
     assert said.strength == pytest.approx(2.0, rel=0.05)
 
 
@@ -245,7 +245,7 @@ def test_cases_that_met_the_same_moments_are_told_apart_though_neither_is_known_
                 visit("main", case, None, list(blocks)) | began | {"process": f"{case.case_id} {number}"}
             )
     said = {finding.rule: finding for finding in findings(summarize(pd.DataFrame(rows)), pd.DataFrame(rows))}
-    assert "faster by 2.0 times (2.0 to 2.0)" in said["Depthwise separable"].text
+    assert "2.0 times as fast (2.0 to 2.0)" in said["Depthwise separable"].text
     apart = [
         row | {"started_at": row["started_at"] + timedelta(seconds=number)} for number, row in enumerate(rows)
     ]

@@ -143,7 +143,7 @@ def test_a_sweep_says_what_a_saving_brings_with_its_interval(tmp_path: Path) -> 
     )
     assert re.fullmatch(
         r"At 64 input channels depthwise separable is 2\.5 times as fast as standard \(2\.[45] to 2\.[56]\), "
-        r"with 7\.89 times fewer MACs",  # 9 * 64 / (9 + 64)
+        r"with 1/7\.89 of the MACs",  # 9 * 64 / (9 + 64)
         page.headline,
     )
     assert page.figures[0] == "savings-channels"
@@ -231,7 +231,9 @@ def test_where_the_time_of_a_call_goes_is_drawn_and_told(tmp_path: Path) -> None
     )
     page = report(run, tmp_path=tmp_path)
     assert "anatomy" in page.figures
-    assert re.search(r"times its roof; most of it is convolution \(60 %\): .* convscope repro", page.text)
+    assert re.search(
+        r"times its roofline time; the largest part is convolution \(60 %\): .* convscope repro", page.text
+    )
     (numbers,) = [found for found in page.tables if "Dispatch (µs)" in found[0]]
     row = dict(zip(numbers[0], numbers[-1], strict=True))
     parts = [
@@ -263,7 +265,7 @@ def test_every_axis_of_a_sweep_gets_its_chart_and_flat_lines_are_explained(tmp_p
         name for name in page.figures if name.startswith("latency-")
     ]
     assert "savings-groups" in page.figures
-    assert "Hollow and dotted: standard and depthwise without this axis" in page.text
+    assert "Hollow: standard and depthwise do not depend on this axis" in page.text
     assert "1 point has no latency" in page.text  # 48 does not divide 64
     assert "48 does not divide" in page.text
 
@@ -289,7 +291,7 @@ def test_failed_cases_are_rows_with_their_reason_and_counted_in_the_head(tmp_pat
         return failing("no room for <b>0.5 GB</b>") if case.problem.kind == "standard" else {}
 
     page = report(make_run(tmp_path, change=change), tmp_path=tmp_path)
-    assert "48 of 60 cases have a figure and 12 failed" in page.text
+    assert "48 of 60 cases have a latency and 12 failed" in page.text
     assert "12 × out of memory: no room for <b>0.5 GB</b>" in page.text  # escaped: it is text
     assert sum("no room" in row["Outcome"] for row in page.case_rows()) == 12
 
@@ -300,7 +302,7 @@ def test_a_run_where_everything_failed_is_a_page_without_charts(tmp_path: Path) 
     )
     assert page.figures == []
     assert page.headline == "60 of 60 cases could not be measured: killed"
-    assert "convscope explain CASE --measure" in page.text
+    assert "convscope measure repeats one" in page.text
     assert all(row["Latency (µs)"] == "" for row in page.case_rows())
 
 
@@ -311,13 +313,13 @@ def test_a_run_that_was_stopped_before_its_first_visit_is_a_page(tmp_path: Path)
     )
     assert "Interrupted" in page.text
     assert "60 were not reached" in page.text
-    assert {row["Outcome"] for row in page.case_rows()} == {"not reached: the run ended before"}
+    assert {row["Outcome"] for row in page.case_rows()} == {"not reached: the run ended before this case"}
 
 
 def test_a_quick_run_is_marked_and_states_no_difference(tmp_path: Path) -> None:
     page = report(make_run(tmp_path, visits=1, quick=True), tmp_path=tmp_path)
-    assert "Quick run: rough figures, no baseline." in page.text
-    assert "60 cases stand on fewer than three processes" in page.text
+    assert "Quick run: approximate, cannot be a baseline." in page.text
+    assert "60 cases have fewer than three processes" in page.text
     assert "Depthwise separable." not in page.text
     assert "quick run ·" in page.text
 
@@ -347,7 +349,7 @@ def test_noisy_and_invalid_visits_are_counted_with_their_reasons(tmp_path: Path)
     page = report(make_run(tmp_path, change=change), tmp_path=tmp_path)
     for words in ("108 ok (60 %)", "36 noisy (20 %)", "36 invalid (20 %)", "36 × drift", "36 × load"):
         assert words in page.text
-    assert "48 of 60 cases have a figure" in page.text
+    assert "48 of 60 cases have a latency" in page.text
 
 
 def test_a_network_is_told_as_a_whole_and_layer_by_layer(tmp_path: Path) -> None:
@@ -359,11 +361,25 @@ def test_a_network_is_told_as_a_whole_and_layer_by_layer(tmp_path: Path) -> None
     assert re.match(r"13 convolutions with \w+ take 13\.0 ms \(1[23]\.\d ms to 13\.\d ms\)", page.headline)
     assert re.search(r"5 equal layers \(block 2 (?:depth|point)wise\) take 38 % of the time\.", page.text)
     assert "convscope whatif LAYERS.csv --replace" in page.text
-    (layers,) = [found for found in page.tables if "So far (%)" in found[0]]
+    (layers,) = [found for found in page.tables if "Cumulative (%)" in found[0]]
     rows = [dict(zip(layers[0], row, strict=True)) for row in layers[1:]]
     assert [row["Layer"] for row in rows] == [line.split(",")[0] for line in NETWORK_LAYERS.splitlines()[1:]]
     assert [row["Share (%)"] for row in rows] == ["7.69", "7.69", "7.69", "38.5", "38.5"]
-    assert rows[-1]["So far (%)"] == "100"
+    assert rows[-1]["Cumulative (%)"] == "100"
+
+
+def test_a_network_with_layers_missing_says_so_and_whole_settings_come_first(tmp_path: Path) -> None:
+    (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
+
+    def change(case: Case) -> Values:
+        lost = case.setting.memory_format == "contiguous" and case.problem.kind == "standard"
+        return failing("no room") if lost else {}
+
+    page = report(make_run(tmp_path, NETWORK_SUITE, change=change), tmp_path=tmp_path)
+    assert page.headline.startswith("13 convolutions with channels_last take ")
+    text = NETWORK_SUITE.replace('["contiguous", "channels_last"]', '"contiguous"')
+    one = report(make_run(tmp_path, text, run_id="one", change=change), tmp_path=tmp_path)
+    assert one.headline.endswith("; 1 layer has no latency")
 
 
 def test_a_replacement_is_told_as_a_gain_with_its_interval(tmp_path: Path) -> None:
@@ -397,9 +413,26 @@ def test_several_runs_are_told_apart_and_compared(tmp_path: Path) -> None:
     page = report(first, second, tmp_path=tmp_path)
     assert "Run A" in page.text
     assert "20261125T090000-made-0002" in page.text
-    assert re.match(r"12 of 60 cases regressed, most grouped .*: \+\d+\.\d % \(\+", page.headline)
+    assert re.match(r"12 of 60 cases regressed; worst: grouped .*, \+\d+\.\d % \(\+", page.headline)
     assert page.figures[0] == "forest-b-against-a"
     assert "run A, contiguous, retained allocator" in page.text
+
+
+def test_what_all_cases_share_is_in_the_headline(tmp_path: Path) -> None:
+    first = make_run(tmp_path, visits=6)
+    second = make_run(
+        tmp_path, run_id="20261125T090000-made-0002", visits=6, latency=lambda case: 1.5 * cost(case)
+    )
+    page = report(first, second, tmp_path=tmp_path)
+    assert re.match(r"All cases together regressed: \+\d+\.\d % \(", page.headline)
+
+
+def test_two_cases_are_compared_and_no_chart_is_drawn_of_them(tmp_path: Path) -> None:
+    text = KINDS_SUITE.partition("[[sweep]]")[0].partition("[setting]")[0]
+    text += '[[sweep]]\nname = "two"\nkind = ["standard", "depthwise_separable"]\nin_channels = 64\n'
+    page = report(make_run(tmp_path, text, spread=1e-9), tmp_path=tmp_path)
+    assert re.match(r"Standard takes \d\.\d times as long as depthwise separable \(", page.headline)
+    assert page.figures == []
 
 
 def test_runs_of_different_processors_are_not_compared(tmp_path: Path) -> None:
@@ -425,7 +458,7 @@ def test_a_head_of_another_implementation_stands_beside_its_base(
     python = str(stub({"spread": 0.001}))
     run = harness.ab(suite, harness.Side(python), harness.Side(python, "mine:layer"))
     page = report(own_folder / "results" / run.runs[0]["run_id"], tmp_path=own_folder)
-    assert "6 of 6 cases have a figure" in page.text
+    assert "6 of 6 cases have a latency" in page.text
     assert page.figures == ["forest-a"]
     assert re.match(r"Nothing regressed: \d of 6 cases the same", page.headline)
     assert "not reached" not in page.text
@@ -455,7 +488,7 @@ def test_ways_to_have_one_layer_are_not_summed_up_as_a_network(tmp_path: Path) -
     page = report(
         make_run(tmp_path, HEAD + ways, latency=lambda _: 1.0015e-3, spread=1e-9), tmp_path=tmp_path
     )
-    assert page.headline == "Least: whole × 1 1.00 ms; most: third × 3 3.00 ms"
+    assert re.fullmatch(r"third ×3 takes 3\.0 times as long as whole ×1 \([23]\.\d to 3\.\d\)", page.headline)
     assert "convolutions take" not in page.text
 
 

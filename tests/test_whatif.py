@@ -55,7 +55,7 @@ def test_the_answer_says_what_fewer_macs_bought(convscope: Convscope, stub: Stub
     )
     assert ended.code == 0, ended.err
     assert "unchanged: stem" in ended.out
-    assert "takes 1.00 of the time" in ended.out
+    assert "100 % of the total layer time" in ended.out
     assert convscope("report", "last").code == 0
 
 

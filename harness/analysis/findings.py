@@ -86,10 +86,10 @@ def findings(summary: pd.DataFrame, visits: pd.DataFrame) -> list[Finding]:
     return sorted(said, key=lambda finding: (finding.rule != CAVEAT, -finding.strength))
 
 
-def _times(base: Row, other: Row) -> str:
+def _times(base: Row, other: Row, what: str = "") -> str:
     """`5.2 times as long (4.9 to 5.6)`, or the inverse where other is the faster."""
     found = times(base, other)
-    return units.times(found if found.value >= 1 else found.inverse)
+    return units.times(found if found.value >= 1 else found.inverse, what)
 
 
 def page_faults(rows: list[Row]) -> Finding | None:
@@ -102,7 +102,7 @@ def page_faults(rows: list[Row]) -> Finding | None:
     text = (
         f"With glibc's default allocator {kept['label, allocator aside']} takes "
         f"{units.seconds(plain['latency_s'])} instead of {units.seconds(kept['latency_s'])}, "
-        f"{_times(kept, plain)} as long, "
+        f"{_times(kept, plain, ' as long')}, "
         f"with {plain['minor_faults_per_call']:,.0f} page faults per call instead of "
         f"{kept['minor_faults_per_call']:,.0f}. "
         f"{len(slower)} of {len(pairs)} cases are slower by more than 10 % with it."
@@ -147,11 +147,11 @@ def separable(rows: list[Row]) -> Finding | None:
         return None
     standard, other = max(pairs, key=lambda pair: (pair[0]["flops"], _factor(pair)))
     fast = other["latency_s"] < standard["latency_s"]
+    how_much = _times(standard, other, " as fast" if fast else " as long")
     text = (
         f"{_start(other['label'])} takes {units.seconds(other['latency_s'])}, standard "
-        f"{units.seconds(standard['latency_s'])}: {'faster' if fast else 'slower'} by "
-        f"{_times(standard, other)}, with {units.significant(standard['flops'] / other['flops'], 2)} times "
-        "fewer FLOPs."
+        f"{units.seconds(standard['latency_s'])}: {how_much}, "
+        f"with 1/{units.significant(standard['flops'] / other['flops'], 2)} of the FLOPs."
     )
     return Finding(SEPARABLE, text, _cases([(other, standard)]), _factor((standard, other)))
 
@@ -189,9 +189,9 @@ def group_counts(rows: list[Row]) -> Finding | None:
     if not falls:
         return None
     few, many = max(falls, key=_factor)
+    fewer = words("groups", few["groups"])
     text = (
-        f"{words('groups', many['groups'])} take {_times(few, many)} as long as "
-        f"{words('groups', few['groups'])}, "
+        f"{words('groups', many['groups'])} take {_times(few, many, f' as long as {fewer}')}, "
         f"{units.seconds(many['latency_s'])} instead of {units.seconds(few['latency_s'])} "
         f"({few['label']}).{_others(falls, 'pair')}"
     )
@@ -221,7 +221,7 @@ def cliffs(rows: list[Row]) -> Finding | None:
         f"From {values}, {kind_name(worst.right['kind'])} goes from "
         f"{units.seconds(worst.left['latency_s'])} to {units.seconds(worst.right['latency_s'])}, "
         f"for {units.significant(worst.right['flops'] / worst.left['flops'], 2)} times the FLOPs; "
-        f"{worst.change or 'no change seen below torch'} "
+        f"{worst.change or 'the same kernel, as far as visible'} "
         f"({worst.right['label']}).{_others(list(jumps.values()), 'jump')}"
     )
     return Finding("Jumps", text, tuple(row["case_id"] for row in ends), exp(abs(worst.beyond)))
@@ -293,7 +293,7 @@ def untrusted(rows: list[Row]) -> Finding | None:
         return None
     reasons = sorted({reason for row in doubtful for reason in row["trust_reasons"]})
     seen = f" Causes seen: {', '.join(reasons).replace('_', ' ')}." * bool(reasons)
-    text = f"The interval of {len(doubtful)} of {len(rows)} cases is wider than the target.{seen}"
+    text = f"The intervals of {len(doubtful)} of {len(rows)} cases are wider than asked for.{seen}"
     return Finding(CAVEAT, text, tuple(row["case_id"] for row in doubtful), 1.0)
 
 

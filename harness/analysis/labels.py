@@ -41,7 +41,7 @@ KIND_NAMES = {"depthwise_separable": "depthwise separable"}
 SHARED = 1.1  # a median call so much slower than an undisturbed one had company
 _WORDS = {
     "run": "run {}",
-    "arm": "arm {}",
+    "arm": "{}",
     "allocator": "{} allocator",
     "threads": "{} threads",
     "cache": "{} cache",
@@ -89,6 +89,11 @@ def listed(words: Iterable[str]) -> str:
     """`a, b and c`."""
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def in_words(value: object) -> str:
+    """A word of a column as people read it; empty where there is none."""
+    return "" if value is None or value != value else str(value).replace("_", " ")
 
 
 def how_well(summary: pd.DataFrame, target: float) -> str:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, log
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.case_estimate import SIDE
 from harness.analysis.findings import Finding
 from harness.analysis.labels import kind_name, listed
 from harness.core import units
+from harness.core.interval import Interval
 from harness.core.problem import KINDS
+from harness.core.stats import RUN_SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +80,8 @@ def network(name: str, layers: Sequence[Layer], unmeasured: Sequence[str] = ()) 
 
 def _sum(kind: str, layers: Sequence[Layer]) -> Sum:
     """Of one kind. A case that stands for several layers errs alike in all of them; different cases err
-    independently, and add in square."""
+    independently, and add in square. What runs differ by is common to all cases, and is no smaller for a
+    sum."""
     executed: Counter[str] = Counter()
     for layer in layers:
         executed[layer.row["case_id"]] += layer.repeat
@@ -90,14 +94,23 @@ def _sum(kind: str, layers: Sequence[Layer]) -> Sum:
     def total(name: str) -> Any:
         return sum(count * distinct[case][name] for case, count in executed.items())
 
-    return Sum(
-        kind,
-        executed.total(),
-        int(total("macs")),
-        int(total("parameters")),
-        total("latency_s"),
-        hypot(*halves),
-    )
+    latency_s = total("latency_s")
+    half_s = hypot(*halves, SIDE * RUN_SPREAD * latency_s)
+    return Sum(kind, executed.total(), int(total("macs")), int(total("parameters")), latency_s, half_s)
+
+
+def change(before: Sequence[Layer], after: Sequence[Layer]) -> Interval:
+    """How many times as long the second takes as the first. A layer that both have errs in both, and by the
+    law of propagation its error counts by how much its share differs."""
+    sums = [sum(layer.total_s for layer in layers) for layers in (before, after)]
+    shares, halves = Counter[str](), dict[str, float]()
+    for layers, whole_s, sign in ((before, sums[0], -1.0), (after, sums[1], 1.0)):
+        for layer in layers:
+            row = layer.row
+            shares[row["case_id"]] += sign * layer.repeat / whole_s  # type: ignore[assignment]
+            halves[row["case_id"]] = (row["latency_high_s"] - row["latency_low_s"]) / 2
+    half = hypot(*(share * halves[case] for case, share in shares.items()))
+    return Interval.around(log(sums[1] / sums[0]), half)
 
 
 def findings(layers: Sequence[Layer]) -> list[Finding]:
@@ -110,8 +123,8 @@ def findings(layers: Sequence[Layer]) -> list[Finding]:
 
 def beside_convolution(layers: Sequence[Layer]) -> float | None:
     """The share of the time that is not the convolution itself: reorders, page faults, dispatch. None where
-    the split of a layer is not known."""
-    if any(layer.row["split"] is None or layer.row["split"] != layer.row["split"] for layer in layers):
+    nobody saw what ran in a layer."""
+    if any(not isinstance(layer.row["split"], dict) or layer.row["primitives"] is None for layer in layers):
         return None
     inside_s = sum(layer.repeat * layer.row["split"]["convolution"] for layer in layers)
     return float(1 - inside_s / sum(layer.total_s for layer in layers))
@@ -135,9 +148,9 @@ def _dearest(layers: Sequence[Layer], whole_s: float) -> Finding | None:
     most = sorted(layers, key=lambda layer: -layer.total_s)[:DEAREST]
     share = sum(layer.total_s for layer in most) / whole_s
     text = (
-        f"{_name(most[0])} takes most: {units.seconds(most[0].total_s)}, "
-        f"{units.percent(most[0].total_s / whole_s)}. The {DEAREST} layers that take most are "
-        f"{units.percent(share)} of the time: {listed(_name(layer) for layer in most)}."
+        f"{_name(most[0])} is slowest: {units.seconds(most[0].total_s)}, "
+        f"{units.percent(most[0].total_s / whole_s)}. The {DEAREST} slowest take "
+        f"{units.percent(share)}: {listed(_name(layer) for layer in most)}."
     )
     return Finding("Layers", text, tuple(layer.row["case_id"] for layer in most), 1.0)
 
@@ -152,7 +165,7 @@ def _equal(layers: Sequence[Layer], whole_s: float) -> Finding | None:
         return None
     most = max(alike, key=lambda group: sum(layer.total_s for layer in group))
     count, total_s = sum(layer.repeat for layer in most), sum(layer.total_s for layer in most)
-    names = most[0].name if len(most) == 1 else f"{most[0].name} to {most[-1].name}"
+    names = most[0].name if len(most) == 1 else f"{most[0].name} … {most[-1].name}"
     text = f"{count} equal layers ({names}) take {units.percent(total_s / whole_s)} of the time."
     return Finding("Equal layers", text, (most[0].row["case_id"],), 1.0)
 

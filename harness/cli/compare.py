@@ -81,7 +81,7 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--base-implementation", metavar="NAME", help="torch, or module:attribute in the base's interpreter."
 )
-@click.option("--head-implementation", metavar="NAME", help="The same of the head.")
+@click.option("--head-implementation", metavar="NAME", help="The same for the head.")
 @click.option(
     "--order",
     "how",

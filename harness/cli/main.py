@@ -185,7 +185,7 @@ def main() -> None:
     """Measure what the five kinds of 2-D convolution cost on your device, and why.
 
     \b
-    convscope run quickstart              measure, about two minutes
+    convscope run quickstart              measure, about 90 s
     convscope report last                 the page with charts
     convscope advise --in 128 --out 256   which kind for this shape, in half a minute
     convscope measure depthwise --in 128  one case now

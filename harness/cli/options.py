@@ -166,7 +166,9 @@ def setting_options(*left_out: str) -> Callable[[Command], Command]:
         "memory_format": click.option(
             "--memory-format", default="contiguous", show_default=True, help="contiguous or channels_last."
         ),
-        "threads": click.option("--threads", default="all", show_default=True),
+        "threads": click.option(
+            "--threads", default="all", show_default=True, help="A number, or all processors."
+        ),
         "computation": click.option(
             "--computation", default="inference", show_default=True, help="inference, forward or training."
         ),
@@ -195,7 +197,7 @@ def setting_options(*left_out: str) -> Callable[[Command], Command]:
             "--allocator",
             default="retained",
             show_default=True,
-            help="retained keeps freed memory; default is default glibc malloc.",
+            help="retained keeps freed memory; default uses glibc malloc as shipped.",
         ),
     }
     return _decorated(options, left_out)

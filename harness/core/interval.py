@@ -43,6 +43,10 @@ class Interval:
         """One over it."""
         return Interval(1 / self.value, 1 / self.high, 1 / self.low)
 
+    def scaled(self, factor: float) -> Interval:
+        """So many times it."""
+        return Interval(factor * self.value, factor * self.low, factor * self.high)
+
     def over(self, other: Interval) -> Interval:
         """The quotient, where the two are independent: half of its interval, on logarithms, is the root of
         the sum of squares."""

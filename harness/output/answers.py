@@ -14,7 +14,8 @@ from harness.analysis.differences import beyond_intervals
 from harness.analysis.labels import kind_name
 from harness.core import units
 from harness.core.case import Case
-from harness.core.problem import PARTS_OF_SEPARABLE
+from harness.core.interval import Interval
+from harness.core.problem import SAME_CONNECTIONS
 from harness.output.terminal import (
     SHORT_KINDS,
     TRUST_SIGNS,
@@ -93,7 +94,7 @@ def _health(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
     """What might have disturbed it, as far as it was seen."""
     shares = {"waited for a processor": row["run_queue_share"], "in the kernel": row["system_share"]}
     known = [f"{units.percent(share)} {what}" for what, share in shares.items() if share is not None]
-    visits = f"{row['visits']} repetitions used, {row['invalid']} discarded as disturbed"
+    visits = f"{row['visits']} repetitions used, {row['invalid']} not used because disturbed"
     return [("health", ", ".join([*known, visits]))]
 
 
@@ -146,8 +147,8 @@ def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, An
     if not beyond_intervals(plain, kept):
         return f"{figure}; no measurable difference between the allocators."
     return (
-        f"{figure}; default glibc malloc takes {units.significant(gain)} times as long as a heap "
-        "that is kept. To keep it in your own program:\n"
+        f"{figure}; with default glibc malloc a call takes {units.significant(gain)} times as "
+        "long. To retain freed memory in your own program:\n"
         "  export MALLOC_TRIM_THRESHOLD_=1073741824\n"
         "  export MALLOC_MMAP_THRESHOLD_=1073741824\n"
         "  export MALLOC_TOP_PAD_=67108864"
@@ -156,7 +157,7 @@ def _allocator_answer(case: Case, row: Mapping[Any, Any], other: Mapping[Any, An
 
 def _visits(row: Mapping[Any, Any]) -> str:
     if row["interval"] == "between":
-        return f"between {row['visits']} repetitions"
+        return f"from {row['visits']} processes"
     counted = f"{row['visits']} repetition{'s' * (row['visits'] != 1)}"
     return f"within {counted}, since fewer than three processes count"
 
@@ -169,45 +170,55 @@ def advice(found: Advice) -> None:
     """The answer of `advise`: the question, what to do, then the ranking: what stands for a whole layer, and
     parts of one."""
     first = Case.from_row(found.rows[0])
-    print(f"{_question(first)}\n")
+    print(f"{_question(found.rows)}\n")
     for text in found.sentences:
         prose(text)
     standard = next((row for row in found.rows if row["kind"] == "standard"), None)
     tied = ties(found.ratios)
     signs = {row["case_id"]: "=" for row in found.rows if row["case_id"] in tied}
-    signs |= dict.fromkeys(found.close - tied, "~")
-    whole = [row for row in found.rows if row["kind"] not in PARTS_OF_SEPARABLE]
-    parts = [row for row in found.rows if row["kind"] in PARTS_OF_SEPARABLE]
-    groups = {"In place of a standard convolution": whole, "Parts of a layer: they compute less": parts}
+    signs |= dict.fromkeys(found.close - tied, "?")
+    whole = [row for row in found.rows if row["kind"] in SAME_CONNECTIONS]
+    parts = [row for row in found.rows if row["kind"] not in SAME_CONNECTIONS]
+    groups = {"Same connections": whole, "Fewer connections: they compute less": parts}
     for title, rows in groups.items():
         if rows:
             print(f"\n{title}")
             _candidates(rows, signs, standard)
     print()
     if tied:
-        print("= tied with the fastest, head to head")
+        print("= tied with the fastest in a direct comparison")
     if found.close:
-        print("~ not clearly slower than the fastest; not compared head to head")
+        print("? may be as fast as the fastest; not compared directly")
     for what, why in (*found.left, *found.failed):
         prose(f"Not measured: {what} ({why}).")
     print(f"Next: convscope explain {as_arguments(first.problem, first.setting)} --measure")
 
 
-def _question(case: Case) -> str:
-    """The layer that was asked for, in a line."""
+def _question(rows: Sequence[Mapping[Any, Any]]) -> str:
+    """The layer that was asked for, in a line; pointwise has no kernel to tell."""
+    case = Case.from_row(next((row for row in rows if row["kind"] != "pointwise"), rows[0]))
     problem, setting = case.problem, case.setting
-    kernel = "x".join(map(str, problem.standard.kernel_size))
     threads = "all threads" if setting.threads == "all" else f"{setting.threads} threads"
+    kernel = "x".join(map(str, problem.kernel_size))
     return (
         f"{problem.in_channels}->{problem.out_channels} {kernel} at {problem.height}x{problem.width}, "
         f"batch {problem.batch}, {setting.dtype}, {setting.device}, {threads}"
     )
 
 
+def _against(row: Mapping[Any, Any], standard: Mapping[Any, Any] | None) -> str:
+    """Between which ends standard's latency over its own lies; 1 for standard itself."""
+    if standard is None or row["case_id"] == standard["case_id"]:
+        return "" if standard is None else "1"
+    ratio = Interval.of_latency(standard).over(Interval.of_latency(row))
+    return f"{units.significant(ratio.low, 2)} to {units.significant(ratio.high, 2)}"
+
+
 def _candidates(
     rows: Sequence[Mapping[Any, Any]], signs: Mapping[str, str], standard: Mapping[Any, Any] | None
 ) -> None:
-    """One line a candidate, fastest first; `x standard`: its latency over standard's."""
+    """One line a candidate, fastest first; `speedup`: standard's latency over its own, by the ends of its
+    interval."""
     cells = (
         [
             signs.get(row["case_id"], ""),
@@ -215,13 +226,13 @@ def _candidates(
             row["memory_format"],
             units.seconds(row["latency_s"]),
             f"±{units.percent((row['latency_high_s'] - row['latency_low_s']) / (2 * row['latency_s']))}",
-            "" if standard is None else units.significant(row["latency_s"] / standard["latency_s"], 2),
+            _against(row, standard),
             units.count(row["parameters"]),
             row["bound"] or "",
         ]
         for row in rows
     )
-    table(["", "kind", "layout", "latency ", "95 % ", "x standard ", "parameters ", "bottleneck"], cells)
+    table(["", "kind", "layout", "latency ", "95 % ", "speedup ", "parameters ", "bottleneck"], cells)
 
 
 def _short_kind(row: Mapping[Any, Any]) -> str:
@@ -293,7 +304,7 @@ def _jump(kind: str, axis: str, step: Step) -> str:
         f"{units.seconds(step.left['latency_s'])} to {units.seconds(step.right['latency_s'])}, "
         f"{ratio} times ({low} to {high})"
     )
-    change = step.change or "no change seen below torch"
+    change = step.change or "the same kernel, as far as visible"
     return (
         f"{kind_name(kind)}, {axis} {step.left['x']:,} to {step.right['x']:,}: {figures}, "
         f"FLOPs {work} times; {change}"
@@ -356,8 +367,8 @@ def networks(sides: list[Network], kept: list[tuple[str, str]]) -> None:
         after.parameters / before.parameters,
         after.latency_s / before.latency_s,
     ]
-    macs, parameters, latency = (units.significant(share) for share in shares)
+    macs, parameters, latency = (units.percent(share) for share in shares)
     print(
-        f"After has {macs} of the MACs and {parameters} of the parameters of before, "
-        f"and the sum of its layers takes {latency} of the time."
+        f"After the replacement: {macs} of the MACs, {parameters} of the parameters and {latency} of the "
+        "total layer time."
     )

@@ -52,7 +52,7 @@ class RunProgress(ProgressListener):
         )
         self._task = self._progress.add_task("run", total=1, stage="survey", case="", figure="", left="")
         self._began = time.monotonic()
-        self._repeated = 0
+        self._disturbed = 0
         self.run: Path | None = None
 
     def __enter__(self) -> RunProgress:
@@ -100,7 +100,8 @@ class RunProgress(ProgressListener):
             else ""
         )
         self.say(
-            f"{undecided} cases are undecided; {cases} of them are measured again in fresh pairs{lacking}."
+            f"{undecided} cases are inconclusive so far; {cases} of them are measured again in fresh pairs"
+            f"{lacking}."
         )
 
     def visiting(self, case: Case, stage: str, left_s: float) -> None:
@@ -120,7 +121,7 @@ class RunProgress(ProgressListener):
         """How far it is, by the time that has passed and what the run says is left now: where repetitions are
         disturbed and measured again, that is longer than it said at first."""
         passed_s = time.monotonic() - self._began
-        again = f", repeating {self._repeated} disturbed by other load" if self._repeated else ""
+        again = f", {self._disturbed} disturbed by other load so far" if self._disturbed else ""
         left = f"{units.duration(left_s)} left{again}"
         return {"left": left, "completed": passed_s, "total": passed_s + left_s}
 
@@ -131,7 +132,7 @@ class RunProgress(ProgressListener):
     def visited(self, case: Case, row: dict[str, Any]) -> None:
         """A visit is over."""
         arm = "" if row["arm"] == "main" else f"{row['arm']}  "
-        self._repeated += row["trust"] == "invalid"
+        self._disturbed += row["trust"] == "invalid"
         if row["status"] != "ok":
             self.say(f"{arm}{case.label}: {row['status']}, {row['message']}")
         elif not self._drawn:

@@ -10,18 +10,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.case_ratio import with_moments
-from harness.analysis.findings import findings
-from harness.analysis.labels import how_well, kind_name, labels, ordered, sentence, words
+from harness.analysis.findings import CAVEAT, findings
+from harness.analysis.labels import how_well, in_words, kind_name, labels, ordered, sentence
 from harness.analysis.networks import findings as findings_of_network
 from harness.core import units
 from harness.core.problem import PARTS_OF_SEPARABLE
 from harness.output.terminal import ENDINGS, SHORT_KINDS, prose, table
-from harness.output.views.networks import measured, told
-from harness.output.views.points import joined, summary_of
-from harness.output.views.savings import savings_of
-from harness.output.views.savings import told as told_saving
+from harness.output.views import networks, savings
+from harness.output.views.networks import measured
+from harness.output.views.points import asked_cases, joined, summary_of, without_latency
 from harness.output.views.shape import shape_of
-from harness.output.views.sweeps import panels
+from harness.output.views.sweeps import panels, second_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,35 +47,38 @@ def run_answer(results: Results, folder: Path) -> None:
     if headline:
         prose(f"{headline}.")
         print()
-    _cases(shape, summary)
-    found = [one for one in findings(summary, results.visits) if not _is_said(one.rule, headline)]
+    _cases(shape, summary, units.percent(results.runs[0]["policy"]["target_width"]))
+    found = [one for one in findings(summary, results.visits) if one.rule != CAVEAT]
     for finding in found[:MOST_FINDINGS]:
         print()
         prose(f"{finding.rule}. {finding.text}")
     print()
     prose(_ending(results, summary))
-    for text in _without_figure(summary):
+    for text in _without_latency(points, summary):
         prose(text)
     print(f"Next: convscope report {folder}")
 
 
 def _headline(shape: Shape) -> str:
-    """What a sweep or a network says first; empty where the findings do."""
-    if shape.name == "network" and shape.leading:
-        return told(shape.leading)
-    saved = savings_of(shape.leading) if shape.name in ("sweep", "plane") and shape.leading else None
-    return told_saving(saved)[0] if saved else ""
+    """What a sweep, a plane or a network says first; empty where the findings do."""
+    lead = shape.leading
+    if lead is None or shape.name not in ("network", "plane", "sweep"):
+        return ""
+    if shape.name == "network":
+        return networks.headline(lead)
+    saved, across = savings.savings_of(lead), second_axis(lead)
+    if saved is None:
+        return ""
+    if shape.name == "plane" and across:
+        return savings.plane_headline(saved, across)
+    return savings.headline(saved)
 
 
-def _is_said(rule: str, headline: str) -> bool:
-    return rule == "Wide intervals" or (bool(headline) and rule == "Depthwise separable")
-
-
-def _cases(shape: Shape, summary: pd.DataFrame) -> None:
+def _cases(shape: Shape, summary: pd.DataFrame, target: str) -> None:
     if shape.name == "network" and shape.leading:
         _network(shape.leading)
     elif shape.leading is not None and shape.leading.frame["series"].nunique() > 1:
-        _grid(shape.leading)
+        _grid(shape.leading, target)
         rest = len(shape.sweeps) + len(shape.ways) - 1
         if rest:
             prose(f"{rest} more sweep{'s are' if rest > 1 else ' is'} in the report.")
@@ -84,7 +86,7 @@ def _cases(shape: Shape, summary: pd.DataFrame) -> None:
         _list(summary[summary["latency_s"].notna()])
 
 
-def _grid(sweep: Sweep) -> None:
+def _grid(sweep: Sweep, target: str) -> None:
     """Places down, kinds across; settings as lines between."""
     kinds = sorted(ordered(sweep.frame["series"]), key=lambda kind: kind in PARTS_OF_SEPARABLE)
     all_wide = bool((sweep.frame["trust"] == "wide").all())
@@ -99,8 +101,8 @@ def _grid(sweep: Sweep) -> None:
     names = [SHORT_KINDS.get(kind, kind) for kind in kinds]
     _print_grid([_place_heading(sweep), *(f"{name} " for name in names)], rows[:MOST_ROWS])
     said = ["... the report has all rows"] * (len(rows) > MOST_ROWS)
-    said += ["all intervals are wider than the target"] * all_wide
-    said += ["~ interval wider than the target"] * ("~" in marks) + ["x no latency"] * ("x" in marks)
+    said += [f"all intervals are wider than ±{target}"] * all_wide
+    said += [f"~ interval wider than ±{target}"] * ("~" in marks) + ["x no latency"] * ("x" in marks)
     if said:
         prose(", ".join(said))
 
@@ -143,13 +145,13 @@ def _network(sweep: Sweep) -> None:
             kind_name(layer.row["kind"]),
             units.seconds(layer.total_s),
             units.percent(layer.total_s / whole_s),
-            layer.row["bound"] or "",
+            in_words(layer.row["bound"]),
         ]
         for layer in fastest.layers
         if layer in largest
     ]
-    table(["layer", "runs ", "kind", "in all ", "share ", "bottleneck"], rows)
-    print(f"{len(largest)} largest of {len(fastest.layers)} layers")
+    table(["layer", "repeats ", "kind", "total ", "share ", "bottleneck"], rows)
+    print(f"{len(largest)} slowest of {len(fastest.layers)} layers")
     for finding in findings_of_network(fastest.layers):
         print()
         prose(f"{finding.rule}. {finding.text}")
@@ -168,7 +170,7 @@ def _list(rows: pd.DataFrame) -> None:
             sentence(label),
             units.seconds(row["latency_s"]),
             f"±{units.percent((row['latency_high_s'] - row['latency_low_s']) / (2 * row['latency_s']))}",
-            row["bound"] or "",
+            in_words(row["bound"]),
         ]
         for label, row in zip(labels(shown), shown.to_dict("records"), strict=True)
     )
@@ -192,13 +194,8 @@ def _ending(results: Results, summary: pd.DataFrame) -> str:
     )
 
 
-def _without_figure(summary: pd.DataFrame) -> list[str]:
+def _without_latency(points: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
     """Why cases have no latency, the most frequent reason first."""
-    without = summary[summary["latency_s"].isna()]
-    reasons = Counter(
-        f"{words('status', row['status']).replace('_', ' ')}: {row['message'] or 'no message'}"
-        for row in without.to_dict("records")
-    )
-    return [
-        f"x {count} of {len(summary)} cases: {reason}" for reason, count in reasons.most_common(MOST_REASONS)
-    ]
+    asked = len(asked_cases(points))
+    common = Counter(without_latency(points, summary)).most_common(MOST_REASONS)
+    return [f"x {count} of {asked} cases: {status}: {message}" for (status, message), count in common]

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.core import units
-from harness.core.case import Case, Setting, written
+from harness.core.case import Setting, written
 from harness.core.errors import ProblemError
+from harness.core.gate import TOLERANCES
 from harness.core.problem import same_padding
 from harness.output import verdict_text
 
@@ -34,6 +35,7 @@ SHORT_KINDS = {"depthwise_separable": "separable"}
 ROOMY = 120  # columns, from which on a comparison has its latencies beside it
 # where a line has no room for a case's words
 SHORT_WORDS = {"depthwise_separable": "separable", "channels_last": "nhwc", "allocator=default": "default"}
+DEFAULT_TOLERANCE = TOLERANCES["latency_s"]
 GAUGE, GAUGE_REACH = 17, 4.0  # letters of a gauge, and the tolerances that it reaches to
 STATE_SIGNS = {"ok": "ok", "warning": "! warning", "unknown": "? unknown"}
 ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", stopped by its time limit"}
@@ -63,7 +65,7 @@ def _comparison_rows(rows: Sequence[Mapping[Any, Any]], names: Sequence[str]) ->
     width = Output(width=_width()).width
     roomy = width >= ROOMY
     tolerances = [row["tolerance"] for row in rows if row["tolerance"] == row["tolerance"]]
-    reach = GAUGE_REACH * max(tolerances, default=0.02)
+    reach = GAUGE_REACH * (max(tolerances, default=0.0) or DEFAULT_TOLERANCE)
     half = GAUGE // 2
     scale = f"{f'-{100 * reach:.0f} %':<{half}}0{f'+{100 * reach:.0f} %':>{half}}"
     heading = ["", scale, "change", *(["base", "head"] if roomy else []), "pairs", "why"]
@@ -81,7 +83,9 @@ def _comparison_rows(rows: Sequence[Mapping[Any, Any]], names: Sequence[str]) ->
             ]
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
-    room = max(width - sum(widths) - 2 * len(widths), 12)
+    # a long reason may go beyond the line, and must not take the names their room
+    reason_width = min(widths[-1], 16)
+    room = max(width - sum(widths[:-1]) - reason_width - 2 * len(widths), 12)
     labels = ["case", *_fitted(rows, names, room)]
     longest = max(map(len, labels))
     for (sign, gauge, *figures, why), label in zip(lines, labels, strict=True):
@@ -129,11 +133,6 @@ def _conclusion(found: Comparison) -> str:
     return f"{names[found.code]}{worst}." + (
         f" Warning: {undecided} inconclusive." if undecided and found.code != 1 else ""
     )
-
-
-def _label(row: Mapping[Any, Any]) -> str:
-    """A case's label from its descriptor's columns."""
-    return Case.from_row(row).label
 
 
 def interval_text(row: Mapping[Any, Any]) -> str:
@@ -206,7 +205,7 @@ def explanation(problem: Problem, definition: str) -> None:
             ("output", _shape(problem.output_shape)),
             ("parameters", f"{problem.parameters:,}"),
             ("MACs", f"{problem.macs:,}   ({problem.flops:,} FLOPs; bias is not counted)"),
-            ("least bytes", f"{problem.minimum_bytes(4):,} in float32"),
+            ("minimum traffic", f"{problem.minimum_bytes(4):,} in float32"),
             (
                 "against standard",
                 (
@@ -242,7 +241,10 @@ def as_arguments(problem: Problem, setting: Setting = DEFAULT) -> str:
     if problem.kind == "grouped":
         stated.append(f"--groups {problem.groups}")
     if (problem.height, problem.width) != (56, 56):
-        stated.append(f"--height {problem.height} --width {problem.width}")
+        square = problem.height == problem.width
+        stated.append(
+            f"--size {problem.height}" if square else f"--height {problem.height} --width {problem.width}"
+        )
     for name, value in asdict(setting).items():
         if value != getattr(DEFAULT, name):
             stated.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}"))

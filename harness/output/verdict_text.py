@@ -6,6 +6,8 @@ In: a `Comparison`. Out: text, or JSON values.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from math import log
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.comparability import in_words
@@ -26,6 +28,8 @@ SIGNS = {
     "new": "+",
     "missing": "-",
 }
+MOVED = ("regressed", "improved")
+JUDGED = (*MOVED, "same", "inconclusive")  # by their change
 METRICS = {"latency_s": "latency", "peak_bytes": "peak memory"}
 
 
@@ -141,34 +145,53 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def headline(found: Comparison) -> str:
-    """What came out, with the change that says most and its interval."""
-    latencies = found.verdicts[found.verdicts["metric"] == "latency_s"]
-    rows = latencies[latencies["match_id"] != ALL_CASES]
-    rows = rows.assign(label=short_names(rows.to_dict("records"))[0])
-    known = rows[rows["ratio"].notna()]
-    undecided = found.counts.get("inconclusive", 0)
-    tail = f"; {undecided} undecided" if undecided else ""
-    if known.empty:
-        return f"No verdict: {len(rows)} cases without a comparison"
-    slower, faster = (known[known["verdict"] == verdict] for verdict in ("regressed", "improved"))
-    if len(slower):
-        return f"{_moved(slower.nlargest(1, 'ratio').iloc[0], len(slower), len(rows), 'regressed')}{tail}"
-    if len(faster):
-        most = _moved(faster.nsmallest(1, "ratio").iloc[0], len(faster), len(rows), "improved")
-        return f"Nothing regressed, {most}{tail}"
-    largest = known.nlargest(1, "ratio").to_dict("records")[0]
-    same = int((rows["verdict"] == "same").sum())
+    """What came out, with the change that says most and its interval: what all cases share, then each of
+    them, then memory."""
+    rows = found.verdicts.to_dict("records")
+    latencies = [row for row in rows if row["metric"] == "latency_s" and row["match_id"] != ALL_CASES]
+    whole = [row for row in rows if row["match_id"] == ALL_CASES and row["verdict"] in MOVED]
+    memory = [row for row in rows if row["metric"] == "peak_bytes" and row["verdict"] in MOVED]
+    names = dict(zip((row["label"] for row in latencies), short_names(latencies)[0], strict=True))
+    said = [f"all cases together {row['verdict']}: {change(row)}" for row in whole]
+    for verdict in MOVED:
+        said += _most([row for row in latencies if row["verdict"] == verdict], len(latencies), names)
+        said += _most([row for row in memory if row["verdict"] == verdict], len(latencies), names)
+    if not any(row["verdict"] == "regressed" for row in rows):
+        said = ["nothing regressed", *said]
+    if len(said) == 1 and said[0] == "nothing regressed":
+        said = [_nothing(latencies)]
+    counts = Counter(row["verdict"] for row in latencies)
+    undecided = counts["inconclusive"] + found.completeness.unreached
+    said += [f"{undecided} inconclusive"] * bool(undecided)
+    said += [f"{counts[verdict]} {verdict}" for verdict in ("not comparable", "missing") if counts[verdict]]
+    text = "; ".join(said)
+    return text[:1].upper() + text[1:]
+
+
+def _most(moved: Sequence[Mapping[Any, Any]], cases: int, names: Mapping[str, str]) -> list[str]:
+    """How many cases moved so, and the one that did most; nothing where none did."""
+    if not moved:
+        return []
+    most = max(moved, key=lambda row: abs(log(row["ratio"])))
+    worst = "worst" if most["verdict"] == "regressed" else "best"
+    what = "" if most["metric"] == "latency_s" else " in peak memory"
+    label = names.get(most["label"], most["label"]).replace("->", "→")
+    return [f"{len(moved)} of {cases} cases {most['verdict']}{what}; {worst}: {label}, {change(most)}"]
+
+
+def _nothing(latencies: Sequence[Mapping[Any, Any]]) -> str:
+    """Nothing moved: how many are the same, and the largest change of those that were judged."""
+    judged = [row for row in latencies if row["verdict"] in JUDGED and row["ratio"] == row["ratio"]]
+    if not judged:
+        return f"no verdict: {len(latencies)} cases without a comparison"
+    largest = max(judged, key=lambda row: abs(log(row["ratio"])))
+    same = sum(row["verdict"] == "same" for row in judged)
     tolerance = largest["tolerance"]
     within = f" within {units.percent(tolerance)}" if tolerance == tolerance else ""
     return (
-        f"Nothing regressed: {same} of {len(rows)} cases the same{within}{tail}; "
+        f"nothing regressed: {same} of {len(latencies)} cases the same{within}; "
         f"the largest change is {change(largest)}"
     )
-
-
-def _moved(most: Any, count: int, cases: int, verdict: str) -> str:
-    label = str(most["label"]).replace("->", "→")
-    return f"{count} of {cases} cases {verdict}, most {label}: {change(most)}"
 
 
 def _counts(comparison: Comparison) -> str:

@@ -3,13 +3,13 @@ says.
 
 In: `Results`. Out: a file that needs nothing else: no network, no JavaScript to be read, no folder beside it.
 
-    page.py      puts the page together            templates/   the page, its style, its script
-    shape.py     what the runs are about           vendor/      DataTables (MIT), inlined
-    story.py     headline, picture, facts,         charts/      a module a chart
-                 sections, by the shape            drawing.py   how charts are drawn
-    sweeps.py    which points make a chart         savings.py   time and MACs saved against a reference
-    tables.py    points joined with the summary    trust.py     trust, environments, policy
+    page.py      puts the page together         templates/   the page, its style, its script
+    story.py     headline, picture, facts,      vendor/      DataTables (MIT), inlined
+                 sections, by the shape         charts/      a module a chart
+    trust.py     trust, environments, policy    chart.py     what charts share
+    tables.py    tables of the page             drawing.py   how charts are drawn
 
+What the runs are about lies in `output/views`: their shape, sweeps, savings, networks.
 The modules that draw are imported when a report is written: seaborn takes a second.
 """
 

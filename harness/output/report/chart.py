@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from markupsafe import Markup
+from zlib import crc32
 
 from harness.analysis.labels import kind_name
-from harness.output.report.drawing import SURFACE, hover, style_of
+from harness.output.report.drawing import SURFACE, hover, set_ticks, spaced, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from markupsafe import Markup
     from matplotlib.axes import Axes
 
     from harness.core.interval import Interval
@@ -38,6 +38,7 @@ AXIS_TITLES = {
 }
 # inches of a panel that has the row to itself, and of one that shares it
 ALONE, BESIDE = (7.6, 4.0), (5.0, 3.5)
+BOX = "M2 3h12v10h-12z"  # the mark of a part of a bar
 FEWEST_MARKS = 3  # a chart of fewer says no more than a sentence
 
 
@@ -72,15 +73,11 @@ class Chart:
     keys: tuple[Key, ...] = ()
     note: str = ""
 
-    @property
-    def svg(self) -> Markup:
-        """All panels, one after the other."""
-        return Markup("\n").join(panel.svg for panel in self.panels)
-
 
 def slug(text: str) -> str:
-    """Text as part of an id."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+    """Text as part of an id, another one for every text."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text)
+    return plain if plain == text else f"{plain.strip('-')}-{crc32(text.encode()):08x}"
 
 
 def kind_keys(kinds: Iterable[str]) -> tuple[Key, ...]:
@@ -101,6 +98,23 @@ def axis_name(axis: str) -> str:
 def described(alt: str, title: str) -> str:
     """What one panel of a chart is called by a screen reader."""
     return f"{alt}: {title}" if title else alt
+
+
+def set_places(ax: Axes, places: dict[Any, float], *, log: bool, numeric: bool) -> None:
+    """Ticks along x at the values that were measured, as many as have room."""
+    by_place = sorted(places.items(), key=lambda item: item[1])
+    at, texts = [p for _, p in by_place], [f"{v:,}" if numeric else str(v) for v, _ in by_place]
+    kept = spaced(at, texts, log=log, points=72 * 4.0) if numeric else range(len(at))
+    if log:
+        ax.set_xscale("log")
+        margin = (at[-1] / at[0]) ** 0.06
+        ax.set_xlim(at[0] / margin, at[-1] * margin)
+    else:
+        margin = 0.06 * (at[-1] - at[0]) if numeric else 0.5
+        ax.set_xlim(at[0] - margin, at[-1] + margin)
+    set_ticks(ax, "x", [at[i] for i in kept], [texts[i] for i in kept])
+    if not numeric:
+        ax.grid(visible=False, axis="x")
 
 
 def draw_interval(ax: Axes, at: float, ends: Interval, color: str, *, across: bool = False) -> None:

@@ -15,13 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.analysis.case_ratio import with_moments
-from harness.analysis.labels import SETTINGS, kind_name, words
+from harness.analysis.labels import SETTINGS, in_words, kind_name, words
 from harness.core.problem import KINDS
 from harness.output.report.chart import axis_title
 from harness.output.report.drawing import STYLES, case_anchor
 from harness.output.report.kinds_section import EXAMPLE_GROUPS, EXAMPLE_SIZE, kind_rows
 from harness.output.report.story import story
-from harness.output.report.tables import Cell, Table, in_words, number, table
+from harness.output.report.tables import Cell, Table, number, table
 from harness.output.report.trust import (
     badge,
     disagreements,
@@ -98,7 +98,7 @@ def cases_table(summary: pd.DataFrame, points: pd.DataFrame) -> Table:
         ("Latency (µs)", lambda r: number(r["latency_s"], 1e-6)),
         ("± (%)", lambda r: number(_half_width(r), 0.01)),
         ("Bottleneck", lambda r: Cell(in_words(r["bound"]))),
-        ("Of its roof (%)", lambda r: number(r["roofline_fraction"], 0.01)),
+        ("Of the roofline (%)", lambda r: number(r["roofline_fraction"], 0.01)),
         ("GFLOP/s", lambda r: number(_per_second(r, "flops"), 1e9)),
         ("GB/s", lambda r: number(_per_second(r, "minimum_bytes"), 1e9)),
         ("Outcome", lambda r: Cell(_outcome(r))),
@@ -170,7 +170,7 @@ def _without_figures(summary: pd.DataFrame, points: pd.DataFrame) -> list[Mappin
         ended = (
             {"status": "skipped", "message": point["skip_reason"]}
             if skipped
-            else {"status": "not reached", "message": "the run ended before"}
+            else {"status": "not reached", "message": "the run ended before this case"}
         )
         row = empty | asked | ended | {"run": point["run"], "kind": point["series"], "visits": 0}
         rows.setdefault(str(row), row)

@@ -11,23 +11,23 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis import case_ratio, networks
 from harness.analysis import findings as rules
-from harness.analysis import networks
-from harness.analysis.labels import labels, sentence
+from harness.analysis.labels import in_words, labels, sentence
 from harness.core import units
 from harness.output import verdict_text
 from harness.output.report.charts.anatomy import anatomy
 from harness.output.report.charts.forest import forest
 from harness.output.report.charts.heat_maps import heat_maps
 from harness.output.report.charts.latency import latency
-from harness.output.report.charts.layers import strips, ways
+from harness.output.report.charts.layers import AFTER, BEFORE, strips, ways
 from harness.output.report.charts.memory import memory
 from harness.output.report.charts.roofline import roofline
 from harness.output.report.charts.savings import savings
 from harness.output.report.charts.settings import settings
 from harness.output.report.drawing import case_anchor
-from harness.output.report.tables import in_words
 from harness.output.views.networks import measured
+from harness.output.views.points import asked_cases, without_latency
 from harness.output.views.sweeps import fullest, reference
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from harness.output.report.chart import Chart
     from harness.output.report.verdict_section import Judged
     from harness.output.views.shape import Shape
+    from harness.output.views.sweeps import Sweep
     from harness.store.results import Results
 
 MOST_FACTS = 4  # on the first screen; more are folded
@@ -48,8 +49,8 @@ OF_SETTINGS = ("Page faults", "Layout", "Dtype", "Mode")
 REMEDIES = {
     "invalid": "Run it again on a quiet machine: convscope doctor names what is busy.",
     "not reached": "Run it again with a longer --time-limit.",
-    "out_of_memory": "Ask for smaller cases, or for another device.",
-    "crashed": "convscope explain CASE --measure repeats one and keeps what it printed.",
+    "out of memory": "Ask for smaller cases, or for another device.",
+    "crashed": "convscope measure repeats one and prints what it left.",
     "timeout": "Raise visit_limit_s in [policy], or ask for smaller cases.",
 }
 
@@ -101,11 +102,6 @@ class Material:
         """The rows of the summary that have a latency."""
         return self.summary[self.summary["latency_s"].notna()]
 
-    @property
-    def asked(self) -> pd.DataFrame:
-        """A row a run and case that was to be measured."""
-        return self.points.dropna(subset=["case_id"]).drop_duplicates(["run_id", "case_id"])
-
 
 def story(
     results: Results, points: pd.DataFrame, summary: pd.DataFrame, shape: Shape, judged: Sequence[Judged]
@@ -114,8 +110,10 @@ def story(
     of = Material(results, points, summary, shape, judged, rules.findings(summary, results.visits))
     picture = _picture(of)
     headline = _headline(of, picture)
+    if any(run.get("quick") for run in results.runs) and shape.name != "failed":
+        headline = f"Roughly, from one repetition: {headline[:1].lower()}{headline[1:]}"
     sections = _sections(of, picture)
-    facts = _facts(of, headline, picture)
+    facts = _facts(of, picture)
     subtitle = picture.subtitle if picture else ""
     return Story(headline, subtitle, picture, tuple(facts[:MOST_FACTS]), tuple(facts[MOST_FACTS:]), sections)
 
@@ -134,7 +132,9 @@ def _picture(of: Material) -> Chart | None:
         return heat_maps(lead)
     if shape.name == "sweep":
         return savings(lead) or latency(lead)
-    return settings(lead, next((f.headline for f in of.found if f.rule in OF_SETTINGS and f.headline), ""))
+    cases = set(lead.frame["case_id"])
+    mine = (f for f in of.found if f.rule in OF_SETTINGS and f.headline and {*f.cases[:2]} <= cases)
+    return settings(lead, next((finding.headline for finding in mine), ""))
 
 
 def _forest(one: Judged) -> Chart | None:
@@ -143,66 +143,57 @@ def _forest(one: Judged) -> Chart | None:
 
 def _headline(of: Material, picture: Chart | None) -> str:
     if of.shape.name == "failed":
-        why = _without_figure(of)
+        why = without_latency(of.points, of.summary)
         (_, message), _ = Counter(why).most_common(1)[0]
-        return f"{len(why)} of {len(of.asked)} cases could not be measured: {message}"
+        return f"{len(why)} of {len(asked_cases(of.points))} cases could not be measured: {message}"
     if picture:
         return picture.title
     refused = [one.refusal for one in of.judged if one.refusal]
     if refused:
         return f"These runs cannot be compared: {refused[0]}"
     compared = next((one.comparison for one in of.judged if one.comparison), None)
-    return verdict_text.headline(compared) if compared else _of_one_case(of.measured)
+    return verdict_text.headline(compared) if compared else _of_few(of.measured)
 
 
-def _of_one_case(measured_cases: pd.DataFrame) -> str:
-    """The first case, of a page that has no picture: its latency, and how far from its roof it is."""
-    row = measured_cases.iloc[0]
+def _of_few(measured_cases: pd.DataFrame) -> str:
+    """Of a page that has no picture: the latency of its case and how far from its roof it is; of two cases
+    how many times as long one takes."""
+    names = [sentence(label) for label in labels(measured_cases)]
+    rows = sorted(
+        zip(names, measured_cases.to_dict("records"), strict=True), key=lambda one: one[1]["latency_s"]
+    )
+    if len(rows) > 1:
+        (fast, quick), (slow, long) = rows[0], rows[-1]
+        return f"{_start(slow)} takes {units.times(case_ratio.times(quick, long), f' as long as {fast}')}"
+    name, row = rows[0]
     ends = f"{units.seconds(row['latency_low_s'])} to {units.seconds(row['latency_high_s'])}"
-    label = sentence(labels(measured_cases)[0])
-    said = f"{label[:1].upper()}{label[1:]} takes {units.seconds(row['latency_s'])} ({ends})"
+    said = f"{_start(name)} takes {units.seconds(row['latency_s'])} ({ends})"
     if row["attainable_s"] == row["attainable_s"]:
         times = units.significant(row["latency_s"] / row["attainable_s"], 2)
-        said += f", {times} times its roof; bottleneck: {in_words(row['bound']) or 'unknown'}"
+        said += f", {times} times its roofline time; bottleneck: {in_words(row['bound']) or 'unknown'}"
     return said
 
 
-def _without_figure(of: Material) -> list[tuple[str, str]]:
-    """For each case that has no figure, its status and why."""
-    have = set(zip(of.measured["run_id"], of.measured["asked_id"], strict=True))
-    ended = {(row["run_id"], row["asked_id"]): row for row in of.summary.to_dict("records")}
-    found = []
-    for key in zip(of.asked["run_id"], of.asked["case_id"], strict=True):
-        if key in have:
-            continue
-        row = ended.get(key)
-        status, message = (row["status"], row["message"]) if row else ("not reached", "the run ended before")
-        found.append((str(status), str(message or in_words(status))))
-    return found
+def _start(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
-def _facts(of: Material, headline: str, picture: Chart | None) -> list[Fact]:
-    """What else is to be said; what the headline or the badge says is left out."""
+def _facts(of: Material, picture: Chart | None) -> list[Fact]:
+    """What else is to be said. A finding that the headline is of stays: it says where the opposite holds."""
     if of.shape.name == "failed":
-        why = Counter(_without_figure(of)).most_common(MOST_REASONS)
+        why = Counter(without_latency(of.points, of.summary)).most_common(MOST_REASONS)
         return [
-            Fact(in_words(status).capitalize(), _reason(count, message, status), "cases")
+            Fact(status.capitalize(), _reason(count, message, status), "cases")
             for (status, message), count in why
         ]
     if of.shape.name in ("ab", "runs"):
         return [Fact("", text, "verdicts") for one in of.judged for text in one.sentences]
-    said = [
-        one
-        for one in of.found
-        if one.rule != rules.CAVEAT and not (one.headline and one.headline == headline)
-    ]
-    if of.shape.name in ("sweep", "plane"):
-        said = [one for one in said if one.rule != rules.SEPARABLE]
+    said = [one for one in of.found if one.rule != rules.CAVEAT]  # the badge says how wide intervals are
     if of.shape.name == "network":
         said = [*networks.findings(measured(of.shape.networks[0])[0].layers), *said]
     elsewhere = picture.id if picture else "cases"
     facts = [Fact(one.rule, one.text, case_anchor(one.cases[0]) if one.cases else elsewhere) for one in said]
-    return [*_single(of.measured), *facts] if of.shape.name == "single" else facts
+    return [*facts, *_single(of.measured)] if of.shape.name == "single" else facts
 
 
 def _reason(count: int, message: str, status: str) -> str:
@@ -211,21 +202,19 @@ def _reason(count: int, message: str, status: str) -> str:
 
 
 def _single(measured_cases: pd.DataFrame) -> list[Fact]:
-    """What is to be said of one case, or of two."""
+    """What else is to be said of one case, or of two."""
     facts = []
-    for row in measured_cases.to_dict("records"):
-        target = case_anchor(row["case_id"])
+    for label, row in zip(labels(measured_cases), measured_cases.to_dict("records"), strict=True):
         rate = units.count(row["flops"] / row["latency_s"])
-        typical = units.seconds(row["typical_s"])
-        backend = row["backend"] if isinstance(row["backend"], str) else "unknown"
-        facts.append(
-            Fact("Rate", f"{rate}FLOP/s, back end {backend}. The median call took {typical} here.", target)
-        )
+        known = [
+            f"{rate}FLOP/s",
+            f"back end {row['backend'] if isinstance(row['backend'], str) else 'unknown'}",
+            f"median call {units.seconds(row['typical_s'])}",
+        ]
         if row["peak_bytes"] == row["peak_bytes"]:
             held = units.size(row["resident_bytes"] + row["peak_bytes"])
-            facts.append(
-                Fact("Memory", f"{held} at the peak of a call, inputs and weights included.", target)
-            )
+            known.append(f"{held} at the peak of a call, inputs and weights included")
+        facts.append(Fact(_start(sentence(label)), f"{', '.join(known)}.", case_anchor(row["case_id"])))
     return facts
 
 
@@ -257,20 +246,25 @@ def _sections_of_one(of: Material) -> list[Section]:
     drawn = others if shape.name == "settings" else shape.sweeps
     return [
         Section("savings", "Savings along other axes", _charts(savings(sweep) for sweep in others)),
-        Section("networks", "Other networks", _charts(strips([net]) for net in shape.networks[1:])),
-        Section("why", "Why: what the time of a call goes into", _charts([anatomy(_explained(of))])),
+        Section("networks", "Other networks", _charts(strips([net]) for net in _other_networks(of))),
+        Section("why", "Anatomy: where the time of a call goes", _charts([anatomy(_explained(of))])),
         Section(
-            "roof", "How good: under the roofs of this machine", _charts([roofline(of.summary, ceilings)])
+            "roof", "Roofline: distance from this machine's limits", _charts([roofline(of.summary, ceilings)])
         ),
-        Section("ways", "Ways to have one layer", _charts(ways(sweep) for sweep in shape.ways)),
+        Section("ways", "Alternatives for one layer", _charts(ways(sweep) for sweep in shape.ways)),
         Section(
             "latency",
             "Latency",
             _charts(latency(sweep) or settings(sweep) for sweep in drawn),
             folded=shape.name == "plane",
         ),
-        Section("memory", "Memory", _charts(memory(sweep) for sweep in shape.sweeps)[:1]),
+        Section("memory", "Memory", _charts([next(filter(None, map(memory, shape.sweeps)), None)])),
     ]
+
+
+def _other_networks(of: Material) -> list[Sweep]:
+    """Those that the picture does not show."""
+    return [net for net in of.shape.networks[1:] if net.name not in (BEFORE, AFTER)]
 
 
 def _charts(found: Iterable[Chart | None]) -> tuple[Chart, ...]:

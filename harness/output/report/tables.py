@@ -44,11 +44,6 @@ class Table:
     ids: tuple[str | None, ...] = ()
 
 
-def in_words(value: object) -> str:
-    """A word of a column as people read it; empty where there is none."""
-    return "" if value is None or value != value else str(value).replace("_", " ")
-
-
 def table(rows: Sequence[Any], columns: Sequence[Column], numeric: Iterable[str] = ()) -> Table:
     """A table from rows and, for each column, its heading and the function that makes its cell."""
     made = tuple(tuple(make(row) for _, make in columns) for row in rows)

@@ -10,11 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.labels import how_well, listed
+from harness.analysis.labels import how_well, in_words, listed
 from harness.core import units
 from harness.core.columns import TRUST
-from harness.output.report.tables import Cell, Table, in_words
-from harness.output.views.points import run_names
+from harness.core.policy import Policy
+from harness.output.report.tables import Cell, Table
+from harness.output.views.points import asked_cases, run_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,19 +94,22 @@ class RunCard:
 
 
 def badge(results: Results, summary: pd.DataFrame) -> Badge:
-    """How many repetitions were not disturbed, and how wide the usual interval is."""
+    """How many cases are known as well as asked, and how wide the usual interval is."""
     ended = results.visits[results.visits["status"] == "ok"]
     measured = summary[summary["latency_s"].notna()]
     if measured.empty or ended.empty:
-        return Badge("no figure", "invalid")
-    valid = float((ended["trust"] != "invalid").mean())
+        return Badge("no latency", "invalid")
+    target = (results.runs[0].get("policy") or {}).get("target_width", Policy().target_width)
     halves = (measured["latency_high_s"] - measured["latency_low_s"]) / (2 * measured["latency_s"])
     known = float((measured["trust"] == "ok").mean())
     quick = "quick run · " if any(run.get("quick") for run in results.runs) else ""
-    asked = len(results.points.dropna(subset=["case_id"]).drop_duplicates(["run_id", "case_id"]))
-    if len(measured.drop_duplicates(["run_id", "asked_id"])) < MOSTLY * asked:
-        return Badge(f"{len(measured)} of {asked} cases have a latency", "invalid")
-    text = f"{quick}{100 * valid:.0f} % undisturbed · typical ±{units.percent(halves.median())}"
+    asked, have = len(asked_cases(results.points)), len(measured.drop_duplicates(["run_id", "asked_id"]))
+    if have < MOSTLY * asked:
+        return Badge(f"{have} of {asked} cases have a latency", "invalid")
+    within = (
+        f"{int((measured['trust'] == 'ok').sum())} of {len(measured)} cases within ±{units.percent(target)}"
+    )
+    text = f"{quick}{within} · median ±{units.percent(halves.median())}"
     return Badge(text, "noisy" if quick or known < MOSTLY else "ok")
 
 
@@ -144,7 +148,9 @@ def _card(name: str, header: Mapping[str, Any], results: Results, summary: pd.Da
 def _marks(header: Mapping[str, Any]) -> tuple[str, ...]:
     state = header.get("state", "unknown")
     said = STATES.get(state, f"Not finished: {state}")
-    return tuple(filter(None, ["Quick run: rough figures, no baseline" if header.get("quick") else "", said]))
+    return tuple(
+        filter(None, ["Quick run: approximate, cannot be a baseline" if header.get("quick") else "", said])
+    )
 
 
 def _device(header: Mapping[str, Any], summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:
@@ -178,16 +184,16 @@ def _trust(summary: pd.DataFrame, target: float) -> str:
     """What is known, how wide the intervals are, and how many do not stand between processes."""
     measured = summary[summary["latency_s"].notna()]
     if measured.empty:
-        return "No case has a figure."
+        return "No case has a latency."
     halves = (measured["latency_high_s"] - measured["latency_low_s"]) / (2 * measured["latency_s"])
     said = (
-        f"{how_well(summary, target)}. Half of the 95 % intervals are ±{units.percent(halves.median())} "
-        "or less, the widest is "
+        f"{how_well(summary, target)}. The median 95 % interval is ±{units.percent(halves.median())}, "
+        "the widest "
     )
     said = f"{said[:1].upper()}{said[1:]}±{units.percent(halves.max())}."
     within = int((measured["interval"] == "within").sum())
     return said + (
-        f" {_cases(within)} on fewer than three processes: the interval is from within one process "
+        f" {_cases(within)} fewer than three processes: the interval is from within one process "
         "and too narrow."
         if within
         else ""
@@ -195,7 +201,7 @@ def _trust(summary: pd.DataFrame, target: float) -> str:
 
 
 def _cases(count: int) -> str:
-    return "1 case stands" if count == 1 else f"{count} cases stand"
+    return "1 case has" if count == 1 else f"{count} cases have"
 
 
 def _reasons(visits: pd.DataFrame) -> tuple[tuple[str, str], ...]:
@@ -211,7 +217,7 @@ def _outcome(summary: pd.DataFrame, points: pd.DataFrame) -> str:
     asked = points["case_id"].nunique()
     have = int(summary.loc[summary["latency_s"].notna(), "asked_id"].nunique())
     skipped = int(points["skip_reason"].notna().sum())
-    parts = [f"{have} of {asked} cases have a figure"]
+    parts = [f"{have} of {asked} cases have a latency"]
     failed = int((~summary["status"].isin(["ok", "skipped"])).sum())
     reached = summary["asked_id"].nunique()
     parts += [f"{failed} failed"] * bool(failed) + [f"{asked - reached} were not reached"] * (asked > reached)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 from typing import TYPE_CHECKING
 
-from harness.analysis.networks import Layer, beside_convolution, network
+from harness.analysis.networks import Layer, beside_convolution, change, network
 from harness.core import units
 from harness.core.interval import Interval
 from harness.output.views.sweeps import panels
@@ -13,6 +14,9 @@ from harness.output.views.sweeps import panels
 if TYPE_CHECKING:
     from harness.analysis.networks import Network
     from harness.output.views.sweeps import Sweep
+
+
+NAMED = 0.01  # a share below this is not spoken of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,39 +27,53 @@ class Measured:
     setting: str
     layers: tuple[Layer, ...]
     whole: Network
+    lacking: int  # layers without a latency, which the sum leaves out
 
 
 def measured(sweep: Sweep) -> list[Measured]:
-    """Under each setting, the fastest first."""
+    """Under each setting: whole ones first, then the smallest batch, then the fastest."""
+    parts = panels(sweep)
+    asked = round((len(sweep.frame) + sweep.missing) / len(parts))
     found = []
-    for title, part in panels(sweep):
+    for title, part in parts:
         rows = part.sort_values("point", kind="stable").to_dict("records")
-        layers = [Layer(str(row["layer"]), int(row["repeat"]), row) for row in rows]
-        found.append(Measured(sweep.name, title, tuple(layers), network(sweep.name, layers)))
-    return sorted(found, key=lambda one: one.whole.whole.latency_s)
+        layers = tuple(Layer(str(row["layer"]), int(row["repeat"]), row) for row in rows)
+        lacking = max(asked - len(layers), 0)
+        found.append(Measured(sweep.name, title, layers, network(sweep.name, layers), lacking))
+    return sorted(found, key=lambda one: (one.lacking, one.layers[0].row["batch"], one.whole.whole.latency_s))
 
 
-def told(sweep: Sweep) -> str:
-    """What the network's convolutions take, in the fastest setting."""
+def headline(sweep: Sweep) -> str:
+    """What the network's convolutions take, in the first of the settings."""
     first = measured(sweep)[0]
     whole = first.whole.whole
-    low, high = (units.seconds(whole.latency_s + side * whole.half_s) for side in (-1, 1))
+    half = whole.half_s / whole.latency_s
+    total = Interval.around(log(whole.latency_s), half)
+    ends = f"({units.seconds(total.low)} to {units.seconds(total.high)})"
     beside = beside_convolution(first.layers)
-    other = f", {units.percent(beside)} of it not convolution" if beside is not None else ""
+    other = f", {units.percent(beside)} of it overhead" if beside and beside >= NAMED else ""
     where = f" with {first.setting}" if first.setting else ""
-    return (
-        f"{whole.executed} convolutions{where} take {units.seconds(whole.latency_s)} ({low} to {high}){other}"
-    )
+    lacking = f"; {_layers(first.lacking)} no latency" if first.lacking else ""
+    return f"{whole.executed} convolutions{where} take {units.seconds(total.value)} {ends}{other}{lacking}"
 
 
-def replaced(before: Measured, after: Measured) -> str:
-    """What a replacement gives, with the interval of the quotient."""
+def _layers(count: int) -> str:
+    return "1 layer has" if count == 1 else f"{count} layers have"
+
+
+def replacement_headline(before: Measured, after: Measured) -> str:
+    """What a replacement gives, with the interval of the quotient; where a side lacks layers, that they
+    cannot be compared."""
+    lacking = before.lacking + after.lacking
+    if lacking:
+        return f"Before and after cannot be compared: {_layers(lacking)} no latency"
     sums = [one.whole.whole for one in (before, after)]
-    sides = [Interval(one.latency_s, one.latency_s - one.half_s, one.latency_s + one.half_s) for one in sums]
-    ratio = sides[1].over(sides[0])
-    faster = f"{units.times(ratio.inverse)} faster" if ratio.value < 1 else f"{units.times(ratio)} slower"
+    ratio = change(before.layers, after.layers)
     macs = units.significant(sums[1].macs / sums[0].macs, 2)
-    return (
-        f"After the replacement the convolutions are {faster}: {units.seconds(sums[1].latency_s)} instead of "
-        f"{units.seconds(sums[0].latency_s)}, with {macs} of the MACs"
-    )
+    figures = f"{units.seconds(sums[1].latency_s)} instead of {units.seconds(sums[0].latency_s)}"
+    if ratio.low <= 1 <= ratio.high:
+        said = "cannot be told from those before"
+    else:
+        said = f"{units.times(ratio.inverse)} faster" if ratio.value < 1 else f"{units.times(ratio)} slower"
+        said = f"are {said}"
+    return f"After the replacement the convolutions {said}: {figures}, with {macs} of the MACs"

@@ -6,10 +6,11 @@ columns of the summary, as resolved.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.analysis.labels import in_words
 from harness.analysis.roofline import STANDING
 from harness.analysis.summary import FACTS, KEYS
 from harness.core.case import DEFAULTS, Case
@@ -93,3 +94,34 @@ def joined(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
     return points.merge(figures, how="left", on=["run_id", "case_id"]).assign(
         run=lambda f: f["run_id"].map(run_names(results))
     )
+
+
+def primitive_of(row: Any) -> str:
+    """What computed a case: its first primitive's name, or its back end."""
+    primitives = row["primitives"]
+    if primitives is not None and not isinstance(primitives, float) and len(primitives):
+        inside = [one["name"] for one in primitives if one["role"] == "convolution"]
+        return str((inside or [primitives[0]["name"]])[0])
+    return str(row["backend"]) if isinstance(row["backend"], str) else "unknown"
+
+
+def asked_cases(points: pd.DataFrame) -> pd.DataFrame:
+    """A row a run and case that was to be measured."""
+    return points.dropna(subset=["case_id"]).drop_duplicates(["run_id", "case_id"])
+
+
+def without_latency(points: pd.DataFrame, summary: pd.DataFrame) -> list[tuple[str, str]]:
+    """For each case that was asked for and has no latency, its status and why."""
+    measured = summary[summary["latency_s"].notna()]
+    have = set(zip(measured["run_id"], measured["asked_id"], strict=True))
+    ended = {(row["run_id"], row["asked_id"]): row for row in summary.to_dict("records")}
+    asked, found = asked_cases(points), list[tuple[str, str]]()
+    for key in zip(asked["run_id"], asked["case_id"], strict=True):
+        if key in have:
+            continue
+        row = ended.get(key)
+        status = in_words(row["status"]) if row else "not reached"
+        found.append(
+            (status, (in_words(row["message"]) or status) if row else "the run ended before this case")
+        )
+    return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.pair_effects import SIDES
+from harness.output.views.points import asked_cases
 from harness.output.views.savings import savings_of
 from harness.output.views.sweeps import FEWEST_PLACES, Sweep, networks, second_axis, sweeps
 
@@ -51,7 +52,7 @@ def _named(
     whole: tuple[Sweep, ...],
     swept: list[Sweep],
 ) -> tuple[Name, Sweep | None]:
-    asked = len(points.dropna(subset=["case_id"]).drop_duplicates(["run_id", "case_id"]))
+    asked = len(asked_cases(points))
     measured = summary[summary["latency_s"].notna()]
     have = len(measured.drop_duplicates(["run_id", "asked_id"]))
     if have == 0 or have < MOST_MISSING * asked:

@@ -1,8 +1,8 @@
 """The sweeps of a suite, ready to draw: which axis runs along x, what tells panels apart, and kinds without
 an axis spread over it.
 
-In: the joined points (`tables`). Out: a `Sweep` each, in the order of the suite. Not here: drawing
-(`charts`).
+In: the joined points (`points`). Out: a `Sweep` each, in the order of the suite. Not here: drawing
+(`report/charts`).
 What may surprise: where a kind has no such axis nothing was asked, and its one case stands at every value
 that the other series have (`flat` on the axis of x): a level line across the chart, or the same mark in every
 panel. Numbers are those of the summary, as resolved: `threads = all` stands at the number that it came to.

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.labels import kind_name, labels, listed, ordered, sentence
+from harness.analysis.labels import in_words, kind_name, labels, listed, ordered, sentence
 from harness.analysis.roofline import LAYOUT
 from harness.core import units
-from harness.output.report.chart import BESIDE, FEWEST_MARKS, Chart, Key, Panel, described
+from harness.output.report.chart import BESIDE, BOX, FEWEST_MARKS, Chart, Key, Panel, described
 from harness.output.report.drawing import (
     DISPATCH,
     FAULTS,
@@ -24,7 +24,7 @@ from harness.output.report.drawing import (
     to_svg,
     variable_of,
 )
-from harness.output.report.tables import Cell, in_words, number, table
+from harness.output.report.tables import Cell, number, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 24  # of the cases that are drawn; the table has them all
 BARS_IN, LETTER_IN = 2.6, 0.085  # inches that bars need at least, and a letter of a row's name
-BOX = "M2 3h12v10h-12z"
 PARTS = {
     "convolution": ("convolution",),
     "reorders": LAYOUT,
@@ -57,8 +56,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 # what to do about a part that takes much
 REMEDIES = {
     "reorders": "channels_last, or weights that are packed once, avoid them",
-    "page faults": "a heap that is kept avoids them (three variables, see the words below)",
-    "dispatch": "larger batches, torch.compile or CUDA graphs spread it",
+    "page faults": "retained memory avoids them (three variables, see the glossary below)",
+    "dispatch": "larger batches, torch.compile or CUDA graphs amortize it",
     "convolution": "this is the kernel itself; convscope repro makes a script of it",
 }
 
@@ -72,7 +71,7 @@ def anatomy(cases: pd.DataFrame) -> Chart | None:
     rows = [row | {"parts": parts_of(row)} for row in known.to_dict("records")]
     shown = rows[:MOST_ROWS]
     drawn = [part for part in PARTS if any(row["parts"][part] >= 0.01 * row["latency_s"] for row in shown)]
-    alt = f"Parts of a call's time for {len(shown)} cases: {listed(drawn)}, with a tick at the roof"
+    alt = f"Parts of a call's time for {len(shown)} cases: {listed(drawn)}, with a tick at the roofline"
     panels = []
     for i, kind in enumerate(ordered(row["kind"] for row in shown)):
         mine = [row for row in shown if row["kind"] == kind]
@@ -84,17 +83,17 @@ def anatomy(cases: pd.DataFrame) -> Chart | None:
             (f"{part.capitalize()} (µs)", lambda r, part=part: number(r["parts"][part], 1e-6))
             for part in PARTS
         ),
-        ("Roof (µs)", lambda r: number(r["attainable_s"], 1e-6)),
+        ("Roofline (µs)", lambda r: number(r["attainable_s"], 1e-6)),
         ("Bottleneck", lambda r: Cell(in_words(r["bound"]))),
     ]
     numbers = table(rows, columns, {name for name, _ in columns[1:-1]})
-    keys = (*(_key(part) for part in drawn), Key("M7 2h2v12h-2z", "ink", "roof: what the machine allows"))
+    keys = (*(_key(part) for part in drawn), Key("M7 2h2v12h-2z", "ink", "roofline: what the machine allows"))
     some = f"{len(shown)} of {len(rows)} cases; the table has all. " if len(shown) < len(rows) else ""
-    note = f"{some}A dashed tick: faster than the roof, as Winograd is, which computes less than is counted."
+    note = f"{some}Dotted tick: faster than the roofline, as Winograd computes fewer MACs than are counted."
     return Chart(
         "anatomy",
         _title(rows),
-        "Time of a call by part (each kind on its own axis); the tick is the roofline of this machine",
+        "Anatomy: time of a call by part, each kind on its own axis; the tick is the roofline",
         alt,
         tuple(panels),
         numbers,
@@ -119,8 +118,8 @@ def _title(rows: Sequence[Row]) -> str:
     time_s, part = parts[0]
     label = sentence(far["label"])
     return (
-        f"{label[:1].upper()}{label[1:]} takes {_over_roof(far)} its roof; most of it is {part} "
-        f"({units.percent(time_s / far['latency_s'])}): {REMEDIES.get(part, 'see the table')}"
+        f"{label[:1].upper()}{label[1:]} takes {_over_roof(far)} its roofline time; the largest part is "
+        f"{part} ({units.percent(time_s / far['latency_s'])}): {REMEDIES.get(part, 'see the table')}"
     )
 
 
@@ -166,10 +165,10 @@ def _roof(ax: Any, row: Row, i: int, scale: float) -> None:
     (tick,) = ax.plot(
         [at, at], [i - 0.42, i + 0.42], color=INK, linewidth=2, linestyle=":" if beyond else "-", zorder=4
     )
-    hover(tick, f"roof: {units.seconds(row['attainable_s'])}", row["case_id"])
+    hover(tick, f"roofline: {units.seconds(row['attainable_s'])}", row["case_id"])
     end = max(row["latency_s"], row["attainable_s"]) / scale
     ax.annotate(
-        f"{units.significant(row['latency_s'] / row['attainable_s'], 2)}× roof",
+        f"{units.significant(row['latency_s'] / row['attainable_s'], 2)}× roofline",
         (end, i),
         xytext=(5, 0),
         textcoords="offset points",

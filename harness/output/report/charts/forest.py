@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import log
 from typing import TYPE_CHECKING, Any
 
 from harness.core.gate import ALL_CASES
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     Row = dict[Any, Any]
 
-MOST_ROWS = 40  # beyond them only what moved or is undecided has a row, and the others share a strip
+MOST_ROWS = 40  # beyond them only what moved and what is most undecided has a row; the others share one
 FEW_ROWS = 12
 BEYOND_BAND = 5.0  # times the tolerance: the axis reaches so far, and farther ends are cut with an arrow
 DECIDED = ("regressed", "improved", "same")
@@ -43,7 +44,8 @@ def forest(found: Comparison, name: str) -> Chart | None:
     """Of the cases whose latency was judged; None where they are too few. `name` tells charts of one page
     apart."""
     verdicts = found.verdicts
-    judged = verdicts[(verdicts["metric"] == "latency_s") & verdicts["ratio"].notna()].to_dict("records")
+    known = (verdicts["metric"] == "latency_s") & verdicts["ratio"].notna()
+    judged = verdicts[known & verdicts["verdict"].isin(verdict_text.JUDGED)].to_dict("records")
     if len(judged) < FEWEST_MARKS:
         return None
     short, shared = verdict_text.short_names(judged)
@@ -51,9 +53,10 @@ def forest(found: Comparison, name: str) -> Chart | None:
     rows = sorted(judged, key=lambda row: (row["match_id"] != ALL_CASES, -row["ratio"]))
     shown, rest = rows, list[dict[Any, Any]]()
     if len(rows) > MOST_ROWS:
-        matters = sorted(rows, key=lambda row: (row["verdict"] == "same", -abs(row["ratio"] - 1)))[:FEW_ROWS]
-        shown = [row for row in rows if row in matters]
-        rest = [row for row in rows if row not in matters]
+        folds = sorted((row for row in rows if not _has_row(row)), key=lambda row: -abs(log(row["ratio"])))
+        undecided = [row for row in folds if row["verdict"] == "inconclusive"][:FEW_ROWS]
+        rest = [row for row in folds if row not in undecided]
+        shown = [row for row in rows if row not in rest]
     identity = f"forest-{slug(name)}"
     alt = f"Change from {found.names[0]} to {found.names[1]} in percent, a row a case, over the tolerance"
     svg = _draw(shown, rest, identity, alt)
@@ -70,11 +73,11 @@ def forest(found: Comparison, name: str) -> Chart | None:
         Key(DOT, "bad", "regressed"),
         Key(DOT, "good", "improved"),
         Key(DOT, "ink", "same"),
-        Key("M8 3a5 5 0 1 0 0 10a5 5 0 1 0 0-10zM8 5a3 3 0 1 1 0 6a3 3 0 1 1 0-6z", "muted", "undecided"),
+        Key("M8 3a5 5 0 1 0 0 10a5 5 0 1 0 0-10zM8 5a3 3 0 1 1 0 6a3 3 0 1 1 0-6z", "muted", "inconclusive"),
     )
     note = "An arrow: the interval goes on."
     subtitle = (
-        f"Change of latency from {found.names[0]} to {found.names[1]} (%), 90 % intervals; "
+        f"Forest: change of latency from {found.names[0]} to {found.names[1]} (%), 90 % intervals; "
         f"the band is the tolerance{f'; all: {shared}' if shared else ''}"
     )
     return Chart(
@@ -92,7 +95,9 @@ def _draw(shown: Sequence[Row], rest: Sequence[Row], prefix: str, label: str) ->
     )
     count = len(shown) + bool(rest)
     with canvas(9.4, 0.235 * count + 0.95) as (figure, ax):
-        ax.axvspan(-100 * tolerance, 100 * tolerance, color=MUTED, alpha=0.16, linewidth=0)
+        for i in range(count):
+            own = shown[i]["tolerance"] if i < len(shown) else tolerance
+            ax.barh(i, 200 * own, left=-100 * own, height=1.0, color=MUTED, alpha=0.16, linewidth=0)
         ax.axvline(0.0, color=MUTED, linewidth=1.0, zorder=1)
         for i, row in enumerate(shown):
             _row(ax, i, row, reach)
@@ -116,14 +121,19 @@ def _draw(shown: Sequence[Row], rest: Sequence[Row], prefix: str, label: str) ->
         return to_svg(figure, prefix=prefix, label=label)
 
 
+def _has_row(row: Row) -> bool:
+    """What moved, and what all cases share, is never folded away."""
+    return row["verdict"] in verdict_text.MOVED or row["match_id"] == ALL_CASES
+
+
 def _others(rest: Sequence[Row]) -> str:
-    """`31 others: 30 same, 1 undecided`."""
+    """`31 others: 30 same, 1 inconclusive`."""
     counts = Counter(_word(row) for row in rest)
     return f"{len(rest)} others: {', '.join(f'{count} {word}' for word, count in counts.most_common())}"
 
 
 def _word(row: Row) -> str:
-    return "undecided" if row["verdict"] == "inconclusive" else str(row["verdict"])
+    return "inconclusive" if row["verdict"] == "inconclusive" else str(row["verdict"])
 
 
 def _color(row: Row) -> str:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from matplotlib.patches import Rectangle
 
-from harness.analysis.labels import kind_name, listed, words
+from harness.analysis.labels import kind_name, listed
 from harness.core import units
 from harness.core.problem import PARTS_OF_SEPARABLE
 from harness.output.report.chart import ALONE, Chart, Panel, axis_name, axis_title, described, slug
 from harness.output.report.drawing import BAD, canvas, hover, name_rows, set_ticks, style_of, to_svg
 from harness.output.report.tables import Cell, number, table
-from harness.output.views.savings import savings_of, speed_in_words
-from harness.output.views.sweeps import missing, place, second_axis
+from harness.output.views.savings import of_one_setting, plane_headline, savings_of
+from harness.output.views.sweeps import missing, second_axis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from harness.output.report.tables import Column
-    from harness.output.views.savings import Saving, Savings
+    from harness.output.views.savings import Saving
     from harness.output.views.sweeps import Sweep
 
 FULL = 4.0  # doublings at which a colour is full
@@ -34,7 +34,7 @@ def heat_maps(sweep: Sweep) -> Chart | None:
     across, found = second_axis(sweep), savings_of(sweep)
     if across is None or found is None:
         return None
-    ones = _of_one_setting(found, across)
+    ones, setting = of_one_setting(found, across)
     identity = f"plane-{slug(sweep.name)}"
     axes = f"{axis_name(str(sweep.axis))} and {axis_name(across)}"
     alt = f"Times as fast as {found.reference} over {axes}, for {listed(map(kind_name, found.kinds))}"
@@ -58,31 +58,13 @@ def heat_maps(sweep: Sweep) -> Chart | None:
         ("Times as fast", lambda r: number(r.speed.value)),
         ("Lower end", lambda r: number(r.speed.low)),
         ("Upper end", lambda r: number(r.speed.high)),
-        ("Times fewer MACs", lambda r: number(r.fewer_macs)),
+        ("MACs saved (ratio)", lambda r: number(r.fewer_macs)),
     ]
     numbers = table(ones, columns, {name for name, _ in columns[1:]})
-    subtitle = f"Times as fast as {found.reference}, over {axes}; red where it is slower"
-    return Chart(
-        identity, told_plane(found), subtitle, alt, tuple(drawn), numbers, (), missing(sweep).strip()
-    )
-
-
-def told_plane(found: Savings) -> str:
-    """The best place of the first kind with its interval, and at how many places it is slower."""
-    kind = next((kind for kind in found.kinds if kind == "depthwise_separable"), found.kinds[0])
-    ones = sorted((one for one in found.found if one.kind == kind), key=lambda one: one.speed.value)
-    best, across = ones[-1], str(second_axis(found.sweep))
-    where = f"{place(found.sweep, best.x)}, {words(across, best.row[f'at_{across}'])}"
-    slower = sum(one.speed.high < 1 for one in ones)
-    tail = f"; slower at {slower} of {len(ones)} places" if slower else ""
-    return f"At {where} {kind_name(kind)} {speed_in_words(best.speed, found.reference)}{tail}"
-
-
-def _of_one_setting(found: Savings, across: str) -> list[Saving]:
-    """Those whose other settings are those of the first."""
-    others = [f"at_{dim}" for dim in found.sweep.panels if dim != across]
-    first = [found.found[0].row[name] for name in others]
-    return [one for one in found.found if [one.row[name] for name in others] == first]
+    usual = f"; {setting}" if setting else ""
+    subtitle = f"Times as fast as {found.reference}, over {axes}; red where it is slower{usual}"
+    title = plane_headline(found, across)
+    return Chart(identity, title, subtitle, alt, tuple(drawn), numbers, (), missing(sweep).strip())
 
 
 def _panel(ones: Sequence[Saving], axes: tuple[str, str], prefix: str, label: str, *, alone: bool) -> Markup:
@@ -100,7 +82,7 @@ def _panel(ones: Sequence[Saving], axes: tuple[str, str], prefix: str, label: st
             cell = ax.add_patch(
                 Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color, alpha=depth, linewidth=0)
             )
-            hover(cell, _told(one, axes[1]), one.row["case_id"])
+            hover(cell, _hover_text(one, axes[1]), one.row["case_id"])
             ax.text(x, y, units.significant(one.speed.value, 2), ha="center", va="center", fontsize=8.5)
         name_rows(ax, [f"{value:,}" for value in rows])
         set_ticks(ax, "x", range(len(columns)), [f"{value:,}" for value in columns])
@@ -113,7 +95,7 @@ def _panel(ones: Sequence[Saving], axes: tuple[str, str], prefix: str, label: st
         return to_svg(figure, prefix=prefix, label=label)
 
 
-def _told(one: Saving, across: str) -> str:
+def _hover_text(one: Saving, across: str) -> str:
     return (
         f"{kind_name(one.kind)}, {one.x:,} by {one.row[f'at_{across}']:,}: "
         f"{units.times(one.speed, ' as fast')}, "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import seaborn as sns
 
-from harness.analysis.labels import highest, kind_name, listed, lowest, ordered
+from harness.analysis.labels import highest, in_words, kind_name, listed, lowest, ordered
 from harness.core import units
 from harness.core.interval import Interval
 from harness.output.report.chart import (
@@ -21,19 +21,18 @@ from harness.output.report.chart import (
     draw_interval,
     draw_mark,
     kind_keys,
+    set_places,
     slug,
 )
 from harness.output.report.drawing import (
     canvas,
     set_scale,
-    set_ticks,
-    spaced,
     style_of,
     time_unit,
     to_svg,
     wide,
 )
-from harness.output.report.tables import Cell, in_words, number, table
+from harness.output.report.tables import Cell, number, table
 from harness.output.views.sweeps import missing, panels, place, reference
 
 if TYPE_CHECKING:
@@ -62,8 +61,8 @@ def latency(sweep: Sweep) -> Chart | None:
     ]
     flat = ordered(sweep.frame.loc[sweep.frame["flat"], "series"])
     level = (
-        f" Hollow and dotted: {listed(map(kind_name, flat))} without this axis, "
-        "one case drawn at every value."
+        f" Hollow: {listed(map(kind_name, flat))} do not depend on this axis; "
+        "one case is drawn at every value."
         if flat
         else ""
     )
@@ -86,7 +85,7 @@ def _title(sweep: Sweep) -> str:
     low, high = lowest(slow, "latency_s"), highest(slow, "latency_s")
     ends = [f"{units.seconds(row['latency_s'])} at {place(sweep, row['x'])}" for row in (low, high)]
     where = f" ({title})" if title else ""
-    return f"{kind_name(high['series']).capitalize()} takes {' to '.join(dict.fromkeys(ends))}{where}"
+    return f"{kind_name(high['series']).capitalize()}: {', '.join(dict.fromkeys(ends))}{where}"
 
 
 def _panel(sweep: Sweep, part: pd.DataFrame, unit: tuple[float, str], prefix: str, label: str) -> Markup:
@@ -129,31 +128,14 @@ def _line(ax: Axes, line: pd.DataFrame, scale: float, kind: str, *, joined: bool
     for row in line.to_dict("records"):
         ends = Interval(*(row[name] / scale for name in ("latency_s", "latency_low_s", "latency_high_s")))
         draw_interval(ax, row["at"], ends, style.color)
-        draw_mark(ax, row["at"], ends.value, style, told(row), row["case_id"], hollow=flat)
+        draw_mark(ax, row["at"], ends.value, style, hover_text(row), row["case_id"], hollow=flat)
 
 
-def told(row: Mapping[Any, Any]) -> str:
+def hover_text(row: Mapping[Any, Any]) -> str:
     """What a mark of a case says when it is pointed at."""
     where = "" if row.get("x") in (None, 0) else f", {row['x']}"
     ends = f"{units.seconds(row['latency_low_s'])} to {units.seconds(row['latency_high_s'])}"
     return f"{kind_name(row['kind'])}{where}: {units.seconds(row['latency_s'])} ({ends})"
-
-
-def set_places(ax: Axes, places: dict[Any, float], *, log: bool, numeric: bool) -> None:
-    """Ticks along x at the values that were measured, as many as have room."""
-    by_place = sorted(places.items(), key=lambda item: item[1])
-    at, texts = [p for _, p in by_place], [f"{v:,}" if numeric else str(v) for v, _ in by_place]
-    kept = spaced(at, texts, log=log, points=72 * 4.0) if numeric else range(len(at))
-    if log:
-        ax.set_xscale("log")
-        margin = (at[-1] / at[0]) ** 0.06
-        ax.set_xlim(at[0] / margin, at[-1] * margin)
-    else:
-        margin = 0.06 * (at[-1] - at[0]) if numeric else 0.5
-        ax.set_xlim(at[0] - margin, at[-1] + margin)
-    set_ticks(ax, "x", [at[i] for i in kept], [texts[i] for i in kept])
-    if not numeric:
-        ax.grid(visible=False, axis="x")
 
 
 def _rows(sweep: Sweep, parts: list[tuple[str, pd.DataFrame]]) -> Table:

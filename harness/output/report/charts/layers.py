@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.labels import kind_name, listed, ordered
+from harness.analysis import case_ratio
+from harness.analysis.labels import in_words, kind_name, listed, ordered
 from harness.core import units
 from harness.core.interval import Interval
 from harness.output.report.chart import (
@@ -18,7 +19,6 @@ from harness.output.report.chart import (
     kind_keys,
     slug,
 )
-from harness.output.report.charts.savings import ran
 from harness.output.report.drawing import (
     INK,
     MUTED,
@@ -31,8 +31,9 @@ from harness.output.report.drawing import (
     time_unit,
     to_svg,
 )
-from harness.output.report.tables import Bar, Cell, in_words, number, table
-from harness.output.views.networks import measured, replaced, told
+from harness.output.report.tables import Bar, Cell, number, table
+from harness.output.views.networks import headline, measured, replacement_headline
+from harness.output.views.points import primitive_of
 from harness.output.views.sweeps import missing
 
 if TYPE_CHECKING:
@@ -59,15 +60,15 @@ def strips(found: Sequence[Sweep]) -> Chart | None:
     if not ones or len(ones[0].layers) < FEWEST_MARKS:
         return None
     identity = f"network-{slug(ones[0].name)}"
-    title = told(sides[0]) if len(ones) < 2 else replaced(ones[0], ones[1])
+    title = headline(sides[0]) if len(ones) < 2 else replacement_headline(ones[0], ones[1])
     alt = "Layers in the network's order, as wide as their share of the time, over their share of the MACs"
     svg = _strips(ones, identity, alt)
-    slower = [one for sweep in sides for one in measured(sweep)[1:]]
-    named = [f"{units.seconds(one.whole.whole.latency_s)} ({one.setting})" for one in slower]
-    others = f"Slower settings: {listed(named)}." if named else ""
+    rest = [one for sweep in sides for one in measured(sweep)[1:]]
+    named = [f"{units.seconds(one.whole.whole.latency_s)} ({one.setting})" for one in rest]
+    others = f"Other settings: {listed(named)}." if named else ""
     kinds = ordered(layer.row["series"] for one in ones for layer in one.layers)
     note = f"{others} A sum of layers leaves out what lies between them.{missing(sides[0])}".strip()
-    subtitle = "Each layer as wide as its share, times its repeats: time above, MACs below"
+    subtitle = "Network strips: each layer as wide as its share, times its repeats; time above, MACs below"
     return Chart(identity, title, subtitle, alt, (Panel("", svg),), _table(ones), kind_keys(kinds), note)
 
 
@@ -114,8 +115,8 @@ def _strip(ax: Axes, i: int, one: Measured, length: float, *, timed: bool) -> li
         )
         amount = units.seconds(layer.total_s) if timed else f"{units.count(macs)} MACs"
         times = f" ×{layer.repeat}" if layer.repeat > 1 else ""
-        told_of = f"{layer.name}{times}, {kind_name(layer.row['kind'])}: {amount}, {units.percent(share)}"
-        hover(bar, told_of, layer.row["case_id"])
+        text = f"{layer.name}{times}, {kind_name(layer.row['kind'])}: {amount}, {units.percent(share)}"
+        hover(bar, text, layer.row["case_id"])
         if share * length > max(NAMED, 0.0092 * len(layer.name)):
             ax.text(begun + share * length / 2, i, layer.name, ha="center", va="center", fontsize=7.5)
         begun += share * length
@@ -150,23 +151,29 @@ def _table(ones: Sequence[Measured]) -> Table:
         ("Layer", lambda r: Cell(r["layer"].name)),
         ("Repeats", lambda r: number(r["layer"].repeat)),
         ("Kind", lambda r: Cell(kind_name(r["layer"].row["series"]))),
-        ("In all (µs)", lambda r: number(r["layer"].total_s, 1e-6)),
-        ("Time and roof", lambda r: Cell("", bar=r["bar"])),
+        ("Total (µs)", lambda r: number(r["layer"].total_s, 1e-6)),
+        ("Time and roofline", lambda r: Cell("", bar=r["bar"])),
         ("Share (%)", lambda r: number(r["share"], 0.01)),
-        ("So far (%)", lambda r: number(r["so_far"], 0.01)),
+        ("Cumulative (%)", lambda r: number(r["so_far"], 0.01)),
         ("Bottleneck", lambda r: Cell(in_words(r["layer"].row["bound"]))),
-        ("Back end", lambda r: Cell(ran(r["layer"].row))),
+        ("Primitive", lambda r: Cell(primitive_of(r["layer"].row))),
     ]
-    return table(rows, columns, {"Repeats", "In all (µs)", "Share (%)", "So far (%)"})
+    return table(rows, columns, {"Repeats", "Total (µs)", "Share (%)", "Cumulative (%)"})
 
 
 def ways(sweep: Sweep) -> Chart | None:
     """Ways to have one layer, each times its repeats: which takes least."""
-    rows = [layer for one in measured(sweep) for layer in one.layers]
+    first, *others = measured(sweep)
+    rows = sorted(first.layers, key=lambda layer: layer.total_s)
     if len(rows) < FEWEST_MARKS:
         return None
-    rows.sort(key=lambda layer: layer.total_s)
-    ends = [f"{layer.name} × {layer.repeat} {units.seconds(layer.total_s)}" for layer in (rows[0], rows[-1])]
+    least, most = rows[0], rows[-1]
+    ratio = case_ratio.times(least.row, most.row).scaled(most.repeat / least.repeat)
+    title = (
+        f"{most.name} ×{most.repeat} takes {units.times(ratio, f' as long as {least.name} ×{least.repeat}')}"
+    )
+    where = f" with {first.setting}" if first.setting else ""
+    more = f"{len(others)} more settings are in the table of cases." if others else ""
     identity = f"ways-{slug(sweep.name)}"
     alt = f"Latency of each layer of {sweep.name} times its repeats"
     scale, unit = time_unit([rows[-1].total_s / 2])
@@ -186,8 +193,8 @@ def ways(sweep: Sweep) -> Chart | None:
             )
             style = style_of(layer.row["series"])
             draw_interval(ax, i, ends_s, style.color, across=True)
-            told_of = f"{layer.name} × {layer.repeat}: {units.seconds(layer.total_s)}"
-            draw_mark(ax, ends_s.value, i, style, told_of, layer.row["case_id"])
+            text = f"{layer.name} × {layer.repeat}: {units.seconds(layer.total_s)}"
+            draw_mark(ax, ends_s.value, i, style, text, layer.row["case_id"])
         names = [
             ", ".join(filter(None, [f"{layer.name} ×{layer.repeat}", layer.row["panel"]])) for layer in rows
         ]
@@ -198,15 +205,15 @@ def ways(sweep: Sweep) -> Chart | None:
         ("Layer", lambda r: Cell(r.name)),
         ("Repeats", lambda r: number(r.repeat)),
         ("Latency of one (µs)", lambda r: number(r.row["latency_s"], 1e-6)),
-        ("In all (µs)", lambda r: number(r.total_s, 1e-6)),
+        ("Total (µs)", lambda r: number(r.total_s, 1e-6)),
     ]
     return Chart(
         identity,
-        f"Least: {ends[0]}; most: {ends[1]}",
-        f"Latency of each way, times its repeats, {sweep.name}; whiskers are 95 % intervals",
+        title,
+        f"Latency of each way, times its repeats, {sweep.name}{where}; whiskers are 95 % intervals",
         alt,
         (Panel("", svg),),
         table(rows, columns, {name for name, _ in columns[1:]}),
         kind_keys(ordered(layer.row["series"] for layer in rows)),
-        missing(sweep).strip(),
+        f"{more}{missing(sweep)}".strip(),
     )

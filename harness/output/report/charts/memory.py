@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.differences import NOTABLE
 from harness.analysis.labels import highest, kind_name, lowest, ordered
 from harness.core import units
-from harness.output.report.chart import ALONE, FEWEST_MARKS, Chart, Key, Panel, slug
-from harness.output.report.charts.anatomy import BOX
+from harness.output.report.chart import ALONE, BOX, FEWEST_MARKS, Chart, Key, Panel, slug
 from harness.output.report.drawing import INK, MUTED, SURFACE, canvas, hover, name_rows, set_scale, to_svg
 from harness.output.report.tables import Cell, number, table
 from harness.output.views.sweeps import fullest, place, reference

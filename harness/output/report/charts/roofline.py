@@ -7,18 +7,18 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from harness.analysis.labels import highest, kind_name, labels, listed, ordered, sentence
+from harness.analysis.labels import highest, in_words, kind_name, labels, listed, ordered, sentence
 from harness.analysis.roofline import roofs_of
 from harness.core import units
 from harness.output.report.chart import ALONE, FEWEST_MARKS, Chart, Panel, described, draw_mark, kind_keys
 from harness.output.report.drawing import INK, MUTED, canvas, set_scale, style_of, to_svg
-from harness.output.report.tables import Cell, in_words, number, table
+from harness.output.report.tables import Cell, number, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
@@ -63,21 +63,21 @@ def roofline(cases: pd.DataFrame, ceilings: Mapping[str, Sequence[Mapping[Any, A
         ("Case", lambda r: Cell(r["label"])),
         ("FLOPs per byte", lambda r: number(r["intensity"])),
         ("GFLOP/s", lambda r: number(r["rate"], GIGA)),
-        ("Of the roof (%)", lambda r: number(r["roofline_fraction"], 0.01)),
+        ("Of the roofline (%)", lambda r: number(r["roofline_fraction"], 0.01)),
         ("Bottleneck", lambda r: Cell(in_words(r["bound"]))),
     ]
     numbers = table(drawn_rows, columns, {name for name, _ in columns[1:-1]})
-    where = listed(dict.fromkeys(_which(largest[0][0])))
+    where = f" ({listed(_which(largest[0][0]))})" if len(largest) == 1 else ""
     return Chart(
         "roofline",
-        _title(measured),
-        f"FLOP/s against FLOPs per byte of input, weights and output ({where}); lines: roofs of this run",
+        _title(pd.DataFrame(drawn_rows)),
+        f"FLOP/s against FLOPs per byte of input, weights and output {where}; lines: roofs of this run",
         alt,
         tuple(panels),
         numbers,
         kind_keys(kinds),
-        "Grey: below a quarter of the roof. A mark above its roof is legal: Winograd computes less than is "
-        "counted, and small cases live in the cache.",
+        "Grey: below a quarter of the roofline. A mark above its roof is no error: Winograd computes "
+        "fewer MACs than are counted, and small cases stay in the cache.",
     )
 
 
@@ -92,8 +92,8 @@ def _title(cases: pd.DataFrame) -> str:
     worst = highest(cases.assign(slow=-cases["rate"]), "slow")
     label = sentence(best["label"])
     return (
-        f"{label[:1].upper()}{label[1:]} computes most, {units.count(best['rate'])}FLOP/s; "
-        f"{sentence(worst['label'])} least, {units.count(worst['rate'])}FLOP/s"
+        f"{label[:1].upper()}{label[1:]} has the highest rate, {units.count(best['rate'])}FLOP/s; "
+        f"{sentence(worst['label'])} the lowest, {units.count(worst['rate'])}FLOP/s"
     )
 
 
@@ -108,12 +108,12 @@ def _panel(group: Sequence[tuple[dict[Any, Any], Roofs]], prefix: str, label: st
         set_scale(ax, "y", ys, log=True)
         _draw_roofs(ax, roofs.flops_per_s / GIGA, memory / GIGA, cache / GIGA)
         for row in rows:
-            told = (
+            text = (
                 f"{row['label']}: {units.count(row['rate'])}FLOP/s, "
-                f"{units.percent(row['roofline_fraction'])} of its roof, {in_words(row['bound'])}"
+                f"{units.percent(row['roofline_fraction'])} of the roofline, {in_words(row['bound'])}"
             )
             style = style_of(row["kind"])
-            draw_mark(ax, row["intensity"], row["rate"] / GIGA, style, told, row["case_id"])
+            draw_mark(ax, row["intensity"], row["rate"] / GIGA, style, text, row["case_id"])
         ax.set(xlabel="Intensity (FLOPs per byte)", ylabel="Rate (GFLOP/s)")
         ax.grid(visible=False)
         return to_svg(figure, prefix=prefix, label=label)

@@ -19,12 +19,13 @@ from harness.output.report.chart import (
     described,
     draw_interval,
     draw_mark,
+    set_places,
     slug,
 )
-from harness.output.report.charts.latency import set_places
 from harness.output.report.drawing import INK, MUTED, canvas, hover, set_scale, style_of, to_svg, wide
 from harness.output.report.tables import Cell, number, table
-from harness.output.views.savings import savings_of, told
+from harness.output.views.points import primitive_of
+from harness.output.views.savings import headline, savings_of
 from harness.output.views.sweeps import FEWEST_PLACES, missing, panels, reference
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ def savings(sweep: Sweep) -> Chart | None:
         )
         for i, kind in enumerate(found.kinds)
     ]
-    title, _ = told(found)
+    title = headline(found)
     shown = f"; {_lines(settings)}" if any(settings) else ""
     subtitle = (
-        f"Times as fast as {found.reference} (marks, 95 % intervals) and times fewer MACs (dotted) against "
-        f"{axis_name(str(sweep.axis))}{shown}"
+        f"Delivered savings: times as fast as {found.reference} (marks, 95 % intervals), and what the saved "
+        f"MACs alone would give (dotted), against {axis_name(str(sweep.axis))}{shown}"
     )
     columns: list[Column] = [("Setting", lambda r: Cell(r.panel))] if sweep.panels else []
     columns += [
@@ -75,13 +76,14 @@ def savings(sweep: Sweep) -> Chart | None:
         ("Times as fast", lambda r: number(r.speed.value)),
         ("Lower end", lambda r: number(r.speed.low)),
         ("Upper end", lambda r: number(r.speed.high)),
-        ("Times fewer MACs", lambda r: number(r.fewer_macs)),
-        ("Back end", lambda r: Cell(ran(r.row))),
+        ("MACs saved (ratio)", lambda r: number(r.fewer_macs)),
+        ("Primitive", lambda r: Cell(primitive_of(r.row))),
     ]
     numbers = table(found.found, columns, {name for name, _ in columns[-6:-1]})
     more = len(panels(sweep)) - len(settings)
     others = f"{more} more setting{'s are' if more > 1 else ' is'} in the table." if more > 0 else ""
-    note = f"The band above a panel names what ran below torch. {others}{missing(sweep)}".strip()
+    second = " Hollow: the second setting." if len(settings) > 1 else ""
+    note = f"The band above a panel names the kernel that ran.{second} {others}{missing(sweep)}".strip()
     return Chart(identity, title, subtitle, alt, tuple(drawn), numbers, (), note)
 
 
@@ -134,7 +136,7 @@ def _line(ax: Axes, ones: Sequence[Saving], places: dict[Any, float], *, first: 
         ax.fill_between(at, speeds, ideal, color=style.color, alpha=0.08, linewidth=0)
     for x, one in zip(at, ones, strict=True):
         draw_interval(ax, x, one.speed, style.color)
-        draw_mark(ax, x, one.speed.value, style, _told(one), one.row["case_id"], hollow=not first)
+        draw_mark(ax, x, one.speed.value, style, _hover_text(one), one.row["case_id"], hollow=not first)
     if first:
         last = ones[-1]
         ends = f"{units.significant(last.speed.value, 2)}× of {units.significant(last.fewer_macs)}×"
@@ -149,12 +151,12 @@ def _line(ax: Axes, ones: Sequence[Saving], places: dict[Any, float], *, first: 
         )
 
 
-def _told(one: Saving) -> str:
+def _hover_text(one: Saving) -> str:
     return (
         f"{kind_name(one.kind)}, {one.x:,}{', ' + one.panel if one.panel else ''}: "
         f"{units.times(one.speed, ' as fast')}, {units.seconds(one.row['latency_s'])} against "
         f"{units.seconds(one.base['latency_s'])}; {units.significant(one.fewer_macs)} times fewer MACs; "
-        f"{ran(one.row)}"
+        f"{primitive_of(one.row)}"
     )
 
 
@@ -166,7 +168,7 @@ def _ribbon(ax: Axes, ones: Sequence[Saving], places: dict[Any, float]) -> None:
     middles = [(a * b) ** 0.5 if logarithmic else (a + b) / 2 for a, b in pairwise(at)]
     edges = [left, *middles, right]
     start = 0
-    for number_of, (name, stretch) in enumerate(groupby(ones, key=lambda one: ran(one.row))):
+    for number_of, (name, stretch) in enumerate(groupby(ones, key=lambda one: primitive_of(one.row))):
         end = start + len(list(stretch))
         low, high = edges[start], edges[end]
         bar = ax.fill_between(
@@ -193,12 +195,3 @@ def _ribbon(ax: Axes, ones: Sequence[Saving], places: dict[Any, float]) -> None:
                 color=MUTED,
             )
         start = end
-
-
-def ran(row: Any) -> str:
-    """What computed a case: its first primitive's name, or its back end."""
-    primitives = row["primitives"]
-    if primitives is not None and not isinstance(primitives, float) and len(primitives):
-        inside = [one["name"] for one in primitives if one["role"] == "convolution"]
-        return str((inside or [primitives[0]["name"]])[0])
-    return str(row["backend"]) if isinstance(row["backend"], str) else "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.labels import kind_name, ordered, words
@@ -34,6 +35,9 @@ from harness.output.views.sweeps import missing, place
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from markupsafe import Markup
+
+    from harness.output.report.drawing import Style
     from harness.output.report.tables import Column
     from harness.output.views.sweeps import Sweep
 
@@ -42,59 +46,54 @@ if TYPE_CHECKING:
 MOST_ROWS = 24
 
 
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which settings are told by the mark and which by the row's name, and a style a combination."""
+
+    sweep: Sweep
+    marked: tuple[str, ...]
+    named: tuple[str, ...]
+    styles: Mapping[tuple[Any, ...], Style]
+
+    def at(self, row: Row) -> tuple[Any, ...]:
+        """The combination that a row's mark is of."""
+        return tuple(_at(row, self.sweep, dim) for dim in self.marked)
+
+    def words(self, at: tuple[Any, ...]) -> str:
+        """A combination as a legend has it."""
+        return ", ".join(words(dim, value) for dim, value in zip(self.marked, at, strict=True))
+
+    def name(self, row: Row) -> str:
+        """The row of the chart that a case stands in."""
+        numeric = self.sweep.axis and self.sweep.numeric
+        where = [place(self.sweep, row["x"])] if numeric else []
+        rest = [words(dim, _at(row, self.sweep, dim)) for dim in self.named]
+        return ", ".join([kind_name(row["series"]), *where, *rest])
+
+    def style(self, row: Row) -> Style:
+        """By the setting, or by the kind where settings do not differ."""
+        return self.styles[self.at(row)] if self.marked else style_of(row["series"])
+
+
 def settings(sweep: Sweep, title: str = "") -> Chart | None:
     """Latency of each kind and shape under each setting; None with too few marks. `title`: the finding that
     the page shows it for."""
-    frame = sweep.frame
-    if len(frame) < FEWEST_MARKS:
+    if len(sweep.frame) < FEWEST_MARKS:
         return None
-    colored, named = _roles(sweep)
-    rows = frame.to_dict("records")
-    combinations = list(dict.fromkeys(tuple(_at(row, sweep, dim) for dim in colored) for row in rows))
-    styles = dict(zip(combinations, SETTING_STYLES, strict=False))
-    names = list(
-        dict.fromkeys(
-            _row_key(row, sweep, named)
-            for kind in ordered(frame["series"])
-            for row in rows
-            if row["series"] == kind
-        )
-    )
+    roles = _roles(sweep)
+    kinds = ordered(sweep.frame["series"])
+    rows = sorted(sweep.frame.to_dict("records"), key=lambda row: kinds.index(row["series"]))
+    names = list(dict.fromkeys(map(roles.name, rows)))
     shown = names[:MOST_ROWS]
-    unit = time_unit(list(frame["latency_s"]))
+    unit = time_unit(list(sweep.frame["latency_s"]))
     identity = f"settings-{slug(sweep.name)}"
     alt = f"Latency in {unit[1]} of {len(rows)} cases, a row a kind and shape, a mark a setting"
-    with canvas(ALONE[0] + 1.0, 0.27 * len(shown) + 0.9) as (figure, ax):
-        xs = [row[name] / unit[0] for row in rows for name in ("latency_low_s", "latency_high_s")]
-        set_scale(ax, "x", xs, log=wide(xs))
-        for row in rows:
-            key = _row_key(row, sweep, named)
-            if key not in shown:
-                continue
-            at = tuple(_at(row, sweep, dim) for dim in colored)
-            style = styles[at] if colored else style_of(row["series"])
-            ends = Interval(*(row[n] / unit[0] for n in ("latency_s", "latency_low_s", "latency_high_s")))
-            i = shown.index(key)
-            draw_interval(ax, i, ends, style.color, across=True)
-            draw_mark(
-                ax,
-                ends.value,
-                i,
-                style,
-                f"{key}, {_words(colored, at)}: {units.seconds(row['latency_s'])}",
-                row["case_id"],
-            )
-        name_rows(ax, shown)
-        ax.set(xlabel=f"Latency ({unit[1]})", ylabel="")
-        svg = to_svg(figure, prefix=identity, label=alt)
-    keys = (
-        tuple(Key(style.path, style.variable, _words(colored, at)) for at, style in styles.items())
-        if colored
-        else kind_keys(ordered(frame["series"]))
-    )
+    svg = _draw([row for row in rows if roles.name(row) in shown], shown, roles, unit, identity, alt)
+    legend = tuple(Key(style.path, style.variable, roles.words(at)) for at, style in roles.styles.items())
+    keys = legend if roles.marked else kind_keys(kinds)
     columns: list[Column] = [
-        ("Case", lambda r: Cell(_row_key(r, sweep, named))),
-        ("Setting", lambda r: Cell(_words(colored, tuple(_at(r, sweep, dim) for dim in colored)))),
+        ("Case", lambda r: Cell(roles.name(r))),
+        ("Setting", lambda r: Cell(roles.words(roles.at(r)))),
         ("Latency (µs)", lambda r: number(r["latency_s"], 1e-6)),
         ("Lower end (µs)", lambda r: number(r["latency_low_s"], 1e-6)),
         ("Upper end (µs)", lambda r: number(r["latency_high_s"], 1e-6)),
@@ -113,32 +112,49 @@ def settings(sweep: Sweep, title: str = "") -> Chart | None:
     )
 
 
-def _roles(sweep: Sweep) -> tuple[list[str], list[str]]:
-    """Which settings are told by the mark, as many as there are marks for, and which by the row's name."""
+def _draw(
+    rows: Sequence[Row],
+    names: Sequence[str],
+    roles: Roles,
+    unit: tuple[float, str],
+    prefix: str,
+    label: str,
+) -> Markup:
+    with canvas(ALONE[0] + 1.0, 0.27 * len(names) + 0.9) as (figure, ax):
+        xs = [row[name] / unit[0] for row in rows for name in ("latency_low_s", "latency_high_s")]
+        set_scale(ax, "x", xs, log=wide(xs))
+        for row in rows:
+            style, name = roles.style(row), roles.name(row)
+            ends = Interval(*(row[n] / unit[0] for n in ("latency_s", "latency_low_s", "latency_high_s")))
+            i = names.index(name)
+            draw_interval(ax, i, ends, style.color, across=True)
+            text = f"{name}, {roles.words(roles.at(row))}: {units.seconds(row['latency_s'])}"
+            draw_mark(ax, ends.value, i, style, text, row["case_id"])
+        name_rows(ax, names)
+        ax.set(xlabel=f"Latency ({unit[1]})", ylabel="")
+        return to_svg(figure, prefix=prefix, label=label)
+
+
+def _roles(sweep: Sweep) -> Roles:
+    """By the mark as many settings as there are marks for, the others by the row's name."""
     dims = [*([sweep.axis] if sweep.axis and not sweep.numeric else []), *sweep.panels]
-    colored, count = list[str](), 1
+    marked, count = list[str](), 1
     for dim in dims:
         values = sweep.frame["x" if dim == sweep.axis else f"at_{dim}"].nunique()
         if values > 1 and count * values <= len(SETTING_STYLES):
-            colored.append(dim)
+            marked.append(dim)
             count *= values
-    return colored, [dim for dim in dims if dim not in colored]
+    rows = sweep.frame.to_dict("records")
+    combinations = dict.fromkeys(tuple(_at(row, sweep, dim) for dim in marked) for row in rows)
+    named = tuple(dim for dim in dims if dim not in marked)
+    return Roles(sweep, tuple(marked), named, dict(zip(combinations, SETTING_STYLES, strict=False)))
 
 
 def _at(row: Row, sweep: Sweep, dim: str) -> Any:
     return row["x" if dim == sweep.axis else f"at_{dim}"]
 
 
-def _row_key(row: Row, sweep: Sweep, named: Sequence[str]) -> str:
-    where = [place(sweep, row["x"])] if sweep.axis and sweep.numeric else []
-    return ", ".join([kind_name(row["series"]), *where, *(words(dim, _at(row, sweep, dim)) for dim in named)])
-
-
-def _words(dims: Sequence[str], values: tuple[Any, ...]) -> str:
-    return ", ".join(words(dim, value) for dim, value in zip(dims, values, strict=True))
-
-
 def _title(sweep: Sweep) -> str:
     rows = sweep.frame.sort_values("latency_s", kind="stable").to_dict("records")
     ends = [f"{units.seconds(row['latency_s'])} ({kind_name(row['series'])})" for row in (rows[0], rows[-1])]
-    return f"From {ends[0]} to {ends[1]}"
+    return f"Latency ranges from {ends[0]} to {ends[1]}"
