@@ -138,7 +138,8 @@ def _picture(of: Material) -> Chart | None:
 
 
 def _forest(one: Judged) -> Chart | None:
-    return forest(one.comparison, one.name) if one.comparison else None
+    name = "-".join(one.name.lower().split())
+    return forest(one.comparison, name) if one.comparison else None
 
 
 def _headline(of: Material, picture: Chart | None) -> str:
