@@ -112,8 +112,8 @@ def test_the_smallest_effect_is_found_four_times_in_five() -> None:
 def test_a_common_factor_is_one_finding() -> None:
     moved = verdict_tests.common_factor([log(1.08) + 0.003 * i for i in range(-5, 6)], log1p(TOLERANCE))
     assert moved is not None
-    assert moved.ratio == pytest.approx(1.08)
-    assert moved.low < moved.ratio < moved.high
+    assert moved.ratio.value == pytest.approx(1.08)
+    assert moved.ratio.low < 1.08 < moved.ratio.high
     assert verdict_tests.common_factor([0.001 * i for i in range(-5, 6)], log1p(TOLERANCE)) is None
     assert verdict_tests.common_factor([log(1.08)] * 5, log1p(TOLERANCE)) is None, (
         "five cases have no 95 % interval of a median"
@@ -124,7 +124,7 @@ def test_the_interval_of_a_median_is_that_of_the_sign_test_for_many_cases_too() 
     """Of 10,000: ranks 4,902 and 5,099 by the normal approximation, 5,000 -+ 1.96 * 50."""
     many = verdict_tests.common_factor([log(1.08) + 1e-6 * i for i in range(10_000)], log1p(TOLERANCE))
     assert many is not None
-    assert (log(many.low / 1.08) * 1e6, log(many.high / 1.08) * 1e6) == (
+    assert (log(many.ratio.low / 1.08) * 1e6, log(many.ratio.high / 1.08) * 1e6) == (
         pytest.approx(4_901, abs=1),
         pytest.approx(5_098, abs=1),
     )

@@ -26,7 +26,7 @@ from harness.output.terminal import (
     table,
 )
 from harness.store.results import as_json_values
-from harness.tasks.advise import ties
+from harness.tasks.advise import POLICY, ties
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -187,6 +187,8 @@ def advice(found: Advice) -> None:
     print()
     if tied:
         print("= tied with the fastest in a direct comparison")
+    if any(row["trust"] == "wide" for row in found.rows):
+        print(f"~ interval wider than ±{units.percent(POLICY.target_width)}")
     if found.close:
         print("? may be as fast as the fastest; not compared directly")
     for what, why in (*found.left, *found.failed):
@@ -221,18 +223,16 @@ def _candidates(
     interval."""
     cells = (
         [
-            signs.get(row["case_id"], ""),
-            _short_kind(row),
+            f"{signs.get(row['case_id'], ' ')} {_short_kind(row)}",
             row["memory_format"],
-            units.seconds(row["latency_s"]),
-            f"±{units.percent((row['latency_high_s'] - row['latency_low_s']) / (2 * row['latency_s']))}",
+            f"{units.seconds(row['latency_s'])}{'~' if row['trust'] == 'wide' else ' '}",
             _against(row, standard),
             units.count(row["parameters"]),
             row["bound"] or "",
         ]
         for row in rows
     )
-    table(["", "kind", "layout", "latency ", "95 % ", "speedup ", "parameters ", "bottleneck"], cells)
+    table(["  kind", "layout", "latency ", "speedup ", "params ", "bottleneck"], cells)
 
 
 def _short_kind(row: Mapping[Any, Any]) -> str:

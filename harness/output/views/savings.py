@@ -136,11 +136,16 @@ def headline(found: Savings) -> str:
     ones = found.of(here[0], panel) if here else list(found.found)
     one = ones[len(ones) // 2]
     where = place(found.sweep, one.x) if found.sweep.axis else ""
-    fewer = f"with 1/{units.significant(one.fewer_macs)} of the MACs"
+    fewer = f"with 1/{factor(one.fewer_macs)} of the MACs"
     if found.reference == REFERENCE:
         beginning = f"At {where}" if where else "Here"
         return f"{beginning} {kind_name(one.kind)} {speed_in_words(one.speed, REFERENCE)}, {fewer}"
     return f"{where} {speed_in_words(one.speed, found.reference, plural=True)}, {fewer}"
+
+
+def factor(value: float) -> str:
+    """A counted factor: whole where it is, else with three digits."""
+    return f"{value:,.0f}" if value == round(value) else units.significant(value)
 
 
 def speed_in_words(speed: Interval, than: str, *, plural: bool = False) -> str:

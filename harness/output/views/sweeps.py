@@ -234,4 +234,6 @@ def place(sweep: Sweep, at: object) -> str:
     """A value of the sweep's axis in words: `128 input channels`."""
     if sweep.axis in ("in_channels", "out_channels"):
         return f"{at} {sweep.axis.removesuffix('_channels')}put channels"
+    if sweep.axis == "height" and (sweep.frame["height"] == sweep.frame["width"]).all():
+        return f"{at}x{at} px"
     return words(str(sweep.axis), at)

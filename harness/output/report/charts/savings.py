@@ -25,7 +25,7 @@ from harness.output.report.chart import (
 from harness.output.report.drawing import INK, MUTED, canvas, hover, set_scale, style_of, to_svg, wide
 from harness.output.report.tables import Cell, number, table
 from harness.output.views.points import primitive_of
-from harness.output.views.savings import headline, savings_of
+from harness.output.views.savings import factor, headline, savings_of
 from harness.output.views.sweeps import FEWEST_PLACES, missing, panels, reference
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _line(ax: Axes, ones: Sequence[Saving], places: dict[Any, float], *, first: 
         draw_mark(ax, x, one.speed.value, style, _hover_text(one), one.row["case_id"], hollow=not first)
     if first:
         last = ones[-1]
-        ends = f"{units.significant(last.speed.value, 2)}× of {units.significant(last.fewer_macs)}×"
+        ends = f"{units.significant(last.speed.value, 2)}× of {factor(last.fewer_macs)}×"
         ax.annotate(
             ends,
             (at[-1], speeds[-1]),
@@ -155,7 +155,7 @@ def _hover_text(one: Saving) -> str:
     return (
         f"{kind_name(one.kind)}, {one.x:,}{', ' + one.panel if one.panel else ''}: "
         f"{units.times(one.speed, ' as fast')}, {units.seconds(one.row['latency_s'])} against "
-        f"{units.seconds(one.base['latency_s'])}; {units.significant(one.fewer_macs)} times fewer MACs; "
+        f"{units.seconds(one.base['latency_s'])}; {factor(one.fewer_macs)} times fewer MACs; "
         f"{primitive_of(one.row)}"
     )
 
