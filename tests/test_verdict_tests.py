@@ -37,9 +37,19 @@ def around(centre: float, spread: float, count: int) -> list[float]:
     return list(centre + spread * steps / steps.std(ddof=1))
 
 
-def test_screening_clears_what_lies_within_the_tolerance_and_accuses_nobody() -> None:
+def test_screening_clears_what_lies_within_the_tolerance_and_accuses_nobody_that_may_be_chance() -> None:
     found = decide(ratios("quiet", around(0, 0.005, 5)), ratios("slow", around(log(1.1), 0.005, 5)))
     assert found["verdict"].to_dict() == {"quiet": "same", "slow": "inconclusive"}
+
+
+def test_what_is_beyond_doubt_is_named_without_confirming() -> None:
+    found = decide(
+        ratios("far", around(log(3.0), 0.05, 5)),
+        ratios("fast", around(-log(3.0), 0.05, 5)),
+        ratios("unsteady", around(log(1.3), 0.1, 5)),
+    )
+    assert found["verdict"].to_dict() == {"far": "regressed", "fast": "improved", "unsteady": "inconclusive"}
+    assert (found["stage"] == "screen").all()
 
 
 def test_confirming_pairs_alone_judge_a_case_that_has_them() -> None:

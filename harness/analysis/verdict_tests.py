@@ -6,7 +6,7 @@ those named; `same` when the 90 % interval lies within +-ln(1 + T) (two one-side
 Everything else is `inconclusive`. The test is shifted by T, since to demand a difference from 0 and an
 interval above T besides finds a slowdown of 5 % two times in a hundred.
 
-Two stages. Screening only clears: what is not `same` there gets fresh pairs, so many as Stein's rule (1945)
+Two stages. Screening clears, and names what is beyond doubt: the rest gets fresh pairs, so many as Stein's rule (1945)
 takes from what the screening saw, and is judged on those alone. A case that only looked slow by chance is
 measured again before it is accused.
 
@@ -16,7 +16,7 @@ measured again before it is accused.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp
+from math import exp, log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,8 @@ POWER = 0.8
 FEWEST = 3  # pairs, or visits of an arm
 FOUND_ABOVE = 0.03  # confirming pairs are planned to find a slowdown so far above the tolerance
 LEAST_ERROR = 1e-9  # figures that do not vary at all would divide by nothing
+# a case of the screening that is named at once: by its test, and by more than a tenth
+CERTAIN, OBVIOUS = 1e-5, log(1.1)
 SHIFT_FALSE = 0.01  # of runs of equal code so many may seem slower as a whole
 FEWEST_COMMON = 6  # cases: with fewer no 95 % interval of their median exists
 
@@ -111,11 +113,16 @@ def decide(screening: pd.DataFrame, confirming: pd.DataFrame, limits: pd.Series[
     """The verdicts of two stages, by match_id of pairs (as `pair_ratios` gives them): the tests' columns,
     stage and verdict.
 
-    `screening` holds the pairs of cases that have no confirming ones: they are `same` or `inconclusive`.
-    Cases with fewer than three pairs have no row.
+    `screening` holds the pairs of cases that have no confirming ones: they are `same`, or `inconclusive`, or
+    so far off that no chance of choosing them explains it, and nothing is to be confirmed. Cases with fewer
+    than three pairs have no row.
     """
     screened = tested(paired_effects(screening), limits)
-    screened["verdict"] = np.where(screened["same"], "same", "inconclusive")
+    slower = (screened["p_slower"] < CERTAIN) & (screened["mean"] > OBVIOUS)
+    faster = (screened["p_faster"] < CERTAIN) & (screened["mean"] < -OBVIOUS)
+    screened["verdict"] = np.select(
+        [screened["same"], slower, faster], ["same", "regressed", "improved"], "inconclusive"
+    )
     return pd.concat(
         [
             screened.assign(stage="screen"),
