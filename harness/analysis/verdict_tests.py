@@ -6,9 +6,9 @@ those named; `same` when the 90 % interval lies within +-ln(1 + T) (two one-side
 Everything else is `inconclusive`. The test is shifted by T, since to demand a difference from 0 and an
 interval above T besides finds a slowdown of 5 % two times in a hundred.
 
-Two stages. Screening clears, and names what is beyond doubt: the rest gets fresh pairs, so many as Stein's rule (1945)
-takes from what the screening saw, and is judged on those alone. A case that only looked slow by chance is
-measured again before it is accused.
+Two stages. Screening clears, and names what is beyond doubt: the rest gets fresh pairs, so many as Stein's
+rule (1945) takes from what the screening saw, and is judged on those alone. A case that only looked slow by
+chance is measured again before it is accused.
 
 `limits`, everywhere: ln(1 + T) by case.
 """
