@@ -51,7 +51,7 @@ def headline(sweep: Sweep) -> str:
     total = Interval.around(log(whole.latency_s), half)
     ends = f"({units.seconds(total.low)} to {units.seconds(total.high)})"
     beside = beside_convolution(first.layers)
-    other = f", {units.percent(beside)} of it overhead" if beside and beside >= NAMED else ""
+    other = f", {units.percent(beside)} of it beside the convolution" if beside and beside >= NAMED else ""
     where = f" with {first.setting}" if first.setting else ""
     lacking = f"; {_layers(first.lacking)} no latency" if first.lacking else ""
     return f"{whole.executed} convolutions{where} take {units.seconds(total.value)} {ends}{other}{lacking}"

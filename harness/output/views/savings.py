@@ -124,17 +124,22 @@ def plane_headline(found: Savings, across: str) -> str:
     where = f"{place(found.sweep, best.x)}, {words(across, best.row[f'at_{across}'])}"
     slower = sum(one.speed.high < 1 for one in ones)
     tail = f"; slower at {slower} of {len(ones)} places" if slower else ""
-    return f"At {where} {kind_name(kind)} {speed_in_words(best.speed, found.reference)}{tail}"
+    return f"At {where}, {kind_name(kind)} {speed_in_words(best.speed, found.reference)}{tail}"
 
 
-def headline(found: Savings) -> str:
-    """What a sweep shows: of the kinds that can stand for the reference the first, in the middle of the axis,
-    under the setting with most defaults."""
+def typical(found: Savings) -> Saving:
+    """The place that the headline speaks of: of the kinds that can stand for the reference the first, in the
+    middle of the axis, under the setting with most defaults."""
     panel, _ = reference(found.sweep)
     kinds = sorted(found.kinds, key=lambda kind: (kind not in SAME_CONNECTIONS, kind in PARTS_OF_SEPARABLE))
     here = [kind for kind in kinds if found.of(kind, panel)]
     ones = found.of(here[0], panel) if here else list(found.found)
-    one = ones[len(ones) // 2]
+    return ones[len(ones) // 2]
+
+
+def headline(found: Savings) -> str:
+    """What a sweep shows, at its `typical` place."""
+    one = typical(found)
     where = place(found.sweep, one.x) if found.sweep.axis else ""
     fewer = f"with 1/{factor(one.fewer_macs)} of the MACs"
     if found.reference == REFERENCE:

@@ -25,7 +25,7 @@ from harness.output.report.chart import (
 from harness.output.report.drawing import INK, MUTED, canvas, hover, set_scale, style_of, to_svg, wide
 from harness.output.report.tables import Cell, number, table
 from harness.output.views.points import primitive_of
-from harness.output.views.savings import factor, headline, savings_of
+from harness.output.views.savings import factor, headline, savings_of, typical
 from harness.output.views.sweeps import FEWEST_PLACES, missing, panels, reference
 
 if TYPE_CHECKING:
@@ -116,17 +116,19 @@ def _panel(found: Savings, kind: str, settings: Sequence[str], prefix: str, labe
         set_scale(ax, "y", ys, log=True)
         set_places(ax, places, log=wide(span), numeric=True)
         ax.axhline(1.0, color=INK, linewidth=1.6, zorder=1)
+        told = typical(found)
         for setting in reversed(settings):
             ones = found.of(kind, setting)
             if ones:
-                _line(ax, ones, places, first=setting == settings[0])
+                _line(ax, ones, places, told, first=setting == settings[0])
         if found.of(kind, settings[0]):
             _ribbon(ax, found.of(kind, settings[0]), places)
         ax.set(xlabel=axis_title(str(found.sweep.axis)), ylabel=f"Times as fast as {found.reference} (ratio)")
         return to_svg(figure, prefix=prefix, label=label)
 
 
-def _line(ax: Axes, ones: Sequence[Saving], places: dict[Any, float], *, first: bool) -> None:
+def _line(ax: Axes, ones: Sequence[Saving], places: dict[Any, float], told: Saving, *, first: bool) -> None:
+    """`told`: the place that the headline speaks of."""
     style = style_of(ones[0].kind)
     at = [places[one.x] for one in ones]
     speeds, ideal = [one.speed.value for one in ones], [one.fewer_macs for one in ones]
@@ -140,15 +142,24 @@ def _line(ax: Axes, ones: Sequence[Saving], places: dict[Any, float], *, first: 
     if first:
         last = ones[-1]
         ends = f"{units.significant(last.speed.value, 2)}× of {factor(last.fewer_macs)}×"
-        ax.annotate(
-            ends,
-            (at[-1], speeds[-1]),
-            xytext=(7, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-            annotation_clip=False,
-        )
+        _label(ax, at[-1], last.speed.value, ends, beside=True)
+        for x, one in zip(at[:-1], ones[:-1], strict=True):
+            if one is told:
+                _label(ax, x, one.speed.value, f"{units.significant(one.speed.value, 2)}×", beside=False)
+
+
+def _label(ax: Axes, x: float, y: float, text: str, *, beside: bool) -> None:
+    """A figure at a mark: beside the last of a line, above another."""
+    ax.annotate(
+        text,
+        (x, y),
+        xytext=(7, 0) if beside else (0, 7),
+        textcoords="offset points",
+        ha="left" if beside else "center",
+        va="center" if beside else "bottom",
+        fontsize=8.5,
+        annotation_clip=False,
+    )
 
 
 def _hover_text(one: Saving) -> str:
