@@ -301,7 +301,7 @@ def test_a_run_where_everything_failed_is_a_page_without_charts(tmp_path: Path) 
         make_run(tmp_path, change=lambda _: failing("killed", "crashed"), visits=1), tmp_path=tmp_path
     )
     assert page.figures == []
-    assert page.headline == "60 of 60 cases could not be measured: killed"
+    assert page.headline == "60 of 60 cases could not be measured: crashed (killed)"
     assert "convscope measure repeats one" in page.text
     assert all(row["Latency (µs)"] == "" for row in page.case_rows())
 

@@ -354,10 +354,10 @@ def networks(sides: list[Network], kept: list[tuple[str, str]]) -> None:
         )
         table(["kind", "layers ", "latency ", "95 % ", "MACs ", "parameters "], cells)
         if network.unmeasured:
-            print(f"not included, because they have no latency: {', '.join(network.unmeasured)}")
+            prose(f"not included, because they have no latency: {', '.join(network.unmeasured)}")
         print()
     for layer, why in kept:
-        print(f"unchanged: {layer} ({why})")
+        prose(f"unchanged: {layer} ({why})")
     if any(network.unmeasured or not network.kinds for network in sides):
         print("The two sums cannot be compared: they do not include the same layers.")
         return
@@ -368,7 +368,7 @@ def networks(sides: list[Network], kept: list[tuple[str, str]]) -> None:
         after.latency_s / before.latency_s,
     ]
     macs, parameters, latency = (units.percent(share) for share in shares)
-    print(
+    prose(
         f"After the replacement: {macs} of the MACs, {parameters} of the parameters and {latency} of the "
         "total layer time."
     )

@@ -97,7 +97,7 @@ def _grid(sweep: Sweep, target: str) -> None:
             here = {row["series"]: row for row in part[part["x"] == x].to_dict("records")}
             cells = [_cell(here.get(kind), marked=not all_wide) for kind in kinds]
             marks |= {cell[-1] for cell in cells}
-            rows.append([f"{x:,}" if sweep.numeric else str(x), *cells])
+            rows.append([_place(sweep, x), *cells])
     names = [SHORT_KINDS.get(kind, kind) for kind in kinds]
     _print_grid([_place_heading(sweep), *(f"{name} " for name in names)], rows[:MOST_ROWS])
     said = ["... the report has all rows"] * (len(rows) > MOST_ROWS)
@@ -105,6 +105,13 @@ def _grid(sweep: Sweep, target: str) -> None:
     said += [f"~ interval wider than ±{target}"] * ("~" in marks) + ["x no latency"] * ("x" in marks)
     if said:
         prose(", ".join(said))
+
+
+def _place(sweep: Sweep, x: Any) -> str:
+    """A place of the axis; nothing where there is none."""
+    if sweep.axis is None:
+        return ""
+    return f"{x:,}" if sweep.numeric else str(x)
 
 
 def _print_grid(heading: list[str], rows: list[list[str]]) -> None:

@@ -145,8 +145,9 @@ def _forest(one: Judged) -> Chart | None:
 def _headline(of: Material, picture: Chart | None) -> str:
     if of.shape.name == "failed":
         why = without_latency(of.points, of.summary)
-        (_, message), _ = Counter(why).most_common(1)[0]
-        return f"{len(why)} of {len(asked_cases(of.points))} cases could not be measured: {message}"
+        (status, message), _ = Counter(why).most_common(1)[0]
+        reason = message if status in ("invalid", "not reached") else f"{status} ({message})"
+        return f"{len(why)} of {len(asked_cases(of.points))} cases could not be measured: {reason}"
     if picture:
         return picture.title
     refused = [one.refusal for one in of.judged if one.refusal]
