@@ -397,8 +397,8 @@ def test_a_replacement_is_told_as_a_gain_with_its_interval(tmp_path: Path) -> No
         tmp_path=tmp_path,
     )
     assert re.match(
-        r"After the replacement the convolutions are 1\.3 times \(1\.\d to 1\.\d\) faster: "
-        r"20\.0 ms instead of 26\.0",
+        r"After the replacement the convolutions take 20\.0 ms instead of 26\.0 ms: "
+        r"1\.3 times as fast \(1\.\d to 1\.\d\), with \d+ % of the MACs",
         page.headline,
     )
 

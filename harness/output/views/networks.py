@@ -69,11 +69,12 @@ def replacement_headline(before: Measured, after: Measured) -> str:
         return f"Before and after cannot be compared: {_layers(lacking)} no latency"
     sums = [one.whole.whole for one in (before, after)]
     ratio = change(before.layers, after.layers)
-    macs = units.significant(sums[1].macs / sums[0].macs, 2)
     figures = f"{units.seconds(sums[1].latency_s)} instead of {units.seconds(sums[0].latency_s)}"
     if ratio.low <= 1 <= ratio.high:
-        said = "cannot be told from those before"
+        said = "no difference that can be told"
+    elif ratio.value < 1:
+        said = units.times(ratio.inverse, " as fast")
     else:
-        said = f"{units.times(ratio.inverse)} faster" if ratio.value < 1 else f"{units.times(ratio)} slower"
-        said = f"are {said}"
-    return f"After the replacement the convolutions {said}: {figures}, with {macs} of the MACs"
+        said = units.times(ratio, " as long")
+    macs = units.percent(sums[1].macs / sums[0].macs)
+    return f"After the replacement the convolutions take {figures}: {said}, with {macs} of the MACs"
