@@ -367,7 +367,7 @@ def networks(sides: list[Network], kept: list[tuple[str, str]]) -> None:
         after.parameters / before.parameters,
         after.latency_s / before.latency_s,
     ]
-    macs, parameters, latency = (units.percent(share) for share in shares)
+    macs, parameters, latency = (f"{units.significant(100 * share)} %" for share in shares)
     prose(
         f"After the replacement: {macs} of the MACs, {parameters} of the parameters and {latency} of the "
         "total layer time."

@@ -189,7 +189,7 @@ def print_fields(rows: Iterable[tuple[str, str]]) -> None:
 
 def explanation(problem: Problem, definition: str) -> None:
     """A problem as numbers, for people."""
-    print(f"{problem.kind.replace('_', ' ')}: {definition}.")
+    prose(f"{problem.kind.replace('_', ' ')}: {definition}.")
     ratio = problem.ratio_to_standard
     comparison = "the same as" if ratio == 1 else f"1/{units.significant(1 / ratio)} of"
     print_fields(
@@ -205,7 +205,7 @@ def explanation(problem: Problem, definition: str) -> None:
             ("output", _shape(problem.output_shape)),
             ("parameters", f"{problem.parameters:,}"),
             ("MACs", f"{problem.macs:,}   ({problem.flops:,} FLOPs; bias is not counted)"),
-            ("minimum traffic", f"{problem.minimum_bytes(4):,} in float32"),
+            ("minimum traffic", f"{problem.minimum_bytes(4):,} bytes in float32"),
             (
                 "against standard",
                 (

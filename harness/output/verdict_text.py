@@ -183,9 +183,11 @@ def _nothing(latencies: Sequence[Mapping[Any, Any]]) -> str:
     """Nothing moved: how many are the same, and the largest change of those that were judged."""
     judged = [row for row in latencies if row["verdict"] in JUDGED and row["ratio"] == row["ratio"]]
     if not judged:
-        return f"no verdict: {len(latencies)} cases without a comparison"
+        return "no verdict on any latency"
     largest = max(judged, key=lambda row: abs(log(row["ratio"])))
     same = sum(row["verdict"] == "same" for row in judged)
+    if not same:
+        return f"no verdict on any latency; the largest change is {change(largest)}"
     tolerance = largest["tolerance"]
     within = f" within {units.percent(tolerance)}" if tolerance == tolerance else ""
     return (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil, floor, log10
@@ -151,9 +152,10 @@ def to_svg(figure: Figure, *, prefix: str, label: str) -> Markup:
     for number, artist in enumerate(marks):
         artist.set_gid(f"{MARK}-{number}")
     buffer = io.StringIO()
-    figure.savefig(
-        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
+    with warnings.catch_warnings():  # the browser has letters that this font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(buffer, format="svg", metadata=metadata)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(

@@ -48,7 +48,7 @@ MOST_REASONS = 4
 OF_SETTINGS = ("Page faults", "Layout", "Dtype", "Mode")
 REMEDIES = {
     "invalid": "Run it again on a quiet machine: convscope doctor names what is busy.",
-    "not reached": "Run it again with a longer --time-limit.",
+    "not reached": "Run it again, with a longer --time-limit if that ended it.",
     "out of memory": "Ask for smaller cases, or for another device.",
     "crashed": "convscope measure repeats one and prints what it left.",
     "timeout": "Raise visit_limit_s in [policy], or ask for smaller cases.",
