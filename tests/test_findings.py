@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.analysis.case_ratio import with_moments
 from harness.analysis.findings import CAVEAT, Finding, findings
 from harness.analysis.summary import summarize
 from harness.core.case import Case, Setting
@@ -49,7 +50,13 @@ def found(tmp_path: Path, text: str = KINDS_SUITE, **made: Any) -> dict[str, Fin
 def of_run(path: Path) -> list[Finding]:
     """What a run says."""
     loaded = load_results(path)
-    return findings(loaded.summary, loaded.visits)
+    return findings(with_moments(loaded.summary, loaded.visits))
+
+
+def of_visits(rows: list[dict[str, Any]]) -> list[Finding]:
+    """What these visits say."""
+    visits = pd.DataFrame(rows)
+    return findings(with_moments(summarize(visits), visits))
 
 
 def test_page_faults_are_told_with_what_they_cost(tmp_path: Path) -> None:
@@ -219,9 +226,7 @@ def test_nothing_is_found_in_visits_of_one_case_under_shuffled_labels(tmp_path: 
                     "process": f"{case.case_id} {number}",
                 }
                 rows.append(visit("main", case, None, [latency]) | facts)
-        assert {finding.rule for finding in findings(summarize(pd.DataFrame(rows)), pd.DataFrame(rows))} <= {
-            CAVEAT
-        }
+        assert {finding.rule for finding in of_visits(rows)} <= {CAVEAT}
 
 
 def test_a_run_without_a_figure_says_nothing(tmp_path: Path) -> None:
@@ -244,11 +249,9 @@ def test_cases_that_met_the_same_moments_are_told_apart_though_neither_is_known_
             rows.append(
                 visit("main", case, None, list(blocks)) | began | {"process": f"{case.case_id} {number}"}
             )
-    said = {finding.rule: finding for finding in findings(summarize(pd.DataFrame(rows)), pd.DataFrame(rows))}
+    said = {finding.rule: finding for finding in of_visits(rows)}
     assert "2.0 times as fast (2.0 to 2.0)" in said["Depthwise separable"].text
     apart = [
         row | {"started_at": row["started_at"] + timedelta(seconds=number)} for number, row in enumerate(rows)
     ]
-    assert {finding.rule for finding in findings(summarize(pd.DataFrame(apart)), pd.DataFrame(apart))} <= {
-        CAVEAT
-    }
+    assert {finding.rule for finding in of_visits(apart)} <= {CAVEAT}

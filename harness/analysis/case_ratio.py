@@ -33,7 +33,8 @@ def with_moments(summary: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
     The error of a case is that of its own spread or of the usual case of its run, whichever is larger: three
     visits agree by luck now and then. What all cases of a run share, the hour above all, is no part of it.
     """
-    spread = pd.to_numeric(summary["between_cv"]).fillna(0.0)
+    measured = summary["latency_s"].notna()  # a case without a latency is no usual one
+    spread = pd.to_numeric(summary["between_cv"]).fillna(0.0).where(measured)
     usual = spread.groupby([summary["run_id"], summary["arm"]]).transform("median") / MEDIAN_SPREAD
     error = (spread.clip(lower=usual) ** 2 / summary["visits"] + WITHIN_RUN**2) ** 0.5
     met = interleaved_ratio.of_cases(visits)

@@ -90,6 +90,13 @@ class Comparison:
         )
 
     @property
+    def undecided(self) -> int:
+        """How many cases have no verdict on their latency, those that were not reached too."""
+        rows = self.verdicts[self.verdicts["match_id"] != ALL_CASES]
+        open_ = (rows["metric"] == "latency_s") & (rows["verdict"] == "inconclusive")
+        return int(open_.sum()) + self.completeness.unreached
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many cases and metrics have each verdict, in the order of `VERDICTS`; what was not reached is
         inconclusive."""

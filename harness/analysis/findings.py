@@ -1,10 +1,11 @@
 """What a run says, in sentences: each rule looks for one thing in the summary, and says it with its figures,
 or says nothing.
 
-In: the summary of a run, and its visits. Out: `Finding`s, strongest first. Of times only differences above a
-tenth and past their own interval are spoken of, in either direction; of several cases the one that shows it
-most is named, and how many others there are. Two cases are compared in the moments that both met
-(`interleaved_ratio`), or else by their figures. Where to add one: a rule below, and its name in `RULES`.
+In: the summary of a run with its moments (`case_ratio`). Out: `Finding`s, strongest first. Of times only
+differences above a tenth and past their own interval are spoken of, in either direction; of several cases the
+one that shows it most is named, and how many others there are. Two cases are compared in the moments that
+both met (`interleaved_ratio`), or else by their figures.
+Where to add one: a rule below, and its name in `RULES`.
 Why five standard errors: a run is asked hundreds of questions, and three visits agree by luck now and then,
 so that two intervals lie apart where nothing differs. The error of a case alone is therefore never taken
 smaller than that of the run's usual case.
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from math import exp, hypot
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.case_ratio import SURE, is_clear, ratio, times, with_moments
+from harness.analysis.case_ratio import SURE, is_clear, ratio, times
 from harness.analysis.cliffs import steps
 from harness.analysis.differences import NOTABLE
 from harness.analysis.labels import kind_name, labels, sentence, words
@@ -69,19 +70,17 @@ class Finding:
     headline: str = ""  # the same in one line, where a rule has one
 
 
-def findings(summary: pd.DataFrame, visits: pd.DataFrame) -> list[Finding]:
-    """What all rules say of a run: first what is known less well than asked, then the strongest."""
+def findings(summary: pd.DataFrame) -> list[Finding]:
+    """What all rules say of a run, from its summary `with_moments`: first what is known less well than asked,
+    then the strongest."""
     measured = summary[summary["latency_s"].notna()].reset_index(drop=True)
     if measured.empty:
         return []
     named = {"label": labels(measured)} | {
         f"label, {axis} aside": labels(measured, without=[axis]) for axis in CONTRASTED
     }
-    rows = (
-        with_moments(measured, visits)
-        .assign(**{name: list(map(sentence, texts)) for name, texts in named.items()})
-        .to_dict("records")
-    )
+    told = {name: list(map(sentence, texts)) for name, texts in named.items()}
+    rows = measured.assign(**told).to_dict("records")
     said = [finding for rule in RULES if (finding := rule(rows))]
     return sorted(said, key=lambda finding: (finding.rule != CAVEAT, -finding.strength))
 
@@ -149,7 +148,7 @@ def separable(rows: list[Row]) -> Finding | None:
     fast = other["latency_s"] < standard["latency_s"]
     how_much = _times(standard, other, " as fast" if fast else " as long")
     text = (
-        f"{_start(other['label'])} takes {units.seconds(other['latency_s'])}, standard "
+        f"{units.capitalized(other['label'])} takes {units.seconds(other['latency_s'])}, standard "
         f"{units.seconds(standard['latency_s'])}: {how_much}, "
         f"with 1/{units.significant(standard['flops'] / other['flops'], 2)} of the FLOPs."
     )
@@ -171,7 +170,7 @@ def work(rows: list[Row]) -> Finding | None:
         return None
     few, many = max(worse, key=_factor)
     text = (
-        f"{_start(few['label'])} does {units.count(few['flops'])}FLOPs and takes "
+        f"{units.capitalized(few['label'])} does {units.count(few['flops'])}FLOPs and takes "
         f"{units.seconds(few['latency_s'])}; {many['label']} does {units.count(many['flops'])}FLOPs in "
         f"{units.seconds(many['latency_s'])}.{_others(worse, 'pair')}"
     )
@@ -279,7 +278,7 @@ def memory(rows: list[Row]) -> Finding | None:
     standard, other = max(apart, key=factor)
     needed, usual = (row["peak_bytes"] + row["resident_bytes"] for row in (other, standard))
     text = (
-        f"{_start(other['label'])} needs {units.percent(abs(needed / usual - 1))} "
+        f"{units.capitalized(other['label'])} needs {units.percent(abs(needed / usual - 1))} "
         f"{'less' if needed < usual else 'more'} memory than standard, inputs and weights included: "
         f"{units.size(needed)} against {units.size(usual)}.{_others(apart, 'pair')}"
     )
@@ -382,11 +381,6 @@ def _together(rule: str, found: list[Finding | None]) -> Finding | None:
     cases = tuple(dict.fromkeys(case for finding in said for case in finding.cases))
     most = max(said, key=lambda finding: finding.strength)
     return Finding(rule, " ".join(finding.text for finding in said), cases, most.strength, most.headline)
-
-
-def _start(label: str) -> str:
-    """A label as the start of a sentence."""
-    return label[:1].upper() + label[1:]
 
 
 def _factor(pair: tuple[Row, Row]) -> float:

@@ -7,7 +7,7 @@ the cache.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from math import hypot, log
 from typing import TYPE_CHECKING, Any
@@ -103,11 +103,11 @@ def change(before: Sequence[Layer], after: Sequence[Layer]) -> Interval:
     """How many times as long the second takes as the first. A layer that both have errs in both, and by the
     law of propagation its error counts by how much its share differs."""
     sums = [sum(layer.total_s for layer in layers) for layers in (before, after)]
-    shares, halves = Counter[str](), dict[str, float]()
+    shares, halves = defaultdict[str, float](float), dict[str, float]()
     for layers, whole_s, sign in ((before, sums[0], -1.0), (after, sums[1], 1.0)):
         for layer in layers:
             row = layer.row
-            shares[row["case_id"]] += sign * layer.repeat / whole_s  # type: ignore[assignment]
+            shares[row["case_id"]] += sign * layer.repeat / whole_s
             halves[row["case_id"]] = (row["latency_high_s"] - row["latency_low_s"]) / 2
     half = hypot(*(share * halves[case] for case, share in shares.items()))
     return Interval.around(log(sums[1] / sums[0]), half)
@@ -139,7 +139,7 @@ def _by_kind(whole: Network) -> Finding | None:
         f"of the time ({units.percent(one.macs / whole.whole.macs)} of the MACs)"
         for one in most
     ]
-    return Finding("By kind", f"{listed(said)}.".capitalize().replace("macs", "MACs"), (), 1.0)
+    return Finding("By kind", f"{units.capitalized(listed(said))}.", (), 1.0)
 
 
 def _dearest(layers: Sequence[Layer], whole_s: float) -> Finding | None:

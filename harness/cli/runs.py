@@ -230,6 +230,7 @@ def _run_answer(path: Path | None) -> dict[str, Any]:
     """What `run --json` answers: how it ended, how many cases came to what, and what was found."""
     from dataclasses import asdict
 
+    from harness.analysis.case_ratio import with_moments
     from harness.analysis.findings import findings
     from harness.store.results import load_results
 
@@ -246,7 +247,7 @@ def _run_answer(path: Path | None) -> dict[str, Any]:
     cases = {str(status): int(count) for status, count in loaded.summary["status"].value_counts().items()}
     return answer | {
         "cases": cases,
-        "findings": [asdict(finding) for finding in findings(loaded.summary, loaded.visits)],
+        "findings": [asdict(finding) for finding in findings(with_moments(loaded.summary, loaded.visits))],
     }
 
 

@@ -1,5 +1,5 @@
-"""Numbers as text for people. Inside the program everything is seconds, bytes, MACs and fractions; text is
-made here alone."""
+"""Numbers as text for people, and how a sentence begins. Inside the program everything is seconds, bytes,
+MACs and fractions; text is made here alone."""
 
 from __future__ import annotations
 
@@ -67,3 +67,8 @@ def times(ratio: Interval, what: str = "") -> str:
 def percent(fraction: float) -> str:
     """A fraction as percent: `3.4 %`."""
     return f"{significant(100 * fraction, 2)} %"
+
+
+def capitalized(text: str) -> str:
+    """A text as the start of a sentence, the rest as it is."""
+    return text[:1].upper() + text[1:]

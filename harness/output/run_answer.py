@@ -14,10 +14,10 @@ from harness.analysis.findings import CAVEAT, findings
 from harness.analysis.labels import how_well, in_words, kind_name, labels, ordered, sentence
 from harness.analysis.networks import findings as findings_of_network
 from harness.core import units
+from harness.core.interval import Interval
 from harness.core.problem import PARTS_OF_SEPARABLE
 from harness.output.terminal import ENDINGS, SHORT_KINDS, prose, table
 from harness.output.views import networks, savings
-from harness.output.views.networks import measured
 from harness.output.views.points import asked_cases, joined, summary_of, without_latency
 from harness.output.views.shape import shape_of
 from harness.output.views.sweeps import panels, second_axis
@@ -48,7 +48,7 @@ def run_answer(results: Results, folder: Path) -> None:
         prose(f"{headline}.")
         print()
     _cases(shape, summary, units.percent(results.runs[0]["policy"]["target_width"]))
-    found = [one for one in findings(summary, results.visits) if one.rule != CAVEAT]
+    found = [one for one in findings(summary) if one.rule != CAVEAT]
     for finding in found[:MOST_FINDINGS]:
         print()
         prose(f"{finding.rule}. {finding.text}")
@@ -65,7 +65,7 @@ def _headline(shape: Shape) -> str:
     if lead is None or shape.name not in ("network", "plane", "sweep"):
         return ""
     if shape.name == "network":
-        return networks.headline(lead)
+        return networks.headline(networks.measured(lead)[0])
     saved, across = savings.savings_of(lead), second_axis(lead)
     if saved is None:
         return ""
@@ -142,7 +142,7 @@ def _cell(row: Mapping[Any, Any] | None, *, marked: bool) -> str:
 def _network(sweep: Sweep) -> None:
     """Under its fastest setting: the layers that take most, in the network's order, and what there is to say
     of the whole; other settings by their sum."""
-    fastest, *others = measured(sweep)
+    fastest, *others = networks.measured(sweep)
     whole_s = fastest.whole.whole.latency_s
     largest = sorted(fastest.layers, key=lambda layer: -layer.total_s)[:MOST_LAYERS]
     rows = [
@@ -176,7 +176,7 @@ def _list(rows: pd.DataFrame) -> None:
             row["case_id"][:8],
             sentence(label),
             units.seconds(row["latency_s"]),
-            f"±{units.percent((row['latency_high_s'] - row['latency_low_s']) / (2 * row['latency_s']))}",
+            f"±{units.percent(Interval.of_latency(row).half_width)}",
             in_words(row["bound"]),
         ]
         for label, row in zip(labels(shown), shown.to_dict("records"), strict=True)

@@ -34,7 +34,7 @@ MOST_ROWS = 60
 SHORT_KINDS = {"depthwise_separable": "separable"}
 ROOMY = 120  # columns, from which on a comparison has its latencies beside it
 # where a line has no room for a case's words
-SHORT_WORDS = {"depthwise_separable": "separable", "channels_last": "nhwc", "allocator=default": "default"}
+SHORT_WORDS = SHORT_KINDS | {"channels_last": "nhwc", "allocator=default": "default"}
 DEFAULT_TOLERANCE = TOLERANCES["latency_s"]
 GAUGE, GAUGE_REACH = 17, 4.0  # letters of a gauge, and the tolerances that it reaches to
 STATE_SIGNS = {"ok": "ok", "warning": "! warning", "unknown": "? unknown"}
@@ -116,7 +116,7 @@ def _conclusion(found: Comparison) -> str:
     if found.code == 1 and not slower:
         return 'Failed: there are inconclusive cases, and this gate sets inconclusive = "fail".'
     worst = f": {verdict_text.subject(slower[0])}, {verdict_text.change(slower[0])}" if slower else ""
-    undecided = found.counts.get("inconclusive", 0)
+    undecided = found.undecided
     beyond = found.unconfirmed.to_dict("records")
     if found.code == 0 and beyond:
         return (

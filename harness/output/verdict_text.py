@@ -161,11 +161,9 @@ def headline(found: Comparison) -> str:
     if len(said) == 1 and said[0] == "nothing regressed":
         said = [_nothing(latencies)]
     counts = Counter(row["verdict"] for row in latencies)
-    undecided = counts["inconclusive"] + found.completeness.unreached
-    said += [f"{undecided} inconclusive"] * bool(undecided)
+    said += [f"{found.undecided} inconclusive"] * bool(found.undecided)
     said += [f"{counts[verdict]} {verdict}" for verdict in ("not comparable", "missing") if counts[verdict]]
-    text = "; ".join(said)
-    return text[:1].upper() + text[1:]
+    return units.capitalized("; ".join(said))
 
 
 def _most(moved: Sequence[Mapping[Any, Any]], cases: int, names: Mapping[str, str]) -> list[str]:
@@ -199,7 +197,8 @@ def _nothing(latencies: Sequence[Mapping[Any, Any]]) -> str:
 def _counts(comparison: Comparison) -> str:
     """`1 regressed, 42 same; peak memory: 43 same`."""
     parts = []
-    for metric, rows in comparison.verdicts.groupby("metric", sort=False):
+    cases = comparison.verdicts[comparison.verdicts["match_id"] != ALL_CASES]
+    for metric, rows in cases.groupby("metric", sort=False):
         counts = rows["verdict"].value_counts()
         words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in SIGNS if verdict in counts)
         parts.append((metric, f"{METRICS[str(metric)]}: {words}"))

@@ -2,7 +2,7 @@
 sections of charts.
 
 In: `Results`, their points and summary. Out: a `Story`. Where to add a chart: a module in `charts`, and its
-place in `_sections` below.
+place in `_sections_of_one` below.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.output.report.charts.anatomy import anatomy
 from harness.output.report.charts.forest import forest
 from harness.output.report.charts.heat_maps import heat_maps
 from harness.output.report.charts.latency import latency
-from harness.output.report.charts.layers import AFTER, BEFORE, strips, ways
+from harness.output.report.charts.layers import strips, ways
 from harness.output.report.charts.memory import memory
 from harness.output.report.charts.roofline import roofline
 from harness.output.report.charts.savings import savings
@@ -29,6 +29,7 @@ from harness.output.report.drawing import case_anchor
 from harness.output.views.networks import measured
 from harness.output.views.points import asked_cases, without_latency
 from harness.output.views.sweeps import fullest, reference
+from harness.tasks.whatif import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -107,7 +108,7 @@ def story(
     results: Results, points: pd.DataFrame, summary: pd.DataFrame, shape: Shape, judged: Sequence[Judged]
 ) -> Story:
     """What is to be said of these results, by their shape."""
-    of = Material(results, points, summary, shape, judged, rules.findings(summary, results.visits))
+    of = Material(results, points, summary, shape, judged, rules.findings(summary))
     picture = _picture(of)
     headline = _headline(of, picture)
     if any(run.get("quick") for run in results.runs) and shape.name != "failed":
@@ -166,18 +167,15 @@ def _of_few(measured_cases: pd.DataFrame) -> str:
     )
     if len(rows) > 1:
         (fast, quick), (slow, long) = rows[0], rows[-1]
-        return f"{_start(slow)} takes {units.times(case_ratio.times(quick, long), f' as long as {fast}')}"
+        longer = units.times(case_ratio.times(quick, long), f" as long as {fast}")
+        return f"{units.capitalized(slow)} takes {longer}"
     name, row = rows[0]
     ends = f"{units.seconds(row['latency_low_s'])} to {units.seconds(row['latency_high_s'])}"
-    said = f"{_start(name)} takes {units.seconds(row['latency_s'])} ({ends})"
+    said = f"{units.capitalized(name)} takes {units.seconds(row['latency_s'])} ({ends})"
     if row["attainable_s"] == row["attainable_s"]:
         times = units.significant(row["latency_s"] / row["attainable_s"], 2)
         said += f", {times} times its roofline time; bottleneck: {in_words(row['bound']) or 'unknown'}"
     return said
-
-
-def _start(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _facts(of: Material, picture: Chart | None) -> list[Fact]:
@@ -216,7 +214,9 @@ def _single(measured_cases: pd.DataFrame) -> list[Fact]:
         if row["peak_bytes"] == row["peak_bytes"]:
             held = units.size(row["resident_bytes"] + row["peak_bytes"])
             known.append(f"{held} at the peak of a call, inputs and weights included")
-        facts.append(Fact(_start(sentence(label)), f"{', '.join(known)}.", case_anchor(row["case_id"])))
+        facts.append(
+            Fact(units.capitalized(sentence(label)), f"{', '.join(known)}.", case_anchor(row["case_id"]))
+        )
     return facts
 
 
@@ -266,7 +266,7 @@ def _sections_of_one(of: Material) -> list[Section]:
 
 def _other_networks(of: Material) -> list[Sweep]:
     """Those that the picture does not show."""
-    return [net for net in of.shape.networks[1:] if net.name not in (BEFORE, AFTER)]
+    return [net for net in of.shape.networks[1:] if net.name not in NETWORKS]
 
 
 def _charts(found: Iterable[Chart | None]) -> tuple[Chart, ...]:

@@ -43,15 +43,14 @@ def measured(sweep: Sweep) -> list[Measured]:
     return sorted(found, key=lambda one: (one.lacking, one.layers[0].row["batch"], one.whole.whole.latency_s))
 
 
-def headline(sweep: Sweep) -> str:
-    """What the network's convolutions take, in the first of the settings."""
-    first = measured(sweep)[0]
+def headline(first: Measured) -> str:
+    """What the network's convolutions take, in the first of its settings."""
     whole = first.whole.whole
     half = whole.half_s / whole.latency_s
     total = Interval.around(log(whole.latency_s), half)
     ends = f"({units.seconds(total.low)} to {units.seconds(total.high)})"
     beside = beside_convolution(first.layers)
-    other = f", {units.percent(beside)} of it beside the convolution" if beside and beside >= NAMED else ""
+    other = f", {units.percent(beside)} of it outside the convolution" if beside and beside >= NAMED else ""
     where = f" with {first.setting}" if first.setting else ""
     lacking = f"; {_layers(first.lacking)} no latency" if first.lacking else ""
     return f"{whole.executed} convolutions{where} take {units.seconds(total.value)} {ends}{other}{lacking}"

@@ -41,7 +41,6 @@ NUMBERS = (
     "peak_bytes",
     "workspace_bytes",
     "resident_bytes",
-    "other_allocator_s",
     "roofline_fraction",
     "attainable_s",
 )

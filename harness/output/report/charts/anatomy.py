@@ -68,7 +68,7 @@ def anatomy(cases: pd.DataFrame) -> Chart | None:
     if len(known) < FEWEST_MARKS:
         return None
     known = known.assign(label=labels(known))
-    rows = [row | {"parts": parts_of(row)} for row in known.to_dict("records")]
+    rows = [row | {"parts": _parts_of(row)} for row in known.to_dict("records")]
     shown = rows[:MOST_ROWS]
     drawn = [part for part in PARTS if any(row["parts"][part] >= 0.01 * row["latency_s"] for row in shown)]
     alt = f"Parts of a call's time for {len(shown)} cases: {listed(drawn)}, with a tick at the roofline"
@@ -102,7 +102,7 @@ def anatomy(cases: pd.DataFrame) -> Chart | None:
     )
 
 
-def parts_of(row: Row) -> dict[str, float]:
+def _parts_of(row: Row) -> dict[str, float]:
     """Seconds of a call by `PARTS`."""
     return {part: sum(row["split"][name] for name in names) for part, names in PARTS.items()}
 
@@ -116,15 +116,15 @@ def _title(rows: Sequence[Row]) -> str:
     far = max(rows, key=lambda row: row["latency_s"] / row["attainable_s"])
     parts = sorted(((time_s, part) for part, time_s in far["parts"].items()), reverse=True)
     time_s, part = parts[0]
-    label = sentence(far["label"])
+    label = units.capitalized(sentence(far["label"]))
     return (
-        f"{label[:1].upper()}{label[1:]} takes {_over_roof(far)} its roofline time; the largest part is "
+        f"{label} takes {_over_roofline(far)} times its roofline time; the largest part is "
         f"{part} ({units.percent(time_s / far['latency_s'])}): {REMEDIES.get(part, 'see the table')}"
     )
 
 
-def _over_roof(row: Row) -> str:
-    return f"{units.significant(row['latency_s'] / row['attainable_s'], 2)} times"
+def _over_roofline(row: Row) -> str:
+    return units.significant(row["latency_s"] / row["attainable_s"], 2)
 
 
 def _panel(rows: Sequence[Row], prefix: str, label: str) -> Markup:
@@ -160,7 +160,7 @@ def _panel(rows: Sequence[Row], prefix: str, label: str) -> Markup:
 
 
 def _roof(ax: Any, row: Row, i: int, scale: float) -> None:
-    """A tick at what the roofs allow, dashed where the call is faster, and by how much it is slower."""
+    """A tick at what the roofs allow, dotted where the call is faster, and by how much it is slower."""
     at, beyond = row["attainable_s"] / scale, row["attainable_s"] > row["latency_s"]
     (tick,) = ax.plot(
         [at, at], [i - 0.42, i + 0.42], color=INK, linewidth=2, linestyle=":" if beyond else "-", zorder=4
@@ -168,7 +168,7 @@ def _roof(ax: Any, row: Row, i: int, scale: float) -> None:
     hover(tick, f"roofline: {units.seconds(row['attainable_s'])}", row["case_id"])
     end = max(row["latency_s"], row["attainable_s"]) / scale
     ax.annotate(
-        f"{units.significant(row['latency_s'] / row['attainable_s'], 2)}× roofline",
+        f"{_over_roofline(row)}× roofline",
         (end, i),
         xytext=(5, 0),
         textcoords="offset points",

@@ -128,12 +128,8 @@ def _has_row(row: Row) -> bool:
 
 def _others(rest: Sequence[Row]) -> str:
     """`31 others: 30 same, 1 inconclusive`."""
-    counts = Counter(_word(row) for row in rest)
+    counts = Counter(str(row["verdict"]) for row in rest)
     return f"{len(rest)} others: {', '.join(f'{count} {word}' for word, count in counts.most_common())}"
-
-
-def _word(row: Row) -> str:
-    return "inconclusive" if row["verdict"] == "inconclusive" else str(row["verdict"])
 
 
 def _color(row: Row) -> str:
@@ -146,7 +142,7 @@ def _said(row: Row) -> str:
         if row["verdict"] == "inconclusive" and row["reason"]
         else ""
     )
-    return f"  {verdict_text.percent(row['ratio'])}  {_word(row)}{reason}"
+    return f"  {verdict_text.percent(row['ratio'])}  {row['verdict']}{reason}"
 
 
 def _row(ax: Axes, i: int, row: Row, reach: float) -> None:

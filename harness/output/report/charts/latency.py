@@ -126,12 +126,12 @@ def _line(ax: Axes, line: pd.DataFrame, scale: float, kind: str, *, joined: bool
         at, values = line["at"], line["latency_s"] / scale
         sns.lineplot(x=at, y=values, ax=ax, estimator=None, errorbar=None, legend=False, **look)
     for row in line.to_dict("records"):
-        ends = Interval(*(row[name] / scale for name in ("latency_s", "latency_low_s", "latency_high_s")))
+        ends = Interval.of_latency(row).scaled(1 / scale)
         draw_interval(ax, row["at"], ends, style.color)
-        draw_mark(ax, row["at"], ends.value, style, hover_text(row), row["case_id"], hollow=flat)
+        draw_mark(ax, row["at"], ends.value, style, _hover_text(row), row["case_id"], hollow=flat)
 
 
-def hover_text(row: Mapping[Any, Any]) -> str:
+def _hover_text(row: Mapping[Any, Any]) -> str:
     """What a mark of a case says when it is pointed at."""
     where = "" if row.get("x") in (None, 0) else f", {row['x']}"
     ends = f"{units.seconds(row['latency_low_s'])} to {units.seconds(row['latency_high_s'])}"

@@ -35,6 +35,7 @@ from harness.output.report.tables import Bar, Cell, number, table
 from harness.output.views.networks import headline, measured, replacement_headline
 from harness.output.views.points import primitive_of
 from harness.output.views.sweeps import missing
+from harness.tasks.whatif import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from harness.output.views.networks import Measured
     from harness.output.views.sweeps import Sweep
 
-BEFORE, AFTER = "before", "after"  # names of sweeps in the suite of `convscope whatif`
 NAMED = 0.045  # of a strip: a layer with room for its name
 HEIGHT = 0.72
 
@@ -55,15 +55,16 @@ def strips(found: Sequence[Sweep]) -> Chart | None:
     """Of the first network; where the run is of a replacement, before and after on one scale. None with too
     few layers."""
     by_name = {sweep.name: sweep for sweep in found}
-    sides = [by_name[name] for name in (BEFORE, AFTER) if name in by_name] or list(found[:1])
-    ones = [measured(sweep)[0] for sweep in sides]
+    sides = [by_name[name] for name in NETWORKS if name in by_name] or list(found[:1])
+    settings = [measured(sweep) for sweep in sides]
+    ones = [first for first, *_ in settings]
     if not ones or len(ones[0].layers) < FEWEST_MARKS:
         return None
     identity = f"network-{slug(ones[0].name)}"
-    title = headline(sides[0]) if len(ones) < 2 else replacement_headline(ones[0], ones[1])
+    title = headline(ones[0]) if len(ones) < 2 else replacement_headline(ones[0], ones[1])
     alt = "Layers in the network's order, as wide as their share of the time, over their share of the MACs"
     svg = _strips(ones, identity, alt)
-    rest = [one for sweep in sides for one in measured(sweep)[1:]]
+    rest = [one for _, *others in settings for one in others]
     named = [f"{units.seconds(one.whole.whole.latency_s)} ({one.setting})" for one in rest]
     others = f"Other settings: {listed(named)}." if named else ""
     kinds = ordered(layer.row["series"] for one in ones for layer in one.layers)
@@ -185,16 +186,11 @@ def ways(sweep: Sweep) -> Chart | None:
             log=False,
         )
         for i, layer in enumerate(rows):
-            ends_s = Interval(
-                *(
-                    layer.repeat * layer.row[name] / scale
-                    for name in ("latency_s", "latency_low_s", "latency_high_s")
-                )
-            )
+            ends = Interval.of_latency(layer.row).scaled(layer.repeat / scale)
             style = style_of(layer.row["series"])
-            draw_interval(ax, i, ends_s, style.color, across=True)
+            draw_interval(ax, i, ends, style.color, across=True)
             text = f"{layer.name} × {layer.repeat}: {units.seconds(layer.total_s)}"
-            draw_mark(ax, ends_s.value, i, style, text, layer.row["case_id"])
+            draw_mark(ax, ends.value, i, style, text, layer.row["case_id"])
         names = [
             ", ".join(filter(None, [f"{layer.name} ×{layer.repeat}", layer.row["panel"]])) for layer in rows
         ]

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.labels import highest, in_words, kind_name, labels, listed, ordered, sentence
+from harness.analysis.labels import (
+    highest,
+    in_words,
+    kind_name,
+    labels,
+    listed,
+    lowest,
+    ordered,
+    sentence,
+)
 from harness.analysis.roofline import roofs_of
 from harness.core import units
 from harness.output.report.chart import ALONE, FEWEST_MARKS, Chart, Panel, described, draw_mark, kind_keys
@@ -71,7 +80,7 @@ def roofline(cases: pd.DataFrame, ceilings: Mapping[str, Sequence[Mapping[Any, A
     return Chart(
         "roofline",
         _title(pd.DataFrame(drawn_rows)),
-        f"FLOP/s against FLOPs per byte of input, weights and output {where}; lines: roofs of this run",
+        f"FLOP/s against FLOPs per byte of input, weights and output{where}; lines: roofs of this run",
         alt,
         tuple(panels),
         numbers,
@@ -87,12 +96,11 @@ def _which(key: tuple[Any, ...]) -> list[str]:
 
 
 def _title(cases: pd.DataFrame) -> str:
-    """The best rate and the lowest one, as sentences of one device."""
-    best = highest(cases, "rate")
-    worst = highest(cases.assign(slow=-cases["rate"]), "slow")
-    label = sentence(best["label"])
+    """The highest rate and the lowest one."""
+    best, worst = highest(cases, "rate"), lowest(cases, "rate")
+    label = units.capitalized(sentence(best["label"]))
     return (
-        f"{label[:1].upper()}{label[1:]} has the highest rate, {units.count(best['rate'])}FLOP/s; "
+        f"{label} has the highest rate, {units.count(best['rate'])}FLOP/s; "
         f"{sentence(worst['label'])} the lowest, {units.count(worst['rate'])}FLOP/s"
     )
 

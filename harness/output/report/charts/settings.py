@@ -125,7 +125,7 @@ def _draw(
         set_scale(ax, "x", xs, log=wide(xs))
         for row in rows:
             style, name = roles.style(row), roles.name(row)
-            ends = Interval(*(row[n] / unit[0] for n in ("latency_s", "latency_low_s", "latency_high_s")))
+            ends = Interval.of_latency(row).scaled(1 / unit[0])
             i = names.index(name)
             draw_interval(ax, i, ends, style.color, across=True)
             text = f"{name}, {roles.words(roles.at(row))}: {units.seconds(row['latency_s'])}"
