@@ -23,6 +23,7 @@ def row(identity: str, latency_s: float, parameters: int, kind: str = "standard"
         "groups": 1,
         "memory_format": "contiguous",
         "latency_s": latency_s,
+        "latency_low_s": 0.99 * latency_s,
         "latency_high_s": 1.01 * latency_s,
         "parameters": parameters,
         "bound": "compute",
@@ -100,6 +101,14 @@ def test_the_sentences_say_what_to_take_and_what_it_does_not_do() -> None:
     assert "take depthwise separable in contiguous: 2.00 ms" in said
     assert "Within the budget: depthwise separable in contiguous, 2.00 ms, 900 parameters." in said
     assert "Nothing fits" in " ".join(sentences(ROWS, {}, None, budget=True))
+
+
+def test_a_whole_layer_that_is_not_clearly_slower_than_the_one_to_take_is_named() -> None:
+    near = [ROWS[0], ROWS[1], row("d", 2.05e-3, 5000)]
+    assert "Standard in contiguous (2.05 ms) may be as fast." in " ".join(
+        sentences(near, {}, None, budget=False)
+    )
+    assert "may be as fast" not in " ".join(sentences(ROWS, {}, None, budget=False))
 
 
 def test_the_command_ranks_and_settles_close_ones_in_turns(convscope: Convscope, stub: Stub) -> None:

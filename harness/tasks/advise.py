@@ -195,7 +195,7 @@ def sentences(
     if whole and first["kind"] not in SAME_CONNECTIONS:
         said.append(
             f"For a whole layer (full channel mixing, a spatial kernel) take {candidate_name(whole)}: "
-            f"{units.seconds(whole['latency_s'])}{_bound(whole)}."
+            f"{units.seconds(whole['latency_s'])}{_bound(whole)}.{_as_fast(whole, rows)}"
         )
     said.append(
         f"{candidate_name(first).capitalize()} is fastest, "
@@ -215,6 +215,17 @@ def sentences(
             f"{chosen['parameters']:,} parameters."
         )
     return said
+
+
+def _as_fast(whole: Row, rows: Sequence[Row]) -> str:
+    """That the other kind with the same connections may be as fast, where it is not clearly slower."""
+    rival = next(
+        (row for row in rows if row["kind"] in SAME_CONNECTIONS and row["kind"] != whole["kind"]), None
+    )
+    if rival is None or beyond_intervals(rival, whole):
+        return ""
+    name = units.capitalized(candidate_name(rival))
+    return f" {name} ({units.seconds(rival['latency_s'])}) may be as fast."
 
 
 def candidate_name(row: Row) -> str:
