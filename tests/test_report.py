@@ -7,18 +7,15 @@ import random
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-import harness
 from harness.core.case import Case
 from harness.core.errors import StorageError, UsageError
 from harness.core.problem import KINDS
 from harness.output.report import write_report
 from harness.store.results import Results, load_results
-from tests.conftest import Stub
 from tests.made_runs import (
     GROUPS_SUITE,
     KINDS_SUITE,
@@ -26,85 +23,13 @@ from tests.made_runs import (
     NETWORK_SUITE,
     RUN_ID,
     Values,
-    cost,
     failing,
     make_run,
 )
+from tests.pages import Page, report
 
 HEAD = 'schema = 1\nname = "other"\n[problem]\nsize = 28\n'
 SWEEP = '[[sweep]]\nname = "few"\nkind = "depthwise"\nin_channels = [8, 16, 24]\n'
-
-
-class Page(HTMLParser):
-    """A page as a reader without a screen has it: its words, figures, links, ids, and tables as lists of
-    texts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.figures: list[str] = []
-        self.links: list[str] = []
-        self.headings: list[str] = []
-        self.ids: list[str] = []
-        self.tables: list[list[list[str]]] = []
-        self.words: list[str] = []
-        self._silent = 0
-        self._in_cell = False
-        self._in_heading = False
-        self.feed(text)
-        self.text = re.sub(r"\s+", " ", "".join(self.words))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Collect what is asked for."""
-        found = dict(attrs)
-        self._silent += tag in ("script", "style")
-        if found.get("id"):
-            self.ids.append(str(found["id"]))
-        if tag == "figure":
-            self.figures.append(str(found["id"]))
-        if tag == "a":
-            self.links.append(str(found["href"]))
-        self._in_heading |= tag in ("h1", "h2", "h3")
-        if tag in ("h1", "h2", "h3"):
-            self.headings.append("")
-        if tag == "table":
-            self.tables.append([])
-        if tag == "tr":
-            self.tables[-1].append([])
-        if tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-            self._in_cell = True
-
-    def handle_endtag(self, tag: str) -> None:
-        """Scripts and styles are no words; a cell ends."""
-        self._silent -= tag in ("script", "style")
-        self._in_cell &= tag not in ("td", "th")
-        self._in_heading &= tag not in ("h1", "h2", "h3")
-
-    def handle_data(self, data: str) -> None:
-        """Words of the page, and of the cell that is open."""
-        if not self._silent:
-            self.words.append(data)
-            if self._in_heading:
-                self.headings[-1] += data
-            if self._in_cell:
-                self.tables[-1][-1][-1] += data.strip()
-
-    @property
-    def headline(self) -> str:
-        """The first heading."""
-        return self.headings[0]
-
-    def case_rows(self) -> list[dict[str, str]]:
-        """The rows of the table of cases, by heading."""
-        heading, *rows = next(table for table in self.tables if table[0][-1] == "Case")
-        return [dict(zip(heading, row, strict=True)) for row in rows]
-
-
-def report(*runs: Path, tmp_path: Path) -> Page:
-    """The page over these runs."""
-    return Page(
-        write_report(load_results(*runs), tmp_path / "reports" / "page.html").read_text(encoding="utf-8")
-    )
 
 
 @pytest.fixture(scope="module")
@@ -130,30 +55,6 @@ def test_the_page_says_what_was_measured_on_what_and_whether_to_trust_it(kinds: 
         assert words in page.text
     assert "none failed" in page.text
     assert "Quick run" not in page.text
-
-
-def test_a_sweep_says_what_a_saving_brings_with_its_interval(tmp_path: Path) -> None:
-    page = report(
-        make_run(
-            tmp_path,
-            latency=lambda case: 1.001e-3 if case.problem.kind == "depthwise_separable" else 2.5e-3,
-            spread=1e-9,
-        ),
-        tmp_path=tmp_path,
-    )
-    assert re.fullmatch(
-        r"At 64 input channels depthwise separable is 2\.5 times as fast as standard \(2\.[45] to 2\.[56]\), "
-        r"with 1/7\.89 of the MACs",  # 9 * 64 / (9 + 64)
-        page.headline,
-    )
-    assert page.figures[0] == "savings-channels"
-
-
-def test_only_what_computes_the_same_is_ranked(tmp_path: Path) -> None:
-    """Depthwise is by far the fastest here, and no layer by itself."""
-    page = report(make_run(tmp_path), tmp_path=tmp_path)
-    assert "is fastest" not in page.text
-    assert "depthwise (part of a layer)" in page.text
 
 
 def test_page_faults_are_named_where_they_cost_time(kinds: Page) -> None:
@@ -296,16 +197,6 @@ def test_failed_cases_are_rows_with_their_reason_and_counted_in_the_head(tmp_pat
     assert sum("no room" in row["Outcome"] for row in page.case_rows()) == 12
 
 
-def test_a_run_where_everything_failed_is_a_page_without_charts(tmp_path: Path) -> None:
-    page = report(
-        make_run(tmp_path, change=lambda _: failing("killed", "crashed"), visits=1), tmp_path=tmp_path
-    )
-    assert page.figures == []
-    assert page.headline == "60 of 60 cases could not be measured: crashed (killed)"
-    assert "convscope measure repeats one" in page.text
-    assert all(row["Latency (µs)"] == "" for row in page.case_rows())
-
-
 def test_a_run_that_was_stopped_before_its_first_visit_is_a_page(tmp_path: Path) -> None:
     page = report(
         make_run(tmp_path, reached=lambda _: False, state="interrupted", wall_s=None, timed_s=None),
@@ -350,146 +241,6 @@ def test_noisy_and_invalid_visits_are_counted_with_their_reasons(tmp_path: Path)
     for words in ("108 ok (60 %)", "36 noisy (20 %)", "36 invalid (20 %)", "36 × drift", "36 × load"):
         assert words in page.text
     assert "48 of 60 cases have a latency" in page.text
-
-
-def test_a_network_is_told_as_a_whole_and_layer_by_layer(tmp_path: Path) -> None:
-    (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
-    page = report(
-        make_run(tmp_path, NETWORK_SUITE, latency=lambda _: 1.0015e-3, spread=1e-9), tmp_path=tmp_path
-    )
-    assert page.figures[0] == "network-net"
-    assert re.match(r"13 convolutions with \w+ take 13\.0 ms \(1[23]\.\d ms to 13\.\d ms\)", page.headline)
-    assert re.search(r"5 equal layers \(block 2 (?:depth|point)wise\) take 38 % of the time\.", page.text)
-    assert "convscope whatif LAYERS.csv --replace" in page.text
-    (layers,) = [found for found in page.tables if "Cumulative (%)" in found[0]]
-    rows = [dict(zip(layers[0], row, strict=True)) for row in layers[1:]]
-    assert [row["Layer"] for row in rows] == [line.split(",")[0] for line in NETWORK_LAYERS.splitlines()[1:]]
-    assert [row["Share (%)"] for row in rows] == ["7.69", "7.69", "7.69", "38.5", "38.5"]
-    assert rows[-1]["Cumulative (%)"] == "100"
-
-
-def test_a_network_with_layers_missing_says_so_and_whole_settings_come_first(tmp_path: Path) -> None:
-    (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
-
-    def change(case: Case) -> Values:
-        lost = case.setting.memory_format == "contiguous" and case.problem.kind == "standard"
-        return failing("no room") if lost else {}
-
-    page = report(make_run(tmp_path, NETWORK_SUITE, change=change), tmp_path=tmp_path)
-    assert page.headline.startswith("13 convolutions with channels_last take ")
-    text = NETWORK_SUITE.replace('["contiguous", "channels_last"]', '"contiguous"')
-    one = report(make_run(tmp_path, text, run_id="one", change=change), tmp_path=tmp_path)
-    assert one.headline.endswith("; 1 layer has no latency")
-
-
-def test_a_replacement_is_told_as_a_gain_with_its_interval(tmp_path: Path) -> None:
-    (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
-    after = NETWORK_LAYERS.replace("32,64,32,1,1,1", "32,64,32,1,1,4").replace(
-        "64,64,32,1,1,1", "64,64,32,1,1,4"
-    )
-    (tmp_path / "after.csv").write_text(after, encoding="utf-8")
-    text = 'schema = 1\nname = "whatif"\n[[sweep]]\nname = "before"\nlayers = "net.csv"\n'
-    text += '[[sweep]]\nname = "after"\nlayers = "after.csv"\n'
-    page = report(
-        make_run(
-            tmp_path, text, latency=lambda case: 1e-3 if case.problem.groups == 4 else 2e-3, spread=1e-9
-        ),
-        tmp_path=tmp_path,
-    )
-    assert re.match(
-        r"After the replacement the convolutions take 20\.0 ms instead of 26\.0 ms: "
-        r"1\.3 times as fast \(1\.\d to 1\.\d\), with \d+ % of the MACs",
-        page.headline,
-    )
-
-
-def test_several_runs_are_told_apart_and_compared(tmp_path: Path) -> None:
-    first = make_run(tmp_path)
-    second = make_run(
-        tmp_path,
-        run_id="20261125T090000-made-0002",
-        latency=lambda case: cost(case) * (2 if case.problem.kind == "grouped" else 1),
-    )
-    page = report(first, second, tmp_path=tmp_path)
-    assert "Run A" in page.text
-    assert "20261125T090000-made-0002" in page.text
-    assert re.match(r"12 of 60 cases regressed; worst: grouped .*, \+\d+\.\d % \(\+", page.headline)
-    assert page.figures[0] == "forest-b-against-a"
-    assert "run A, contiguous, retained allocator" in page.text
-
-
-def test_what_all_cases_share_is_in_the_headline(tmp_path: Path) -> None:
-    first = make_run(tmp_path, visits=6)
-    second = make_run(
-        tmp_path, run_id="20261125T090000-made-0002", visits=6, latency=lambda case: 1.5 * cost(case)
-    )
-    page = report(first, second, tmp_path=tmp_path)
-    assert re.match(r"All cases together regressed: \+\d+\.\d % \(", page.headline)
-
-
-def test_two_cases_are_compared_and_no_chart_is_drawn_of_them(tmp_path: Path) -> None:
-    text = KINDS_SUITE.partition("[[sweep]]")[0].partition("[setting]")[0]
-    text += '[[sweep]]\nname = "two"\nkind = ["standard", "depthwise_separable"]\nin_channels = 64\n'
-    page = report(make_run(tmp_path, text, spread=1e-9), tmp_path=tmp_path)
-    assert re.match(r"Standard takes \d\.\d times as long as depthwise separable \(", page.headline)
-    assert page.figures == []
-
-
-def test_runs_of_different_processors_are_not_compared(tmp_path: Path) -> None:
-    first = make_run(tmp_path)
-    other = {"e1": {"torch": "2.0-made", "cpu": "another", "threads_available": 2}}
-    second = make_run(tmp_path, run_id="20261125T090000-made-0002", environments=other)
-    page = report(first, second, tmp_path=tmp_path)
-    assert page.headline.startswith("These runs cannot be compared")
-    assert "another" in page.headline
-    assert not [name for name in page.figures if name.startswith("forest")]
-
-
-def test_of_an_ab_only_ratios_of_pairs_are_drawn(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path, KINDS_SUITE, arms=("base", "head")), tmp_path=tmp_path)
-    assert page.figures == ["forest-a"]
-    assert "Not for comparison." in page.text
-    assert not re.search("times as (?:fast|long)", page.text)
-
-
-def test_a_head_of_another_implementation_stands_beside_its_base(
-    suite: Path, stub: Stub, own_folder: Path
-) -> None:
-    python = str(stub({"spread": 0.001}))
-    run = harness.ab(suite, harness.Side(python), harness.Side(python, "mine:layer"))
-    page = report(own_folder / "results" / run.runs[0]["run_id"], tmp_path=own_folder)
-    assert "6 of 6 cases have a latency" in page.text
-    assert page.figures == ["forest-a"]
-    assert re.match(r"Nothing regressed: \d of 6 cases the same", page.headline)
-    assert "not reached" not in page.text
-
-
-def test_an_ab_beside_another_run_reached_what_it_reached(tmp_path: Path) -> None:
-    ab = make_run(
-        tmp_path, HEAD + SWEEP, arms=("base", "head"), reached=lambda case: case.problem.in_channels == 16
-    )
-    text = "cases were not measured and have no verdict"
-    alone = re.search(rf"(\d+) {text}", report(ab, tmp_path=tmp_path).text)
-    together = re.search(
-        rf"(\d+) {text}",
-        report(
-            ab, make_run(tmp_path, HEAD + SWEEP, run_id="20261125T090000-made-0002"), tmp_path=tmp_path
-        ).text,
-    )
-    assert alone
-    assert together
-    assert alone[1] == together[1]
-
-
-def test_ways_to_have_one_layer_are_not_summed_up_as_a_network(tmp_path: Path) -> None:
-    rows = 'rows = [{ layer = "whole" }, { layer = "half", repeat = 2, out_channels = 32 }'
-    rows += ', { layer = "third", repeat = 3, out_channels = 16 }]'
-    ways = f'[[sweep]]\nname = "ways"\nkind = "standard"\nin_channels = 64\n{rows}\n'
-    page = report(
-        make_run(tmp_path, HEAD + ways, latency=lambda _: 1.0015e-3, spread=1e-9), tmp_path=tmp_path
-    )
-    assert re.fullmatch(r"third ×3 takes 3\.0 times as long as whole ×1 \([23]\.\d to 3\.\d\)", page.headline)
-    assert "convolutions take" not in page.text
 
 
 def test_kernels_that_are_not_square_have_names_of_their_own(tmp_path: Path) -> None:
