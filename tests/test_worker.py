@@ -240,8 +240,9 @@ def test_a_visit_whose_limit_comes_first_ends_with_what_it_has_or_as_timeout() -
     case = Case(Problem("standard", in_channels=256, size=112), Setting(threads="1"))
     with started(replace(QUICK, visit_limit_s=0.001)) as worker:
         assert ask(worker, "visit", case)["status"] == "timeout"
-    with started(replace(QUICK, visit_limit_s=2, visit_time_s=30)) as worker:
-        values = ask(worker, "visit", case)["values"]
+    quicker = Case(Problem("standard", in_channels=64, size=56), Setting(threads="1"))
+    with started(replace(QUICK, visit_limit_s=3, visit_time_s=300)) as worker:
+        values = ask(worker, "visit", quicker)["values"]
     assert values["stop_reason"] == "limit"
     assert "few_samples" in values["trust_reasons"]
     assert len(values["samples_s"]) >= 3
@@ -311,8 +312,8 @@ def test_of_cases_that_are_interleaved_one_that_fails_costs_the_others_nothing(
 
 
 def test_a_slow_case_among_others_ends_with_what_it_has() -> None:
-    slow = Case(Problem("standard", in_channels=256, size=112), Setting(threads="1"))
-    with started(replace(QUICK, visit_limit_s=2, visit_time_s=30)) as worker:
+    slow = Case(Problem("standard", in_channels=128, size=56), Setting(threads="1"))
+    with started(replace(QUICK, visit_limit_s=3, visit_time_s=300)) as worker:
         answers, _ = together(worker, [small(), slow])
     assert [answer["values"]["stop_reason"] for answer in answers] == ["limit", "limit"]
     assert all(len(answer["values"]["samples_s"]) >= 3 for answer in answers)
