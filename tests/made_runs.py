@@ -117,6 +117,13 @@ block 1 pointwise,1,32,64,32,1,1,1
 block 2 depthwise,5,64,64,32,3,1,64
 block 2 pointwise,5,64,64,32,1,1,1
 """
+SUITES = {
+    "kinds": KINDS_SUITE,
+    "groups": GROUPS_SUITE,
+    "network": NETWORK_SUITE,
+    "plane": PLANE_SUITE,
+    "settings": SETTINGS_SUITE,
+}
 
 
 def cost(case: Case) -> float:
@@ -142,7 +149,10 @@ def make_run(
     **header: Any,
 ) -> Path:
     """A run in `run_folder`, made of rows; `change` sets columns of a case's rows, a status among them. The
-    folder that it lies in."""
+    folder that it lies in. A suite that reads net.csv gets `NETWORK_LAYERS`, unless there is one."""
+    layers = results / "net.csv"
+    if layers.name in text and not layers.exists():
+        layers.write_text(NETWORK_LAYERS, encoding="utf-8")
     suite = parse_suite(tomllib.loads(text), text=text, folder=results)
     points = expand(suite)
     told: dict[str, Any] = {"schema": SCHEMA, "method": METHOD, "run_id": run_id}

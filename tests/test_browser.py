@@ -22,7 +22,6 @@ from tests.made_runs import (
     CEILINGS,
     GROUPS_SUITE,
     KINDS_SUITE,
-    NETWORK_LAYERS,
     NETWORK_SUITE,
     PLANE_SUITE,
     SETTINGS_SUITE,
@@ -92,7 +91,6 @@ def browser() -> Iterator[Any]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A report of each shape."""
     folder = tmp_path_factory.mktemp("browser")
-    (folder / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
     first = make_run(folder, KINDS_SUITE, **EXPLAINED)
     second = make_run(
         folder,

@@ -58,7 +58,6 @@ def test_a_run_where_everything_failed_is_a_page_without_charts(tmp_path: Path) 
 
 
 def test_a_network_is_told_as_a_whole_and_layer_by_layer(tmp_path: Path) -> None:
-    (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
     page = report(
         make_run(tmp_path, NETWORK_SUITE, latency=lambda _: 1.0015e-3, spread=1e-9), tmp_path=tmp_path
     )
@@ -74,8 +73,6 @@ def test_a_network_is_told_as_a_whole_and_layer_by_layer(tmp_path: Path) -> None
 
 
 def test_a_network_with_layers_missing_says_so_and_whole_settings_come_first(tmp_path: Path) -> None:
-    (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
-
     def change(case: Case) -> Values:
         lost = case.setting.memory_format == "contiguous" and case.problem.kind == "standard"
         return failing("no room") if lost else {}
@@ -88,7 +85,6 @@ def test_a_network_with_layers_missing_says_so_and_whole_settings_come_first(tmp
 
 
 def test_a_replacement_is_told_as_a_gain_with_its_interval(tmp_path: Path) -> None:
-    (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
     after = NETWORK_LAYERS.replace("32,64,32,1,1,1", "32,64,32,1,1,4").replace(
         "64,64,32,1,1,1", "64,64,32,1,1,4"
     )

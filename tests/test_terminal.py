@@ -19,26 +19,16 @@ from harness.store.results import load_results
 from harness.tasks.compare import judge, judge_two
 from tests.made_runs import (
     CEILINGS,
-    GROUPS_SUITE,
     KINDS_SUITE,
     NETWORK_LAYERS,
     NETWORK_SUITE,
-    PLANE_SUITE,
-    SETTINGS_SUITE,
+    SUITES,
     Values,
     below,
     cost,
     failing,
     make_run,
 )
-
-SUITES = {
-    "kinds": KINDS_SUITE,
-    "groups": GROUPS_SUITE,
-    "network": NETWORK_SUITE,
-    "plane": PLANE_SUITE,
-    "settings": SETTINGS_SUITE,
-}
 
 
 @pytest.fixture
@@ -58,7 +48,6 @@ def answer(run: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_no_line_of_a_runs_answer_is_wider_than_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
     lines = answer(make_run(tmp_path, SUITES[name], ceilings=CEILINGS, change=below), capsys)
     assert [line for line in lines if len(line) > 80] == []
     assert lines[-1].startswith("Next: convscope report results/")
@@ -92,7 +81,6 @@ def test_a_sweep_is_a_finding_and_a_grid_of_places_and_kinds(
 def test_a_network_keeps_its_order_and_has_a_total(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
     lines = answer(make_run(tmp_path, NETWORK_SUITE), capsys)
     assert re.match(r"13 convolutions with \w+ take [\d.]+ ms \(", lines[0])
     layers = [line.split("  ")[0].strip() for line in lines if re.search(r"  x\d ", line)]

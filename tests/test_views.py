@@ -13,12 +13,7 @@ from harness.output.views.savings import Savings, savings_of, speed_in_words
 from harness.output.views.shape import Shape, shape_of
 from harness.store.results import load_results
 from tests.made_runs import (
-    GROUPS_SUITE,
-    KINDS_SUITE,
-    NETWORK_LAYERS,
-    NETWORK_SUITE,
-    PLANE_SUITE,
-    SETTINGS_SUITE,
+    SUITES,
     failing,
     make_run,
 )
@@ -43,19 +38,17 @@ def savings(tmp_path: Path, sweep: str) -> Savings:
 
 
 @pytest.mark.parametrize(
-    ("text", "name"),
+    ("suite", "name"),
     [
-        (KINDS_SUITE, "sweep"),
-        (GROUPS_SUITE, "sweep"),
-        (PLANE_SUITE, "plane"),
-        (SETTINGS_SUITE, "settings"),
-        (NETWORK_SUITE, "network"),
+        ("kinds", "sweep"),
+        ("groups", "sweep"),
+        ("plane", "plane"),
+        ("settings", "settings"),
+        ("network", "network"),
     ],
-    ids=["kinds", "groups", "plane", "settings", "network"],
 )
-def test_the_shape_of_a_run_follows_from_what_it_has(tmp_path: Path, text: str, name: str) -> None:
-    (tmp_path / "net.csv").write_text(NETWORK_LAYERS, encoding="utf-8")
-    assert shape(make_run(tmp_path, text)).name == name
+def test_the_shape_of_a_run_follows_from_what_it_has(tmp_path: Path, suite: str, name: str) -> None:
+    assert shape(make_run(tmp_path, SUITES[suite])).name == name
 
 
 def test_a_run_of_which_most_failed_is_about_that(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Row = Mapping[Any, Any]
 
-DEAREST = 5  # layers whose share is told together
+SLOWEST = 5  # layers whose share is told together
 # what a kind could be replaced by, for the command that would measure it
 SWAPS = {
     "standard": "depthwise_separable",
@@ -114,14 +114,14 @@ def change(before: Sequence[Layer], after: Sequence[Layer]) -> Interval:
 
 
 def findings(layers: Sequence[Layer]) -> list[Finding]:
-    """What is to be said of a network beside its total: shares by kind, the dearest layers, equal layers, and
+    """What is to be said of a network beside its total: shares by kind, the slowest layers, equal layers, and
     the command that would measure another one."""
     whole = network("", layers)
-    rules = (_by_kind(whole), _dearest(layers, whole.whole.latency_s), _equal(layers, whole.whole.latency_s))
+    rules = (_by_kind(whole), _slowest(layers, whole.whole.latency_s), _equal(layers, whole.whole.latency_s))
     return [*(finding for finding in rules if finding), _swap(whole, layers)]
 
 
-def beside_convolution(layers: Sequence[Layer]) -> float | None:
+def outside_convolution(layers: Sequence[Layer]) -> float | None:
     """The share of the time that is not the convolution itself: reorders, page faults, dispatch. None where
     nobody saw what ran in a layer."""
     if any(not isinstance(layer.row["split"], dict) or layer.row["primitives"] is None for layer in layers):
@@ -142,14 +142,14 @@ def _by_kind(whole: Network) -> Finding | None:
     return Finding("By kind", f"{units.capitalized(listed(said))}.", (), 1.0)
 
 
-def _dearest(layers: Sequence[Layer], whole_s: float) -> Finding | None:
-    if len(layers) <= DEAREST:
+def _slowest(layers: Sequence[Layer], whole_s: float) -> Finding | None:
+    if len(layers) <= SLOWEST:
         return None
-    most = sorted(layers, key=lambda layer: -layer.total_s)[:DEAREST]
+    most = sorted(layers, key=lambda layer: -layer.total_s)[:SLOWEST]
     share = sum(layer.total_s for layer in most) / whole_s
     text = (
         f"{_name(most[0])} is slowest: {units.seconds(most[0].total_s)}, "
-        f"{units.percent(most[0].total_s / whole_s)}. The {DEAREST} slowest take "
+        f"{units.percent(most[0].total_s / whole_s)}. The {SLOWEST} slowest take "
         f"{units.percent(share)}: {listed(_name(layer) for layer in most)}."
     )
     return Finding("Layers", text, tuple(layer.row["case_id"] for layer in most), 1.0)

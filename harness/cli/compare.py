@@ -16,11 +16,9 @@ from harness.cli.options import (
     complete_runs,
     install_signal_handlers,
     json_option,
-    quick_option,
+    measuring_options,
     results_option,
     suite_argument,
-    time_limit_option,
-    wait_option,
     write,
 )
 from harness.core.errors import CasesFailed, UsageError
@@ -91,10 +89,7 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
     help="How the two sides alternate.",
 )
 @axes_option
-@results_option
-@quick_option
-@wait_option
-@time_limit_option
+@measuring_options("python")
 @_shown
 def ab(
     suite: str,

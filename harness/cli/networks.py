@@ -15,16 +15,16 @@ from harness.cli.options import (
     AxisOption,
     install_signal_handlers,
     json_option,
+    measuring_options,
     python_option,
-    quick_option,
-    results_option,
-    time_limit_option,
-    wait_option,
     write,
 )
 from harness.core.errors import CasesFailed, Stopped, UsageError
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from harness.cli.options import Measuring
     from harness.plan.axes import Value
 
 
@@ -117,22 +117,14 @@ def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | No
     type=AxisOption(),
     help="Change a setting: memory_format=channels_last.",
 )
-@python_option
-@results_option
-@quick_option
-@wait_option
-@time_limit_option
+@measuring_options()
 @json_option
 def whatif(
     layers: Path,
     replacements: tuple[str, ...],
     axes: tuple[tuple[str, tuple[Value, ...]], ...],
-    python: str | None,
-    results: Path,
-    quick: bool,
-    wait: bool,
-    time_limit_s: float | None,
     as_json: bool,
+    **measuring: Unpack[Measuring],
 ) -> None:
     """Measure a network's convolutions before and after replacing kinds; compare total latency, MACs and
     parameters. Kept in results/.
@@ -152,15 +144,7 @@ def whatif(
     code = 0
     with RunProgress() as progress:
         try:
-            found = sweep(
-                suite,
-                results=results,
-                python=python,
-                quick=quick,
-                time_limit_s=time_limit_s,
-                wait=wait,
-                listener=progress,
-            )
+            found = sweep(suite, listener=progress, **measuring)
         except (CasesFailed, Stopped) as error:
             code, found = error.code, load_results(error.where)
     sides = networks(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
 
@@ -119,6 +119,28 @@ kind_argument = click.argument(
     metavar="KIND",
     shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)],
 )
+
+
+class Measuring(TypedDict):
+    """How a command measures and where it keeps what it measured, as `tasks.sweep` takes it."""
+
+    python: str | None
+    results: Path
+    quick: bool
+    wait: bool
+    time_limit_s: float | None
+
+
+def measuring_options(*left_out: str) -> Callable[[Command], Command]:
+    """What `Measuring` holds; without the options left out."""
+    options = {
+        "python": python_option,
+        "results": results_option,
+        "quick": quick_option,
+        "wait": wait_option,
+        "time_limit_s": time_limit_option,
+    }
+    return _decorated(options, left_out)
 
 
 def problem_options(*left_out: str) -> Callable[[Command], Command]:

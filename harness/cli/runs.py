@@ -16,13 +16,12 @@ from harness.cli.options import (
     complete_runs,
     install_signal_handlers,
     json_option,
+    measuring_options,
     python_option,
     quick_option,
     results_option,
     split_device,
     suite_argument,
-    time_limit_option,
-    wait_option,
 )
 from harness.core.errors import (
     CasesFailed,
@@ -34,7 +33,9 @@ from harness.core.errors import (
 
 if TYPE_CHECKING:
     from collections import Counter
+    from typing import Unpack
 
+    from harness.cli.options import Measuring
     from harness.core.case import Case
     from harness.core.policy import Policy
     from harness.plan.axes import Value
@@ -167,21 +168,10 @@ def _counted(number: object, what: str) -> str:
 @click.command()
 @suite_argument
 @axes_option
-@python_option
-@results_option
-@quick_option
-@wait_option
-@time_limit_option
+@measuring_options()
 @json_option
 def run(
-    suite: str,
-    axes: tuple[tuple[str, tuple[Value, ...]], ...],
-    python: str | None,
-    results: Path,
-    quick: bool,
-    wait: bool,
-    time_limit_s: float | None,
-    as_json: bool,
+    suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], as_json: bool, **measuring: Unpack[Measuring]
 ) -> None:
     """Measure a suite (a name, a file, or axes alone) and keep everything in results/.
 
@@ -201,16 +191,7 @@ def run(
     progress.say_machine()
     try:
         with progress:
-            done = sweep(
-                suite,
-                axes=dict(axes),
-                results=results,
-                python=python,
-                quick=quick,
-                time_limit_s=time_limit_s,
-                wait=wait,
-                listener=progress,
-            )
+            done = sweep(suite, axes=dict(axes), listener=progress, **measuring)
     except (CasesFailed, Stopped) as error:
         if progress.run is None:
             raise

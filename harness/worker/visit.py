@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.worker.devices import Device
 
 PROGRESS_S = 0.5
-FEWEST_SAMPLES = 3  # with fewer there is no figure, and the visit has run out of time
+FEWEST_FOR_A_FIGURE = 3  # with fewer there is no figure, and the visit has run out of time
 
 
 class OutOfTime(Exception):
@@ -162,7 +162,7 @@ class Visit:
         self._require_samples()
 
     def _require_samples(self) -> None:
-        if len(self.samples) < FEWEST_SAMPLES:
+        if len(self.samples) < FEWEST_FOR_A_FIGURE:
             raise OutOfTime(
                 f"{len(self.samples)} samples within visit_limit_s = {self.policy.visit_limit_s:g}"
             )

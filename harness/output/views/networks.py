@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING
 
-from harness.analysis.networks import Layer, beside_convolution, change, network
+from harness.analysis.networks import Layer, change, network, outside_convolution
 from harness.core import units
 from harness.core.interval import Interval
 from harness.output.views.sweeps import panels
@@ -49,7 +49,7 @@ def headline(first: Measured) -> str:
     half = whole.half_s / whole.latency_s
     total = Interval.around(log(whole.latency_s), half)
     ends = f"({units.seconds(total.low)} to {units.seconds(total.high)})"
-    beside = beside_convolution(first.layers)
+    beside = outside_convolution(first.layers)
     other = f", {units.percent(beside)} of it outside the convolution" if beside and beside >= NAMED else ""
     where = f" with {first.setting}" if first.setting else ""
     lacking = f"; {_layers(first.lacking)} no latency" if first.lacking else ""
