@@ -21,16 +21,20 @@ nox.options.default_venv_backend = "virtualenv"  # uv looks elsewhere for torch
 
 AXE = "4.14.1"
 CONSTRAINTS = Path("constraints.txt").resolve()
+GIVEN: dict[str, set[str]] = {}  # by environment, what this call of nox installed in it
 
 
 def install(session: nox.Session, *what: str, groups: tuple[str, ...] = ()) -> None:
-    """Install under the project's constraints."""
+    """Install under the project's constraints; what this environment was given before, not again."""
     needed = [
         requirement
         for group in groups
         for requirement in nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), group)
     ]
-    session.install("-c", str(CONSTRAINTS), *what, *needed)
+    given = GIVEN.setdefault(session.bin, set())
+    if lacking := [one for one in (*what, *needed) if one not in given]:
+        session.install("-c", str(CONSTRAINTS), *lacking)
+        given.update(lacking)
 
 
 @nox.session
@@ -101,6 +105,14 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def checks(session: nox.Session) -> None:
+    """All that CI asks beside the tests, in one environment."""
+    install(session, ".", groups=("tests", "lint", "typecheck", "docs", "browser"))
+    for check in (lint, typecheck, docs, simulations, browser, gpu, bare):
+        check(session)
+
+
+@nox.session
 def ab(session: nox.Session) -> None:
     """Two environments side by side, from two requirement strings: `nox -s ab -- torch==2.12.0 torch==2.13.0
     regression`."""
@@ -119,6 +131,21 @@ def ab(session: nox.Session) -> None:
     session.run("convscope", "ab", *(names or ["regression"]), *sides, *flags, success_codes=[0, 1, 3, 4])
     session.run("convscope", "report", "last", *results_of(flags))
     session.run("convscope", "compare", "last", "--only", "regressed", *results_of(flags))
+
+
+@nox.session
+def releases(session: nox.Session) -> None:
+    """An environment for each requirement, all as arms of one run: `nox -s releases -- torch==2.12.0
+    torch==2.13.0 regression`."""
+    requirements = [one for one in session.posargs if "==" in one and not one.startswith("-")]
+    if len(requirements) < 2:
+        session.error(
+            "give two requirements or more: nox -s releases -- torch==2.12.0 torch==2.13.0 [SUITE] [FLAGS]"
+        )
+    install(session, ".")
+    arms = [f"--arm={one}:python={environment_of(session, 'release', one)}" for one in requirements]
+    names, flags = split([one for one in session.posargs if one not in requirements])
+    session.run("convscope", "versus", *(names or ["regression"]), *arms, *flags, success_codes=[0, 4])
 
 
 @nox.session
