@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis import case_estimate
-from harness.analysis.summary import summarize
+from harness.analysis.summary import COMPUTED, summarize
+from harness.analysis.summary_row import SummaryRow
 from harness.core import stats
 from harness.core.case import Case
+from harness.core.columns import COLUMNS
 from harness.store.results import load_results
 from tests.made_runs import KINDS_SUITE, make_run
 from tests.visits import case, visit
@@ -100,3 +102,17 @@ def test_a_figure_means_the_same_for_few_slow_calls_and_for_many_fast_ones(sampl
 
     found, many = (np.mean([np.log(figure(count)) for _ in range(60)]) for count in (samples, 200))
     assert abs(found - many) < 0.015
+
+
+def test_the_type_of_a_row_names_every_column_and_its_type(tmp_path: Path) -> None:
+    hints = get_type_hints(SummaryRow)
+    assert set(hints) == set(load_results(make_run(tmp_path, SMALL)).summary.columns)
+    types: dict[str, Any] = {
+        **dict.fromkeys(("int16", "int32", "int64"), int),
+        **dict.fromkeys(("string", "dictionary"), str),
+        "double": float,
+        "bool": bool,
+    }
+    stored = [column for column in COLUMNS if column.name in hints and column.name not in COMPUTED]
+    for column in stored:
+        assert hints[column.name] == (Any if column.nullable else types[column.type]), column.name

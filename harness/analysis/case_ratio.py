@@ -27,7 +27,7 @@ MEDIAN_SPREAD = 0.83  # of three normal figures: the median of their standard de
 
 
 def with_moments(summary: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
-    """The summary with `error`, the standard error of each latency on logarithms, and `moments`, its blocks
+    """The summary with `standard_error`, that of each latency on logarithms, and `moments`, its blocks
     by the moment that they were measured in.
 
     The error of a case is that of its own spread or of the usual case of its run, whichever is larger: three
@@ -40,15 +40,14 @@ def with_moments(summary: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
     met = interleaved_ratio.of_cases(visits)
     keys = zip(*(summary[name] for name in KEYS), strict=True)
     moments = pd.Series([met.get(key, {}) for key in keys], index=summary.index, dtype="object")
-    return summary.assign(error=error, moments=moments)
+    return summary.assign(standard_error=error, moments=moments)
 
 
 def ratio(base: Row, other: Row) -> Ratio:
     """How many times as long other takes."""
     paired = interleaved_ratio.ratio(base["moments"], other["moments"])
-    return paired or Ratio(
-        other["latency_s"] / base["latency_s"], hypot(base["error"], other["error"]), paired=False
-    )
+    error = hypot(base["standard_error"], other["standard_error"])
+    return paired or Ratio(other["latency_s"] / base["latency_s"], error, paired=False)
 
 
 def times(base: Row, other: Row) -> Interval:

@@ -16,12 +16,15 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from math import exp, hypot
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import pandas as pd
 
 from harness.analysis.case_ratio import SURE, is_clear, ratio, times
 from harness.analysis.cliffs import steps
 from harness.analysis.differences import NOTABLE
 from harness.analysis.labels import kind_name, labels, sentence, words
+from harness.analysis.summary_row import PairedRow, cells
 from harness.core import units
 from harness.core.case import DEFAULTS
 from harness.core.problem import SAME_CONNECTIONS
@@ -29,12 +32,10 @@ from harness.core.problem import SAME_CONNECTIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import pandas as pd
-
     from harness.analysis.cliffs import Step
 
-    Row = dict[Any, Any]
-    Rule = Callable[[list[Row]], "Finding | None"]
+    Rule = Callable[[list["NamedRow"]], "Finding | None"]
+    Pair = tuple["NamedRow", "NamedRow"]
 
 PROBLEM = (
     "batch",
@@ -58,6 +59,15 @@ CAVEAT = "Wide intervals"
 CURVE = 4  # places, at least: fewer are no curve
 
 
+class NamedRow(PairedRow):
+    """A case with its name in a sentence; the same by setting, without the word for that setting; and the
+    groups that it states, 0 where its kind says them."""
+
+    label: str
+    aside: dict[str, str]
+    stated_groups: int
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A sentence after a few words, the cases that it rests on, the one that shows it most first, and its
@@ -76,22 +86,24 @@ def findings(summary: pd.DataFrame) -> list[Finding]:
     measured = summary[summary["latency_s"].notna()].reset_index(drop=True)
     if measured.empty:
         return []
-    named = {"label": labels(measured)} | {
-        f"label, {axis} aside": labels(measured, without=[axis]) for axis in CONTRASTED
-    }
-    told = {name: list(map(sentence, texts)) for name, texts in named.items()}
-    rows = measured.assign(**told).to_dict("records")
+    aside = [map(sentence, labels(measured, without=[axis])) for axis in CONTRASTED]
+    named = measured.assign(
+        label=list(map(sentence, labels(measured))),
+        aside=pd.Series([dict(zip(CONTRASTED, texts, strict=True)) for texts in zip(*aside, strict=True)]),
+        stated_groups=measured["groups"].where(measured["kind"] == "grouped", 0),
+    )
+    rows = cast("list[NamedRow]", named.to_dict("records"))
     said = [finding for rule in RULES if (finding := rule(rows))]
     return sorted(said, key=lambda finding: (finding.rule != CAVEAT, -finding.strength))
 
 
-def _times(base: Row, other: Row, what: str = "") -> str:
+def _times(base: NamedRow, other: NamedRow, what: str = "") -> str:
     """`5.2 times as long (4.9 to 5.6)`, or the inverse where other is the faster."""
     found = times(base, other)
     return units.times(found if found.value >= 1 else found.inverse, what)
 
 
-def page_faults(rows: list[Row]) -> Finding | None:
+def page_faults(rows: list[NamedRow]) -> Finding | None:
     """What glibc's defaults cost, and so what keeping the heap gives."""
     pairs = _pairs(rows, "allocator", "retained", "default")
     slower = [(kept, plain) for kept, plain in pairs if is_clear(kept, plain)]
@@ -99,7 +111,7 @@ def page_faults(rows: list[Row]) -> Finding | None:
         return None
     kept, plain = max(slower, key=_factor)
     text = (
-        f"With glibc's default allocator {kept['label, allocator aside']} takes "
+        f"With glibc's default allocator {kept['aside']['allocator']} takes "
         f"{units.seconds(plain['latency_s'])} instead of {units.seconds(kept['latency_s'])}, "
         f"{_times(kept, plain, ' as long')}, "
         f"with {plain['minor_faults_per_call']:,.0f} page faults per call instead of "
@@ -107,29 +119,29 @@ def page_faults(rows: list[Row]) -> Finding | None:
         f"{len(slower)} of {len(pairs)} cases are slower by more than 10 % with it."
     )
     most = units.times(times(kept, plain), " as long")
-    headline = f"With glibc's default allocator {kept['label, allocator aside']} takes {most}"
+    headline = f"With glibc's default allocator {kept['aside']['allocator']} takes {most}"
     return Finding("Page faults", text, _cases([(kept, plain), *slower]), _factor((kept, plain)), headline)
 
 
-def layout(rows: list[Row]) -> Finding | None:
+def layout(rows: list[NamedRow]) -> Finding | None:
     """channels_last against contiguous."""
     return _gain(rows, "Layout", "memory_format", "contiguous", "channels_last")
 
 
-def dtypes(rows: list[Row]) -> Finding | None:
+def dtypes(rows: list[NamedRow]) -> Finding | None:
     """What each narrower dtype gives, and where none does."""
     found = [_gain(rows, "Dtype", "dtype", "float32", dtype) for dtype in ("bfloat16", "float16")]
     return _together("Dtype", found)
 
 
-def graphs(rows: list[Row]) -> Finding | None:
+def graphs(rows: list[NamedRow]) -> Finding | None:
     """What torch.compile and CUDA graphs give."""
     return _together(
         "Mode", [_gain(rows, "Mode", "mode", "eager", mode) for mode in ("cuda_graph", "compile")]
     )
 
 
-def separable(rows: list[Row]) -> Finding | None:
+def separable(rows: list[NamedRow]) -> Finding | None:
     """What depthwise separable gives in place of standard, where that has the most work. Only these two are
     ranked: the other kinds compute less (`SAME_CONNECTIONS`)."""
     pairs = []
@@ -155,7 +167,7 @@ def separable(rows: list[Row]) -> Finding | None:
     return Finding(SEPARABLE, text, _cases([(other, standard)]), _factor((standard, other)))
 
 
-def work(rows: list[Row]) -> Finding | None:
+def work(rows: list[NamedRow]) -> Finding | None:
     """FLOPs that were saved and bought no time: of two kinds at one place, the one that does fewer takes
     longer."""
     worse = []
@@ -177,7 +189,7 @@ def work(rows: list[Row]) -> Finding | None:
     return Finding(SAVED_WORK, text, _cases([(few, many), *worse]), _factor((few, many)))
 
 
-def group_counts(rows: list[Row]) -> Finding | None:
+def group_counts(rows: list[NamedRow]) -> Finding | None:
     """The number of groups from which on more of them, which is less work, take more time."""
     falls = []
     for alike in _alike((row for row in rows if row["kind"] in ONE_LAYER), (*PROBLEM, *KERNEL, *DEFAULTS)):
@@ -197,14 +209,13 @@ def group_counts(rows: list[Row]) -> Finding | None:
     return Finding("Groups", text, _cases([(many, few), *falls]), _factor((few, many)))
 
 
-def cliffs(rows: list[Row]) -> Finding | None:
+def cliffs(rows: list[NamedRow]) -> Finding | None:
     """Where latency jumps along an axis by more than the work does, and what changes below torch there."""
     # channels in and out may move together, and are then one axis
     jumps: dict[tuple[str, str], tuple[str, Step]] = {}
-    stated = [row | {"stated_groups": row["groups"] if row["kind"] == "grouped" else 0} for row in rows]
     for axis in CURVES:
-        for alike in _curves([row for row in stated if axis != "groups" or row["kind"] in ONE_LAYER], axis):
-            curve = [row | {"x": row[axis]} for row in alike]
+        for alike in _curves([row for row in rows if axis != "groups" or row["kind"] in ONE_LAYER], axis):
+            curve = [{**row, "x": x} for row in alike for x in cells(row, [axis])]
             if len({place["x"] for place in curve}) == len(curve) >= CURVE:
                 jumps |= {
                     (step.left["case_id"], step.right["case_id"]): (axis, step)
@@ -226,21 +237,22 @@ def cliffs(rows: list[Row]) -> Finding | None:
     return Finding("Jumps", text, tuple(row["case_id"] for row in ends), exp(abs(worst.beyond)))
 
 
-def _curves(rows: list[Row], axis: str) -> list[list[Row]]:
+def _curves(rows: list[NamedRow], axis: str) -> list[list[NamedRow]]:
     """Rows that differ along an axis alone. Of sides: squares are a curve, and so are all of one width."""
     rest = [name for name in (*PROBLEM, *KERNEL, "kind", "stated_groups") if name not in _moves_with(axis)]
     if not axis.endswith("height"):
         return _alike(rows, (*rest, *DEFAULTS))
     width = axis.replace("height", "width")
-    squares = (row for row in rows if row[axis] == row[width])
+    squares = (row for row in rows if len(set(cells(row, [axis, width]))) == 1)
     return [*_alike(squares, (*rest, *DEFAULTS)), *_alike(rows, (*rest, width, *DEFAULTS))]
 
 
 def _sure(step: Step) -> bool:
-    return step.is_cliff and abs(step.beyond) > SURE * hypot(step.left["error"], step.right["error"])
+    error = hypot(*(place["standard_error"] for place in (step.left, step.right)))
+    return step.is_cliff and abs(step.beyond) > SURE * error
 
 
-def launches(rows: list[Row]) -> Finding | None:
+def launches(rows: list[NamedRow]) -> Finding | None:
     """Cases whose time is mostly that of the host, which tells the device what to do."""
     bound = [
         row
@@ -260,7 +272,7 @@ def launches(rows: list[Row]) -> Finding | None:
     )
 
 
-def memory(rows: list[Row]) -> Finding | None:
+def memory(rows: list[NamedRow]) -> Finding | None:
     """Memory that a kind takes or saves against standard at the same place, at the peak of a call."""
     pairs = []
     for alike in _alike((row for row in rows if (row["peak_bytes"] or 0) > 0), (*PROBLEM, *DEFAULTS)):
@@ -268,7 +280,7 @@ def memory(rows: list[Row]) -> Finding | None:
         if standard:
             pairs += [(standard, row) for row in alike if _beside(standard, row)]
 
-    def factor(pair: tuple[Row, Row]) -> float:
+    def factor(pair: Pair) -> float:
         sizes = [row["peak_bytes"] + row["resident_bytes"] for row in pair]
         return float(max(sizes) / min(sizes))
 
@@ -285,7 +297,7 @@ def memory(rows: list[Row]) -> Finding | None:
     return Finding("Memory", text, _cases([(other, standard), *apart]), factor((standard, other)))
 
 
-def untrusted(rows: list[Row]) -> Finding | None:
+def untrusted(rows: list[NamedRow]) -> Finding | None:
     """Cases whose interval is wider than asked for, and what was seen beside them."""
     doubtful = [row for row in rows if row["trust"] == "wide"]
     if not doubtful:
@@ -311,34 +323,34 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _alike(rows: Iterable[Row], names: Iterable[str]) -> list[list[Row]]:
+def _alike(rows: Iterable[NamedRow], names: Iterable[str]) -> list[list[NamedRow]]:
     """The rows of one run and arm that agree in all of these columns, where there are two or more."""
-    columns, groups = (*SIDE, *names), defaultdict[tuple[Any, ...], list["Row"]](list)
+    columns, groups = (*SIDE, *names), defaultdict[tuple[object, ...], list["NamedRow"]](list)
     for row in rows:
-        groups[tuple(row[name] for name in columns)].append(row)
+        groups[cells(row, columns)].append(row)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _beside(one: Row, other: Row) -> bool:
+def _beside(one: NamedRow, other: NamedRow) -> bool:
     """Whether two rows are different kinds with one kernel; pointwise has its own."""
-    kernels = [tuple(row[name] for name in KERNEL) for row in (one, other)]
+    kernels = [cells(row, KERNEL) for row in (one, other)]
     return bool(
         one["kind"] != other["kind"]
         and ("pointwise" in (one["kind"], other["kind"]) or kernels[0] == kernels[1])
     )
 
 
-def _pairs(rows: list[Row], axis: str, base: str, other: str) -> list[tuple[Row, Row]]:
+def _pairs(rows: list[NamedRow], axis: str, base: str, other: str) -> list[Pair]:
     """The cases that were measured under both values of a setting, and are alike in all others."""
-    either = (row for row in rows if row[axis] in (base, other))
+    either = (row for row in rows if cells(row, [axis])[0] in (base, other))
     sides = [
-        {row[axis]: row for row in alike}
+        {cells(row, [axis])[0]: row for row in alike}
         for alike in _alike(either, ("problem_id", *(name for name in DEFAULTS if name != axis)))
     ]
     return [(side[base], side[other]) for side in sides]
 
 
-def _gain(rows: list[Row], rule: str, axis: str, base: str, other: str) -> Finding | None:
+def _gain(rows: list[NamedRow], rule: str, axis: str, base: str, other: str) -> Finding | None:
     """One value of a setting against another over all cases that were measured under both: where it helps,
     where it costs, where neither."""
     pairs = _pairs(rows, axis, base, other)
@@ -359,17 +371,17 @@ def _gain(rows: list[Row], rule: str, axis: str, base: str, other: str) -> Findi
     most = max([*faster, *slower], key=_factor)
     fast, slow = (base, other) if most in slower else (other, base)
     speed = times(*most) if most in slower else times(*most).inverse
-    headline = f"{fast} is {units.times(speed, f' as fast as {slow}')} for {most[1][f'label, {axis} aside']}"
+    headline = f"{fast} is {units.times(speed, f' as fast as {slow}')} for {most[1]['aside'][axis]}"
     return Finding(rule, f"{'; '.join(said)}.", _cases([most, *faster, *slower]), _factor(most), headline)
 
 
-def _most(pairs: list[tuple[Row, Row]], axis: str) -> str:
+def _most(pairs: list[Pair], axis: str) -> str:
     """The pair that differs most, in words."""
     if not pairs:
         return ""
     one, two = max(pairs, key=_factor)
     return (
-        f", most for {two[f'label, {axis} aside']} ({units.seconds(one['latency_s'])} to "
+        f", most for {two['aside'][axis]} ({units.seconds(one['latency_s'])} to "
         f"{units.seconds(two['latency_s'])}, {_times(one, two)})"
     )
 
@@ -383,11 +395,11 @@ def _together(rule: str, found: list[Finding | None]) -> Finding | None:
     return Finding(rule, " ".join(finding.text for finding in said), cases, most.strength, most.headline)
 
 
-def _factor(pair: tuple[Row, Row]) -> float:
+def _factor(pair: Pair) -> float:
     return ratio(*pair).upward.value
 
 
-def _cases(pairs: Iterable[tuple[Row, Row]]) -> tuple[str, ...]:
+def _cases(pairs: Iterable[Pair]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row["case_id"] for pair in pairs for row in pair))
 
 

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.analysis.summary_row import summary_rows
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    Row = Mapping[Any, Any]
+    from harness.analysis.summary_row import SummaryRow
+
+    Ceilings = Sequence[Mapping[str, Any]]  # of a run, as its run.json has them
 
 NEAR = 0.5  # of the roof: from there on it is the roof that binds
 BINDS = 0.25  # of the latency: a part so large is named before "implementation"
@@ -55,14 +59,14 @@ class Standing:
     fraction: float
 
 
-def with_roofline(summary: pd.DataFrame, ceilings: Mapping[str, Sequence[Row]]) -> pd.DataFrame:
+def with_roofline(summary: pd.DataFrame, ceilings: Mapping[str, Ceilings]) -> pd.DataFrame:
     """The summary with `STANDING`, null where a case has no figure or its run no ceilings for it. `ceilings`:
     by run_id."""
-    rows = [_placed(row, ceilings.get(row["run_id"], ())) for row in summary.to_dict("records")]
+    rows = [_placed(row, ceilings.get(row["run_id"], ())) for row in summary_rows(summary)]
     return summary.join(pd.DataFrame(rows, index=summary.index, columns=list(STANDING)))
 
 
-def _placed(row: Row, ceilings: Sequence[Row]) -> dict[str, Any]:
+def _placed(row: SummaryRow, ceilings: Ceilings) -> dict[str, Any]:
     roofs = roofs_of(row, ceilings)
     if roofs is None or row["status"] != "ok":
         return dict.fromkeys(STANDING)
@@ -75,7 +79,7 @@ def _placed(row: Row, ceilings: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def roofs_of(row: Row, ceilings: Sequence[Row]) -> Roofs | None:
+def roofs_of(row: Mapping[Any, Any], ceilings: Ceilings) -> Roofs | None:
     """Of the ceilings of a run, those of a row's device, threads and dtype; None where its arithmetic is not
     that of the products measured."""
     if row["dtype"] == "float32" and row["fp32_precision"] != "ieee":
@@ -94,7 +98,7 @@ def roofs_of(row: Row, ceilings: Sequence[Row]) -> Roofs | None:
     return None
 
 
-def standing(row: Row, roofs: Roofs) -> Standing:
+def standing(row: SummaryRow, roofs: Roofs) -> Standing:
     """Of a row with latency_s, flops, minimum_bytes and cache. Both roofs count in full: they may overlap, so
     the slower one holds.
 
@@ -110,7 +114,7 @@ def standing(row: Row, roofs: Roofs) -> Standing:
     )
 
 
-def split(row: Row, roofs: Roofs) -> dict[str, float] | None:
+def split(row: SummaryRow, roofs: Roofs) -> dict[str, float] | None:
     """Seconds of a call by `PARTS`, which add up to its latency.
 
     Page faults are as many as were counted at what one costs. The rest is shared out by the primitives that

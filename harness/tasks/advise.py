@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from harness.analysis.differences import beyond_intervals
 from harness.analysis.labels import kind_name
+from harness.analysis.summary_row import summary_rows
 from harness.core import units
 from harness.core.case import ALLOWED, Case
 from harness.core.errors import ProblemError, UsageError
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from harness.analysis.summary_row import SummaryRow
     from harness.core.case import Setting
     from harness.run.ad_hoc import AdHocSession
-
-    Row = dict[Any, Any]
 
 # three short visits tell candidates apart that differ by a tenth; closer ones take turns. The whole answer
 # comes in half a minute where calls are of milliseconds; of long ones it takes longer, since a candidate that
@@ -50,12 +50,12 @@ class Advice:
     None where no budget holds one.
     """
 
-    rows: list[Row]
+    rows: list[SummaryRow]
     ratios: dict[str, Interval]
     close: set[str]
     left: list[tuple[str, str]]
     failed: list[tuple[str, str]]
-    chosen: Row | None
+    chosen: SummaryRow | None
     sentences: list[str]
 
 
@@ -133,26 +133,24 @@ def advise(
     )
 
 
-def ranked(summary: pd.DataFrame) -> list[Row]:
+def ranked(summary: pd.DataFrame) -> list[SummaryRow]:
     """The rows that have a figure, fastest first."""
-    return [
-        as_json_values(row)
-        for row in summary[summary["latency_s"].notna()]
-        .sort_values("latency_s", kind="stable")
-        .to_dict("records")
-    ]
+    measured = summary[summary["latency_s"].notna()].sort_values("latency_s", kind="stable")
+    return cast("list[SummaryRow]", [as_json_values(row) for row in summary_rows(measured)])
 
 
 def unmeasured(summary: pd.DataFrame) -> list[tuple[str, str]]:
     """The candidates without a figure, and what became of them."""
-    without = summary[summary["latency_s"].isna()].to_dict("records")
+    without = summary_rows(summary[summary["latency_s"].isna()])
     return [
         (candidate_name(row), f"{str(row['status']).replace('_', ' ')}: {row['message'] or 'no message'}")
         for row in without
     ]
 
 
-def reordered(rows: list[Row], ratios: dict[str, Interval]) -> tuple[list[Row], dict[str, Interval]]:
+def reordered(
+    rows: list[SummaryRow], ratios: dict[str, Interval]
+) -> tuple[list[SummaryRow], dict[str, Interval]]:
     """By what turns said of those that took them: a rival that beat the first past its interval takes its
     place, and ratios are then to it.
 
@@ -175,7 +173,9 @@ def ties(ratios: Mapping[str, Interval]) -> set[str]:
     return {identity for identity, ratio in ratios.items() if ratio.low <= 1 <= ratio.high}
 
 
-def choose(rows: Sequence[Row], most_parameters: int | None, most_s: float | None) -> Row | None:
+def choose(
+    rows: Sequence[SummaryRow], most_parameters: int | None, most_s: float | None
+) -> SummaryRow | None:
     """Within the budgets: the fastest; where latency is a budget, the one with most parameters, as that is
     what time is spent on."""
     fit = [row for row in rows if most_parameters is None or row["parameters"] <= most_parameters]
@@ -186,7 +186,7 @@ def choose(rows: Sequence[Row], most_parameters: int | None, most_s: float | Non
 
 
 def sentences(
-    rows: Sequence[Row], ratios: Mapping[str, Interval], chosen: Row | None, *, budget: bool
+    rows: Sequence[SummaryRow], ratios: Mapping[str, Interval], chosen: SummaryRow | None, *, budget: bool
 ) -> list[str]:
     """What to do, and why, each with its figures."""
     first, tied = rows[0], ties(ratios)
@@ -217,7 +217,7 @@ def sentences(
     return said
 
 
-def _as_fast(whole: Row, rows: Sequence[Row]) -> str:
+def _as_fast(whole: SummaryRow, rows: Sequence[SummaryRow]) -> str:
     """That the other kind with the same connections may be as fast, where it is not clearly slower."""
     rival = next(
         (row for row in rows if row["kind"] in SAME_CONNECTIONS and row["kind"] != whole["kind"]), None
@@ -228,11 +228,11 @@ def _as_fast(whole: Row, rows: Sequence[Row]) -> str:
     return f" {name} ({units.seconds(rival['latency_s'])}) may be as fast."
 
 
-def candidate_name(row: Row) -> str:
+def candidate_name(row: SummaryRow) -> str:
     """A candidate in a few words: what tells it from the others."""
     groups = f" with {row['groups']} groups" if row["kind"] == "grouped" else ""
     return f"{kind_name(row['kind'])}{groups} in {row['memory_format']}"
 
 
-def _bound(row: Row) -> str:
+def _bound(row: SummaryRow) -> str:
     return "" if row["bound"] is None else f"; bottleneck: {row['bound']}"
