@@ -43,6 +43,63 @@ class Mixed(nn.Module):
         return self.round(self.up(x))
 
 
+class Functional(nn.Module):
+    def forward(self, x):
+        return nn.functional.conv2d(x, torch.zeros(4, 3, 3, 3), stride=2, padding=1)
+
+
+class Padding(nn.Conv2d):
+    def __init__(self, *arguments, pads, **named):
+        super().__init__(*arguments, **named)
+        self.pads = pads
+
+    def forward(self, x):
+        return super().forward(nn.functional.pad(x, self.pads))
+
+
+class Same(nn.Conv2d):
+    # as TensorFlow pads: to ceil(size / stride), the larger half behind
+
+    def forward(self, x):
+        pads = []
+        for size, k, s in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1]):
+            whole = max((-(-size // s) - 1) * s + k - size, 0)
+            pads += [whole // 2, whole - whole // 2]
+        return super().forward(nn.functional.pad(x, pads))
+
+
+class Block(nn.Module):
+    # expand, depthwise, squeeze and excite, project
+
+    def __init__(self, cin, cout, expand, kernel, stride):
+        super().__init__()
+        mid, squeezed = cin * expand, max(cin // 4, 1)
+        self.expand = Same(cin, mid, 1, bias=False) if expand > 1 else nn.Identity()
+        self.depthwise = Same(mid, mid, kernel, stride, groups=mid, bias=False)
+        self.excite = nn.Sequential(nn.AdaptiveAvgPool2d(1), Same(mid, squeezed, 1), Same(squeezed, mid, 1))
+        self.project = Same(mid, cout, 1, bias=False)
+
+    def forward(self, x):
+        x = self.depthwise(self.expand(x))
+        return self.project(x * self.excite(x))
+
+
+def efficientnet_b0():
+    plan = [(1, 16, 1, 1, 3), (2, 24, 6, 2, 3), (2, 40, 6, 2, 5), (3, 80, 6, 2, 3), (3, 112, 6, 1, 5),
+            (4, 192, 6, 2, 5), (1, 320, 6, 1, 3)]
+    layers, cin = [Same(3, 32, 3, 2, bias=False)], 32
+    for repeats, cout, expand, stride, kernel in plan:
+        for i in range(repeats):
+            layers.append(Block(cin, cout, expand, kernel, stride if i == 0 else 1))
+            cin = cout
+    return nn.Sequential(*layers, Same(cin, 1280, 1, bias=False))
+
+
+functional = Functional()
+even = nn.Sequential(Padding(3, 4, 3, pads=(1, 1, 1, 1)))
+uneven = nn.Sequential(Padding(3, 4, 3, 2, pads=(0, 1, 0, 1)))
+same_even = nn.Sequential(nn.Conv2d(3, 4, (4, 3), padding="same"))
+linear = nn.Linear(8, 8)
 mixed = Mixed()
 broken = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3))
 number = 3
@@ -79,10 +136,52 @@ def test_a_suite_of_them_counts_the_networks_macs(convscope: Convscope, models: 
 def test_what_cannot_be_measured_is_told_and_not_dropped(convscope: Convscope, models: Path) -> None:
     ended = convscope("trace", "models:mixed", "--input", "1,3,20,30", "--json")
     why = {left["name"]: left["why"].split()[0] for left in ended.json["left"]}
-    assert why == {"up": "ConvTranspose2d", "line": "Conv1d", "round": "padding_mode"}
-    (layer,) = ended.json["layers"]
-    stated = [layer[name] for name in ("repeat", "kernel_size", "padding", "dilation", "height", "width")]
-    assert stated == [2, "3x5", "2x4", "2", 20, 30]
+    assert why == {"up": "is", "line": "has"}
+    layers = [
+        [layer[name] for name in ("repeat", "kernel_size", "padding", "dilation", "height", "width")]
+        for layer in ended.json["layers"]
+    ]
+    assert layers == [[2, "3x5", "2x4", "2", 20, 30], [1, "3", "0", "1", 42, 62]]
+    assert ended.json["notes"] == [
+        {"name": "round", "why": "listed with the 42x62 pixels that it makes of 40x60"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "noted"),
+    [
+        ("functional", ["forward", "3", "1", "2", 8, 8], False),
+        ("even", ["0", "3", "1", "1", 8, 8], False),
+        ("uneven", ["0", "3", "0", "2", 9, 9], True),
+        ("same_even", ["0", "4x3", "1", "1", 9, 8], True),
+    ],
+)
+def test_what_reaches_the_convolution_is_listed(
+    convscope: Convscope, models: Path, model: str, layer: list[object], noted: bool
+) -> None:
+    ended = convscope("trace", f"models:{model}", "--input", "1,3,8,8", "--json")
+    (found,) = ended.json["layers"]
+    assert [found[name] for name in ("name", "kernel_size", "padding", "stride", "height", "width")] == layer
+    assert bool(ended.json["notes"]) == noted
+
+
+def test_a_model_without_a_convolution_is_said_to_have_none(convscope: Convscope, models: Path) -> None:
+    ended = convscope("trace", "models:linear", "--input", "1,3,8,8")
+    assert ended.code == 2
+    assert "runs no 2-D convolution" in ended.err
+
+
+def test_efficientnet_that_pads_as_tensorflow_does_has_its_macs(convscope: Convscope, models: Path) -> None:
+    """384,534,752 MACs of convolutions in B0 (Tan and Le 2019): 384,534,752 by the sum over its blocks, where
+    every layer pads to ceil(size / stride)."""
+    convscope("trace", "models:efficientnet_b0", "--out", "layers.csv")
+    (models / "net.toml").write_text(
+        'schema = 1\nname = "net"\n[[sweep]]\nname = "net"\nx = "layer"\nlayers = "layers.csv"\n',
+        encoding="utf-8",
+    )
+    points = expand(read_suite(models / "net.toml"))
+    assert sum(point.repeat for point in points) == 81
+    assert sum(point.repeat * point.case.problem.macs for point in points if point.case) == 384_534_752
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,11 @@ from harness.cli.options import (
 from harness.core.errors import CasesFailed, Stopped, UsageError
 
 if TYPE_CHECKING:
-    from typing import Unpack
+    from typing import TextIO, Unpack
 
     from harness.cli.options import Measuring
     from harness.plan.axes import Value
+    from harness.plan.layer_list import Layers
 
 
 class Shape(click.ParamType[tuple[int, ...]]):
@@ -69,8 +70,8 @@ def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | No
     """List a model's convolutions and how often each runs, as a layer list for suites.
 
     MODULE:ATTRIBUTE is a torch module, or a function without arguments that returns one, in the measured
-    interpreter. Layers that cannot be measured (transposed, 1-D, 3-D) are listed on stderr. Calls of
-    torch.nn.functional are not seen.
+    interpreter. Calls of torch.nn.functional are seen too. Layers that cannot be measured (transposed, 1-D,
+    3-D) are listed on stderr, and so are those that pad unevenly, whose size is that after the padding.
 
     \b
     Examples:  convscope trace mymodels:resnet --out trace.csv
@@ -79,16 +80,56 @@ def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | No
     from harness.run.worker_process import default_python
     from harness.tasks.trace import trace as trace_model
 
-    found = trace_model(model, shape, python or default_python())
+    _show(trace_model(model, shape, python or default_python()), out, as_json=as_json)
+
+
+@click.command(name="import")
+@click.argument("file", type=click.File(encoding="utf-8-sig", errors="replace"))
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
+)
+@json_option
+def import_lines(file: TextIO, out: Path | None, as_json: bool) -> None:
+    """Read convolutions that other tools wrote, as a layer list for suites.
+
+    FILE (- for stdin) holds words or batch files of benchdnn, lines of oneDNN's verbose mode
+    (ONEDNN_VERBOSE=1), commands of MIOpenDriver, or a trace of torch's profiler with record_shapes=True.
+    Equal convolutions are counted. Whatever is no forward 2-D convolution is listed on stderr.
+
+    \b
+    Examples:  ONEDNN_VERBOSE=1 python model.py | convscope import - --out layers.csv
+               echo g128mb1ic128ih56oc128kh3ph1 | convscope import -
+    """
+    from harness.plan.problem_lines import read_problems
+
+    found = read_problems(file.read())
+    if not found.rows:
+        hint = found.left[0] if found.left else {"name": "It", "why": "is empty."}
+        raise UsageError(
+            "has no convolution that can be measured", where=file.name, hint=f"{hint['name']}: {hint['why']}"
+        )
+    _show(found, out, as_json=as_json)
+
+
+def _show(found: Layers, out: Path | None, *, as_json: bool) -> None:
+    """Write or print a layer list, and say what was left out."""
     if out is not None:
         write(out, found.as_csv())
     if as_json:
         print(
-            json.dumps({"layers": found.rows, "left": found.left, "path": None if out is None else str(out)})
+            json.dumps(
+                {
+                    "layers": found.rows,
+                    "left": found.left,
+                    "notes": found.notes,
+                    "path": None if out is None else str(out),
+                }
+            )
         )
         return
-    for left in found.left:
-        print(f"left out: {left['name']}: {left['why']}", file=sys.stderr)
+    for word, listed in (("left out", found.left), ("note", found.notes)):
+        for one in listed:
+            print(f"{word}: {one['name']}: {one['why']}", file=sys.stderr)
     if out is None:
         print(found.as_csv(), end="")
         return
@@ -165,4 +206,4 @@ def whatif(
     sys.exit(code)
 
 
-COMMANDS = (trace, whatif)
+COMMANDS = (trace, import_lines, whatif)

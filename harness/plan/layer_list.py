@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import ProblemError, nearest
@@ -21,11 +21,12 @@ WRITTEN = tuple(name for name in LAYER_COLUMNS if name not in ("kind", "size")) 
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a model: `rows` by the columns of a layer list, and `left`, name and reason of each that
-    cannot be measured."""
+    """The layers of a model: `rows` by the columns of a layer list; `left`, name and reason of each that
+    cannot be measured; and `notes` on those that are listed otherwise than they are stated."""
 
     rows: list[dict[str, Any]]
     left: list[dict[str, str]]
+    notes: list[dict[str, str]] = field(default_factory=list)
 
     def as_csv(self) -> str:
         """As a suite reads it: `layers = "FILE.csv"`."""

@@ -37,4 +37,10 @@ def trace(target: str, shape: Sequence[int], python: str) -> Layers:
         raise UsageError(
             f"{answer.get('error_type') or answer['status']}: {answer['message']}", where=target, hint=hint
         )
-    return Layers(distinct(answer["values"]["layers"]), answer["values"]["left"])
+    found = answer["values"]
+    if not found["layers"]:
+        left = found["left"][0] if found["left"] else {"name": target, "why": "calls none"}
+        raise UsageError(
+            "runs no 2-D convolution that is measured", where=target, hint=f"{left['name']} {left['why']}."
+        )
+    return Layers(distinct(found["layers"]), found["left"], found["notes"])

@@ -1,8 +1,11 @@
-"""The convolutions of a model, as one forward pass runs them.
+"""The convolutions of a model, as one forward pass runs them: those of modules, and calls of functions.
 
 In: `module:attribute`, a factory without arguments or a module, and the shape of its input. Out: a row for
-each execution of a 2-D convolution, by the names of a layer list, and what cannot be measured here with the
-reason. The numbers do not matter, so the pass runs on zeros, without autograd.
+each execution of a 2-D convolution, by the names of a layer list; what cannot be measured here, with the
+reason; and what was listed otherwise than its module states it. The numbers do not matter, so the pass runs
+on zeros, without autograd.
+What may surprise: what counts is the input that reaches the convolution. A layer that pads in its own forward
+is listed with that padding where it is the same on both sides, and else with its padded input.
 """
 
 from __future__ import annotations
@@ -12,37 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
+from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+CONVOLUTION, PAD = torch.ops.aten.convolution.default, torch.ops.aten.constant_pad_nd.default
 
 
 def trace(target: str, shape: Sequence[int]) -> dict[str, Any]:
-    """`layers` in the order of execution, one an execution, and `left`: name and why. Raises whatever the
-    model raises."""
-    model = build(target)
-    layers: list[dict[str, Any]] = []
-    left: list[dict[str, str]] = []
-
-    def look(name: str, module: _ConvNd, x: torch.Tensor) -> None:
-        why = unmeasured(module, x)
-        if why:
-            left.append({"name": name, "why": why})
-        else:
-            layers.append({"name": name, **as_layer(module, x)})
-
+    """`layers` in the order of execution, one an execution; `left` and `notes`: name and why. Raises whatever
+    the model raises."""
+    model, seen = build(target).eval(), Recorder()
     for name, module in model.named_modules():
-        if isinstance(module, _ConvNd):
-            module.register_forward_pre_hook(
-                lambda module, inputs, named, name=name: look(
-                    name, module, inputs[0] if inputs else named["input"]
-                ),
-                with_kwargs=True,
-            )
-    with torch.inference_mode():
-        model.eval()(torch.zeros(tuple(shape)))
-    return {"layers": layers, "left": left}
+        module.register_forward_pre_hook(seen.entering(name or "forward"), with_kwargs=True)
+        module.register_forward_hook(seen.leaving, always_call=True)
+    with torch.no_grad(), seen:
+        model(torch.zeros(tuple(shape)))
+    return {"layers": seen.layers, "left": seen.left, "notes": seen.notes}
 
 
 def build(target: str) -> nn.Module:
@@ -56,45 +46,91 @@ def build(target: str) -> nn.Module:
     return model
 
 
-def unmeasured(module: _ConvNd, x: torch.Tensor) -> str | None:
-    """Why a convolution is none of the kinds that are measured; None for one that is."""
-    if not isinstance(module, nn.Conv2d):
-        return f"{type(module).__name__} is not measured"
-    if x.dim() != 4:
-        return f"its input has {x.dim()} dimensions"
-    if module.padding_mode != "zeros":
-        return f"padding_mode {module.padding_mode} is not measured"
-    if (
-        isinstance(module.padding, str)
-        and module.padding == "same"
-        and any(k % 2 == 0 for k in module.kernel_size)
-    ):
-        return "padding same with an even kernel pads unevenly"
-    return None
+class Recorder(TorchDispatchMode):
+    """Sees every operator, and by hooks the module that calls it."""
 
-
-def as_layer(module: _ConvNd, x: torch.Tensor) -> dict[str, Any]:
-    """Its arguments and the shape of its input, as a layer list writes them."""
-    padding: Any = module.padding
-    if isinstance(padding, str):
-        padding = (
-            (0, 0)
-            if padding == "valid"
-            else tuple(d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True))
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's has no types
+        self.layers: list[dict[str, Any]] = []
+        self.left: list[dict[str, str]] = []
+        self.notes: list[dict[str, str]] = []
+        self._inside: list[tuple[str, Any]] = []  # names and inputs of the modules that are running
+        self._padded: tuple[Any, Any, list[int]] | None = (
+            None  # the latest: what came out, went in, and how much
         )
-    pairs = {
-        "kernel_size": module.kernel_size,
-        "stride": module.stride,
-        "padding": padding,
-        "dilation": module.dilation,
-    }
-    return {
-        "batch": x.shape[0],
-        "in_channels": module.in_channels,
-        "out_channels": module.out_channels,
-        "height": x.shape[2],
-        "width": x.shape[3],
-        **{name: f"{one}" if one == other else f"{one}x{other}" for name, (one, other) in pairs.items()},
-        "groups": module.groups,
-        "bias": int(module.bias is not None),
-    }
+
+    def entering(self, name: str) -> Callable[..., None]:
+        """A hook for when a module of this name begins."""
+
+        def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            self._inside.append((name, inputs[0] if inputs else next(iter(named.values()), None)))
+
+        return hook
+
+    def leaving(self, *_: object) -> None:
+        """A hook for when a module ends."""
+        self._inside.pop()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func is PAD and not any(args[2:]):  # with zeros
+            self._padded = (found, args[0], list(args[1]))
+        elif func is CONVOLUTION:
+            self._convolved(*args)
+        return found
+
+    def _convolved(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        transposed: bool,
+        _: Sequence[int],
+        groups: int,
+    ) -> None:
+        name, given = self._inside[-1] if self._inside else ("forward", None)
+        if transposed or x.dim() != 4:
+            why = "is transposed" if transposed else f"has an input of {x.dim()} dimensions"
+            self.left.append({"name": name, "why": f"{why}, and is not measured"})
+            return
+        source, padding = self._before_padding(x, list(padding))
+        if isinstance(given, torch.Tensor) and given.shape != source.shape and given.dim() == 4:
+            sizes = ["x".join(map(str, one.shape[2:])) for one in (source, given)]
+            self.notes.append(
+                {"name": name, "why": f"listed with the {sizes[0]} pixels that it makes of {sizes[1]}"}
+            )
+        pairs = {"kernel_size": weight.shape[2:], "stride": stride, "padding": padding, "dilation": dilation}
+        self.layers.append(
+            {
+                "name": name,
+                "batch": source.shape[0],
+                "in_channels": source.shape[1],
+                "out_channels": weight.shape[0],
+                "height": source.shape[2],
+                "width": source.shape[3],
+                **{field: _written(pair) for field, pair in pairs.items()},
+                "groups": groups,
+                "bias": int(bias is not None),
+            }
+        )
+
+    def _before_padding(self, x: torch.Tensor, padding: list[int]) -> tuple[torch.Tensor, list[int]]:
+        """The input and the padding of a convolution whose input may have been padded just before: the same
+        on both sides, it is the convolution's."""
+        if self._padded is None or self._padded[0] is not x:
+            return x, padding
+        _, source, amounts = self._padded
+        left, right, top, bottom = [*amounts, 0, 0, 0, 0][:4]
+        if left == right >= 0 and top == bottom >= 0 and not any(amounts[4:]):
+            return source, [padding[0] + top, padding[-1] + left]
+        return x, padding
+
+
+def _written(pair: Sequence[int]) -> str:
+    """As a layer list has it: 3, or 3x5 for height and width."""
+    return f"{pair[0]}" if pair[0] == pair[-1] else f"{pair[0]}x{pair[-1]}"
