@@ -5,6 +5,7 @@
     measure(Problem("depthwise", in_channels=128, size=56))
     sweep("quickstart", axes={"in_channels": (64, 128)}).summary
     ab("regression", head=Side(implementation="mykernels:depthwise")); compare("last").verdicts
+    ranked(versus({"f32": Side(), "bf16": Side(axes={"dtype": "bfloat16"})}, "quickstart"))
 
 The names are loaded when they are first used: the measured interpreter imports this package too, and has
 neither pandas nor pyarrow.
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from harness.core.errors import ConvscopeError
     from harness.core.problem import KINDS, Problem
     from harness.store.results import Results, load_results
-    from harness.tasks.ab import Side, ab
+    from harness.tasks.ab import ab
     from harness.tasks.compare import compare
     from harness.tasks.measure import Measurement, measure
+    from harness.tasks.sides import Side
     from harness.tasks.sweep import sweep
+    from harness.tasks.versus import ranked, versus
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,7 +44,9 @@ __all__ = [
     "compare",
     "load_results",
     "measure",
+    "ranked",
     "sweep",
+    "versus",
 ]
 
 _HOMES = {
@@ -52,11 +57,13 @@ _HOMES = {
     "ConvscopeError": "core.errors",
     "Measurement": "tasks.measure",
     "Comparison": "analysis.comparison",
-    "Side": "tasks.ab",
+    "Side": "tasks.sides",
     "ab": "tasks.ab",
     "compare": "tasks.compare",
     "measure": "tasks.measure",
     "sweep": "tasks.sweep",
+    "versus": "tasks.versus",
+    "ranked": "tasks.versus",
     "Results": "store.results",
     "load_results": "store.results",
 }

@@ -190,7 +190,7 @@ class StubWorker:
                 pass  # a turn is work
             self._log(turn, began_turn)
             if turn["do"] == "drop":
-                answer = {"status": "skipped", "message": f"partner {turn.get('why', 'gone')}"}
+                answer = {"status": "skipped", "message": f"{protocol.PARTNER}{turn.get('why', 'gone')}"}
                 break
         self._log(message, began)
         return answer

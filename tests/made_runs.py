@@ -180,7 +180,7 @@ def make_run(
         "git": None,
     }
     told |= {
-        "arms": {arm: {"python": "made", "environment_id": "e1", "implementation": None} for arm in arms},
+        "arms": {arm: {"python": "made", "environment_id": "e1", "changes": {}} for arm in arms},
         "devices": [],
     }
     folder = RunFolder(results, told | header, points)
@@ -238,6 +238,7 @@ def _row(
         "schema": SCHEMA,
         "run_id": run_id,
         "arm": arm,
+        "asked_id": case.case_id,
         "environment_id": "e1",
         "round": visit + 1,
         "position": number,

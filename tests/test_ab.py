@@ -284,23 +284,100 @@ def test_what_torch_differs_in_is_told_before_the_cases(
     assert environments == "Environments differ: torch 2.12 -> 2.13."
 
 
-def test_the_same_on_both_sides_is_no_question(convscope: Convscope, suite: Path, stub: Stub) -> None:
-    python = str(stub(STEADY))
-    for sides, variables in (
-        ((), {}),
-        (("--base-python", python, "--head-python", python), {}),
-        (("--head-python", python), {"CONVSCOPE_PYTHON": python}),
-    ):
-        ended = convscope("ab", suite, *sides, **variables)
-        assert ended.code == 2
-        assert "--head-python" in ended.err
+def test_an_environment_against_itself_is_a_check_and_says_so(
+    convscope: Convscope, suite: Path, stub: Stub
+) -> None:
+    ended = convscope("ab", suite, "--base-python", stub(STEADY))
+    assert ended.code == 0
+    assert "Both sides are the same: this checks the machine and the method." in ended.out
+
+
+CHANNELS_LAST = {"match": {"memory_format": "channels_last"}}
+
+
+def sides(
+    suite: Path, python: Path, base: dict[str, Any], head: dict[str, Any], **more: Any
+) -> dict[str, Any]:
+    """One interpreter on both sides, which differ by these axes: the comparison as JSON."""
+    run = harness.ab(suite, *(Side(str(python), axes=axes) for axes in (base, head)), **more)
+    return as_json(harness.compare(run.runs[0]["run_id"]))
+
+
+def test_two_settings_of_one_interpreter_are_compared_case_by_case(
+    suite: Path, stub: Stub, tmp_path: Path
+) -> None:
+    python = stub(CHANNELS_LAST | {"latency_s": 0.8e-3} | STEADY, STEADY)
+    found = sides(suite, python, {}, {"memory_format": "channels_last", "threads": "1"})
+    assert found["head"] == "head (memory_format=channels_last, threads=1)"
+    latencies = [row for row in found["cases"] if row["metric"] == "latency_s"]
+    assert [row["verdict"] for row in latencies] == ["improved"] * 6
+    assert not any("channels_last" in row["label"] for row in latencies), "of both sides, not of one"
+    rows = visits(tmp_path)
+    assert rows.groupby("arm")["memory_format"].agg(set).to_dict() == {
+        "base": {"contiguous"},
+        "head": {"channels_last"},
+    }
+    assert (rows.groupby("pair")["asked_id"].nunique() == 1).all()
+    assert (rows.groupby("pair")["case_id"].nunique() == 2).all()
+
+
+def test_another_group_count_or_kind_is_compared_though_it_computes_less(
+    suite: Path, stub: Stub, tmp_path: Path
+) -> None:
+    python = stub({"match": {"groups": 16}, "latency_s": 2e-3} | STEADY, STEADY)
+    found = sides(suite, python, {}, {"groups": 16})
+    assert found["counts"] == {"regressed": 2, "same": 2}, "latency and memory of both with 16 channels"
+    assert {row["label"].split()[0] for row in found["cases"]} == {"standard", "pointwise"}
+    skipped = load_results("last").points.dropna(subset=["skip_reason"])
+    assert skipped["skip_reason"].value_counts().to_dict() == {
+        "head, groups: 16 does not divide in_channels = 8": 3,
+        "all sides would run the same": 1,
+    }
+    assert set(visits(tmp_path).query("arm == 'head'")["kind"]) == {"depthwise"}
+
+
+def test_a_suite_says_what_its_sides_are_and_the_command_overrules_it(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
+    with suite.open("a", encoding="utf-8") as file:
+        file.write('[ab]\nhead = { memory_format = "channels_last" }\n')
+    python = stub(STEADY)
+    assert convscope("ab", suite, "--base-python", python, "--json").json["head"] == (
+        "head (memory_format=channels_last)"
+    )
+    one = convscope("ab", suite, "--base-python", python, "--head", "dtype=bfloat16", "--json").json
+    assert (one["base"], one["head"]) == ("base", "head (dtype=bfloat16)")
+
+
+def test_sides_that_cannot_be_meant_are_refused(convscope: Convscope, suite: Path, stub: Stub) -> None:
+    python = stub(STEADY)
+    for arguments, hint in {
+        ("--head", "device=cuda"): "a run each",
+        ("--head", "dtype=float32,bfloat16"): "one value",
+        ("--head", "colour=red"): "Known",
+        ("--head", "threads=1", "-a", "threads=2,4"): "narrow it with -a",
+        ("--head", "groups=3"): "does not divide",
+    }.items():
+        ended = convscope("ab", suite, "--base-python", python, *arguments)
+        assert ended.code == 2, arguments
+        assert hint in ended.err, arguments
+
+
+def test_a_numeric_error_that_differs_stands_beside_the_verdict(suite: Path, stub: Stub) -> None:
+    exact, rough = ({"survey": {"error": error, "error_bound": 1e-3}} for error in (1e-7, 2e-6))
+    found = sides(
+        suite, stub(CHANNELS_LAST | rough | STEADY, exact | STEADY), {}, {"memory_format": "channels_last"}
+    )
+    (said,) = [note for note in found["notes"] if "numeric error" in note]
+    assert "20 times larger than base's" in said
+    assert {(row["base_error"], row["head_error"]) for row in found["cases"]} == {(1e-7, 2e-6)}
 
 
 def test_an_order_or_an_implementation_that_cannot_be_meant_is_refused(suite: Path, arms: Any) -> None:
     with pytest.raises(UsageError, match="no order"):
         ab(suite, arms(), how="turn")
     with pytest.raises(UsageError, match="given twice"):
-        ab(suite, arms(), implementation="mine:layer", axes={"implementation": ("mine:other",)})
+        sides(suite, arms()[0], {"threads": "1"}, {"threads": "2"}, axes={"threads": ("4",)})
 
 
 def test_a_run_is_judged_again_with_another_tolerance(convscope: Convscope, suite: Path, arms: Any) -> None:

@@ -91,7 +91,7 @@ def test_a_label_leaves_out_what_is_default() -> None:
         {"dtype": "float31"},
         {"threads": "0"},
         {"threads": "some"},
-        {"implementation": "mykernels"},
+        {"implementation": "mykernels:"},
         {"device": "cuda:1"},
     ],
 )

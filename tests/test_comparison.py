@@ -24,12 +24,12 @@ def latency(found: comparison.Comparison) -> dict[str, Any]:
     return row
 
 
-def test_arms_that_differ_in_their_implementation_alone_are_the_same_case() -> None:
-    mine = case(implementation="mine:layer")
+def test_sides_that_run_a_case_differently_are_compared_and_its_label_is_of_both() -> None:
+    mine = case(implementation="mine:layer", memory_format="channels_last")
     rows = [row | case_columns(mine) if row["arm"] == "head" else row for row in pairs_of(case(), 1.0)]
-    found = comparison.judge_pairs(pd.DataFrame(rows), GATE)
+    found = comparison.judge_pairs(pd.DataFrame(rows), GATE, changed=["implementation", "memory_format"])
     assert latency(found)["verdict"] == "same"
-    assert "mine:layer" in latency(found)["label"]
+    assert latency(found)["label"] == case().label
     assert found.code == 0
 
 
@@ -71,7 +71,7 @@ def test_a_confirmation_that_load_spoilt_says_load() -> None:
     for number, row in enumerate(rows[-8:]):
         row["pair"] = 200 + number // 2
     found = comparison.judge_pairs(
-        pd.DataFrame(rows), GATE, comparison.Completeness(planned={rows[0]["descriptor"]: 8})
+        pd.DataFrame(rows), GATE, comparison.Completeness(planned={rows[0]["asked_id"]: 8})
     )
     assert (latency(found)["verdict"], latency(found)["reason"].partition(":")[0]) == ("inconclusive", "load")
 
@@ -81,7 +81,7 @@ def test_a_case_that_got_fewer_pairs_than_were_planned_says_so() -> None:
     found = comparison.judge_pairs(
         pd.DataFrame(rows),
         GATE,
-        comparison.Completeness(ended="time_limit", planned={rows[0]["descriptor"]: 8}),
+        comparison.Completeness(ended="time_limit", planned={rows[0]["asked_id"]: 8}),
     )
     assert latency(found)["verdict"] == "inconclusive"
     assert latency(found)["reason"] == "time: fewer pairs than were planned before the time limit"

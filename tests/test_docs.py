@@ -16,7 +16,7 @@ import tomllib
 
 from harness import load_results
 from harness.core import columns
-from harness.core.case import ALLOWED, DEFAULTS, Case, Setting
+from harness.core.case import ALLOWED, DEFAULTS, RUNTIMES, Case, Setting
 from harness.core.policy import Policy
 from harness.core.problem import KINDS, Kind, Problem
 from harness.output.report.kinds_section import diagram
@@ -159,7 +159,7 @@ def rendered_settings() -> str:
     open_ended = {
         "threads": ("a number", "all"),
         "autotune": ("false", "true"),
-        "implementation": ("torch", "module:attribute"),
+        "implementation": ("torch", *RUNTIMES, "another package's name", "module:attribute"),
     }
     head = "| setting | allowed | default |\n| --- | --- | --- |\n"
     values = {

@@ -13,7 +13,7 @@ from tests.visits import case, visit
 
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows).assign(match_id=lambda visits: pair_effects.match_ids(visits))
+    return pd.DataFrame(rows).assign(match_id=lambda visits: visits["asked_id"])
 
 
 def test_a_pairs_figure_is_the_mean_over_corresponding_blocks_without_the_extremes() -> None:

@@ -26,6 +26,7 @@ def visit(arm: str, of: Case, pair: int | None, block_medians: list[float], **va
         | case_columns(of)
         | {
             "arm": arm,
+            "asked_id": of.case_id,
             "run_id": "r",
             "pair": pair,
             "stage": "screen" if pair is not None else None,

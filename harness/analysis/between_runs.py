@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.analysis.pair_effects import SIDES, map_values
+from harness.analysis.pair_effects import map_values
+from harness.core.gate import SIDES
 from harness.core.stats import middle_mean
 
 if TYPE_CHECKING:

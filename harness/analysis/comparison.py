@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis import between_runs
-from harness.analysis.pair_effects import SIDES, map_values, match_ids, pair_ratios, paired_effects
+from harness.analysis.pair_effects import map_values, pair_ratios, paired_effects
 from harness.analysis.summary import is_valid
 from harness.analysis.verdict_tests import (
     FEWEST,
@@ -29,14 +29,15 @@ from harness.analysis.verdict_tests import (
     smallest_of_two_stages,
     tested,
 )
-from harness.core.case import Case
-from harness.core.gate import ALL_CASES, MATCHED_BY, VERDICTS, Gate
+from harness.core.case import DEFAULTS, Case
+from harness.core.gate import ALL_CASES, MATCHED_BY, SIDES, VERDICTS, Gate
+from harness.core.protocol import PARTNER
 from harness.core.stats import RUN_SPREAD
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Collection, Container, Mapping, Sequence
 
-FACTS = ("macs", "parameters")
+FACTS = ("macs", "parameters")  # of one problem they are equal, or one side counts wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,8 @@ class Comparison:
 
     Columns: match_id, case_id, label, kind, metric, verdict, reason, base and head (seconds or bytes), ratio
     with ratio_low and ratio_high (90 %), p_slower, pairs (or visits of the smaller side), stage, tolerance,
-    smallest_effect, failed. `only` is the verdict that is shown.
+    smallest_effect, failed, base_error and head_error (numeric, as in `core/columns`). `only` is the verdict
+    that is shown.
     """
 
     verdicts: pd.DataFrame
@@ -133,10 +135,16 @@ class Comparison:
         return None if known.empty else float(known.median())
 
 
-def judge_pairs(visits: pd.DataFrame, gate: Gate, completeness: Completeness | None = None) -> Comparison:
-    """The arms `base` and `head` of one A/B run."""
+def judge_pairs(
+    visits: pd.DataFrame,
+    gate: Gate,
+    completeness: Completeness | None = None,
+    changed: Collection[str] = (),
+) -> Comparison:
+    """The arms `base` and `head` of one A/B run, which have different values of the axes in `changed`; a
+    case's label leaves these out."""
     completeness = completeness or Completeness()
-    marked = visits.assign(match_id=match_ids(visits))
+    marked = visits.assign(match_id=visits["asked_id"])
     begun = marked.loc[marked["stage"] == "confirm", "match_id"]  # also where no confirming pair was valid
     base, head = (marked[marked["arm"] == side] for side in SIDES)
     cases = _cases(base, head)
@@ -156,7 +164,7 @@ def judge_pairs(visits: pd.DataFrame, gate: Gate, completeness: Completeness | N
     latency["smallest_effect"] = smallest_of_two_stages(
         paired_effects(screening), judged[judged["stage"] == "confirm"], limits, gate
     )
-    return _comparison(latency, limits, gate, completeness, unit="pairs")
+    return _comparison(latency, limits, gate, completeness, unit="pairs", changed=changed)
 
 
 def judge_runs(
@@ -206,14 +214,9 @@ def _latencies(visits: pd.DataFrame, latency_s: pd.Series[float]) -> pd.Series[f
 def _cases(
     base: pd.DataFrame, head: pd.DataFrame, asked: Mapping[str, Container[str]] | None = None
 ) -> pd.DataFrame:
-    """One row a case of either arm, by match_id: what it is, and what became of it in each arm. What neither
-    supports is left out."""
-    cases = (
-        pd.concat([base, head])
-        .drop_duplicates("match_id", keep="last")
-        .set_index("match_id")[[*MATCHED_BY]]
-        .copy()
-    )
+    """One row a case of either arm, by match_id: what it is (in base, where it has it), and what became of it
+    in each arm. What neither supports is left out."""
+    cases = pd.concat([base, head]).drop_duplicates("match_id").set_index("match_id")[[*MATCHED_BY]].copy()
     for side, visits in zip(SIDES, (base, head), strict=True):
         grouped = visits.groupby("match_id")
         cases[f"{side}_visits"] = grouped.size().reindex(cases.index).fillna(0)
@@ -224,11 +227,11 @@ def _cases(
             (visits["trust"] == "invalid").groupby(visits["match_id"]).sum().reindex(cases.index).fillna(0)
         )
         failed = visits[
-            (visits["status"] != "ok") & ~visits["message"].fillna("").str.startswith("partner ")
+            (visits["status"] != "ok") & ~visits["message"].fillna("").str.startswith(PARTNER)
         ].groupby("match_id")
         cases[f"{side}_failure"] = failed["status"].last().reindex(cases.index)
         cases[f"{side}_message"] = failed["message"].last().reindex(cases.index)
-        for fact in (*FACTS, "peak_bytes"):
+        for fact in (*FACTS, "problem_id", "peak_bytes", "error"):
             cases[f"{side}_{fact}"] = grouped[fact].first().reindex(cases.index)
     unsupported = (cases["base_failure"] == "skipped") & (cases["head_failure"] == "skipped")
     return cases[~unsupported].copy()
@@ -241,10 +244,16 @@ def _tolerances(cases: pd.DataFrame, gate: Gate, metric: str) -> pd.Series[float
 
 
 def _comparison(
-    latency: pd.DataFrame, limits: pd.Series[float], gate: Gate, completeness: Completeness, *, unit: str
+    latency: pd.DataFrame,
+    limits: pd.Series[float],
+    gate: Gate,
+    completeness: Completeness,
+    *,
+    unit: str,
+    changed: Collection[str] = (),
 ) -> Comparison:
     """Latency and memory in one frame; what cannot be compared, is new or is missing overrides what was
-    measured."""
+    measured. `changed`: the axes that the two sides have different values of."""
     latency = latency.assign(
         metric="latency_s",
         base=latency["base_s"],
@@ -261,7 +270,10 @@ def _comparison(
     for holds, verdict, reason in _not_compared(rows, gate):
         rows.loc[holds, "verdict"] = verdict
         rows.loc[holds, "reason"] = reason[holds] if isinstance(reason, pd.Series) else reason
-    rows["label"] = [Case.from_row(row).label for row in rows.to_dict("records")]
+    rows["label"] = [
+        Case.from_row(row | {name: DEFAULTS[name] for name in changed if name in DEFAULTS}).label
+        for row in rows.to_dict("records")
+    ]
     order = rows["verdict"].map(VERDICTS.index)
     rows = (
         rows.assign(order=order)
@@ -324,7 +336,7 @@ _COLUMNS = [
         "ratio_low",
         "ratio_high",
     ),
-    *("p_slower", "pairs", "stage", "tolerance", "smallest_effect", "failed"),
+    *("p_slower", "pairs", "stage", "tolerance", "smallest_effect", "failed", "base_error", "head_error"),
 ]
 
 
@@ -393,7 +405,7 @@ def _not_compared(rows: pd.DataFrame, gate: Gate) -> list[tuple[pd.Series[bool],
     """Rows whose verdict does not follow from figures, later ones over earlier ones."""
     found: list[tuple[pd.Series[bool], str, Any]] = []
     for fact in FACTS:
-        both = rows[f"base_{fact}"].notna() & rows[f"head_{fact}"].notna()
+        both = rows[f"base_{fact}"].notna() & (rows["base_problem_id"] == rows["head_problem_id"])
         apart = (rows[f"head_{fact}"] / rows[f"base_{fact}"] - 1).abs() > _tolerances(
             rows, gate, fact
         ).to_numpy()

@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.summary import is_valid
+from harness.core.gate import SIDES
 from harness.core.stats import middle_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-SIDES = ("base", "head")
 
 
 def map_values(function: Callable[..., np.ndarray], values: pd.Series[float]) -> pd.Series[float]:
@@ -27,35 +26,26 @@ def map_values(function: Callable[..., np.ndarray], values: pd.Series[float]) ->
     return pd.Series(function(values.to_numpy(dtype=float)), index=values.index)
 
 
-def match_ids(visits: pd.DataFrame) -> pd.Series[str]:
-    """What makes the cases of two arms the same one: the descriptor, whoever implements it, unless an arm has
-    it by two implementations."""
-    own = visits.drop_duplicates(["arm", "descriptor"])[["arm", "descriptor"]]
-    own = own.assign(shared=own["descriptor"].str.replace(r";implementation=[^;|]+", "", regex=True))
-    if own.duplicated(["arm", "shared"]).any():
-        return visits["descriptor"]
-    return visits["descriptor"].map(own.drop_duplicates("descriptor").set_index("descriptor")["shared"])
-
-
-def pair_ratios(visits: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair whose visits are both valid: match_id, stage, pair, and ratio, the logarithm of head
-    over base.
+def pair_ratios(visits: pd.DataFrame, sides: tuple[str, str] = SIDES) -> pd.DataFrame:
+    """One row a pair whose visits by these two arms are both valid: match_id, stage, pair, and ratio, the
+    logarithm of the second arm's time over the first's.
 
     With turns it is the mean of the middle half of the blocks' log ratios: block i was measured right beside
     block i. Without turns, the log ratio of the two latencies. `visits` have a match_id.
     """
-    counted = visits[is_valid(visits) & visits["pair"].notna()]
-    counted = counted[counted.groupby("pair")["arm"].transform("nunique") == len(SIDES)]
+    base, head = sides
+    counted = visits[is_valid(visits) & visits["pair"].notna() & visits["arm"].isin(sides)]
+    counted = counted[counted.groupby("pair")["arm"].transform("nunique") == len(sides)]
     by_pair = counted.groupby("pair")[["match_id", "stage", "turns"]].first()
     latency = counted.pivot(index="pair", columns="arm", values="latency_s")
-    ratio = map_values(np.log, latency["head"] / latency["base"]) if len(latency) else pd.Series(dtype=float)
+    ratio = map_values(np.log, latency[head] / latency[base]) if len(latency) else pd.Series(dtype=float)
     turned = counted[(counted["turns"] > 0) & counted["block_figures_s"].notna()]
     if len(turned):
-        ratio.update(_ratios_of_turns(turned))
+        ratio.update(_ratios_of_turns(turned, sides))
     return by_pair.assign(ratio=ratio).reset_index()
 
 
-def _ratios_of_turns(turned: pd.DataFrame) -> pd.Series[float]:
+def _ratios_of_turns(turned: pd.DataFrame, sides: tuple[str, str]) -> pd.Series[float]:
     """By pair, of its blocks' log ratios the mean of the middle half."""
     counts = turned["block_figures_s"].map(len)
     blocks = pd.DataFrame(
@@ -68,7 +58,7 @@ def _ratios_of_turns(turned: pd.DataFrame) -> pd.Series[float]:
     )
     by_arm = blocks.pivot(index=["pair", "block"], columns="arm", values="figure_s")
     return (
-        map_values(np.log, by_arm["head"] / by_arm["base"])
+        map_values(np.log, by_arm[sides[1]] / by_arm[sides[0]])
         .dropna()
         .groupby("pair")
         .agg(lambda ratios: middle_mean(ratios.tolist()))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
 KEYS = ["run_id", "arm", "case_id"]
-FACTS = [c.name for c in COLUMNS if c.part in ("case", "survey") and c.name != "case_id"] + [
+FACTS = [c.name for c in COLUMNS if c.part in ("case", "survey") and c.name not in KEYS] + [
     "environment_id",
     "threads_used",
     "device_name",

@@ -22,13 +22,33 @@ from harness.cli.options import (
     write,
 )
 from harness.core.errors import CasesFailed, UsageError
-from harness.core.gate import ORDERS, VERDICTS
+from harness.core.gate import ORDERS, SIDES, VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.analysis.comparison import Comparison
     from harness.plan.axes import Value
+
+
+class SideAxis(click.ParamType[tuple[str, "Value"]]):
+    """`axis=value`, of one side."""
+
+    name = "axis=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, _ctx: click.Context | None
+    ) -> tuple[str, Value]:
+        """As `axes.parse_override` reads it. Raises UsageError for several values."""
+        from harness.plan.axes import parse_override
+
+        if isinstance(value, tuple):
+            return value
+        name, values = parse_override(value)
+        if len(values) != 1:
+            where = param.opts[0] if param else ""
+            raise UsageError(f"{value!r} has several values", where=where, hint="A side has one value.")
+        return name, values[0]
 
 
 class Share(click.ParamType[float]):
@@ -81,6 +101,10 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--head-implementation", metavar="NAME", help="The same for the head.")
 @click.option(
+    "--base", "base_axes", multiple=True, type=SideAxis(), help="An axis of the base alone: dtype=float32."
+)
+@click.option("--head", "head_axes", multiple=True, type=SideAxis(), help="The same for the head.")
+@click.option(
     "--order",
     "how",
     type=click.Choice(ORDERS),
@@ -100,29 +124,33 @@ def ab(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Measure two interpreters or implementations side by side and report regressions.
+    """Measure two interpreters, implementations or settings side by side and report regressions.
 
     Each pair is two fresh processes that take turns, so other load disturbs both alike. A case that looks
-    different after five pairs is measured again before it is reported.
+    different after five pairs is measured again before it is reported. --base and --head set any axis but
+    the device; where one side alone sets it, the other has the suite's own value. If nothing differs, the
+    answer shows what the machine does by itself.
 
     \b
     Examples:  convscope ab regression --base-python old/bin/python --head-python new/bin/python
                convscope ab regression --head-implementation mykernels:depthwise -a kind=depthwise
+               convscope ab channels --head memory_format=channels_last
+               convscope ab -a kind=standard -a in_channels=128 -a size=56 --head groups=4
     """
     from harness.output.progress_bar import RunProgress
-    from harness.run.worker_process import default_python
-    from harness.tasks.ab import Side
     from harness.tasks.ab import ab as measure_ab
     from harness.tasks.compare import compare as compare_runs
+    from harness.tasks.sides import Side
 
-    base = Side(asked.pop("base_python"), asked.pop("base_implementation"))
-    head = Side(asked.pop("head_python") or base.python, asked.pop("head_implementation"))
-    if len({(side.python or default_python(), side.implementation or "torch") for side in (base, head)}) == 1:
-        raise UsageError(
-            "base and head are the same",
-            where="ab",
-            hint="Give --head-python PATH, or --head-implementation module:attribute.",
+    base, head = (
+        Side(
+            asked.pop(f"{side}_python"),
+            asked.pop(f"{side}_implementation"),
+            dict(asked.pop(f"{side}_axes")),
         )
+        for side in SIDES
+    )
+    head = replace(head, python=head.python or base.python)
     install_signal_handlers()
     with RunProgress() as progress:
         progress.say_machine()

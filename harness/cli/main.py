@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from harness import __version__
-from harness.cli import cases, compare, networks, runs
+from harness.cli import cases, compare, networks, runs, versus
 from harness.core.errors import (
     CasesFailed,
     ConvscopeError,
@@ -191,8 +191,9 @@ def main() -> None:
     convscope measure depthwise --in 128  one case now
     convscope explain pointwise           what a kind is, in numbers
     convscope ab regression --head-python PATH    did it regress?
+    convscope ab channels --head dtype=bfloat16   does a setting help?
     """
 
 
-for command in (*runs.COMMANDS, *cases.COMMANDS, *compare.COMMANDS, *networks.COMMANDS):
+for command in (*runs.COMMANDS, *cases.COMMANDS, *compare.COMMANDS, *versus.COMMANDS, *networks.COMMANDS):
     main.add_command(command)

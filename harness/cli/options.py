@@ -213,7 +213,7 @@ def setting_options(*left_out: str) -> Callable[[Command], Command]:
             "--implementation",
             default="torch",
             show_default=True,
-            help="torch, or module:attribute in the measured interpreter.",
+            help="torch, native, linear, unfold, onnxruntime, openvino, or module:attribute.",
         ),
         "allocator": click.option(
             "--allocator",

@@ -8,6 +8,7 @@ were.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from hashlib import sha256
@@ -33,6 +34,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fp32_precision": ("ieee", "tf32", "bf16"),
     "allocator": ("retained", "default"),
 }
+
+# implementations that come along (`worker/runtimes`), beside torch's own layers
+RUNTIMES = ("native", "linear", "unfold", "onnxruntime", "openvino")
 
 # field: how its two columns begin
 PAIR_COLUMNS = {"kernel_size": "kernel", "stride": "stride", "padding": "padding", "dilation": "dilation"}
@@ -74,12 +78,12 @@ class Setting:
             )
         object.__setattr__(self, "threads", threads)
         object.__setattr__(self, "autotune", bool(self.autotune))
-        module, _, attribute = self.implementation.partition(":")
-        if self.implementation != "torch" and not (module and attribute):
+        name, colon, attribute = self.implementation.partition(":")
+        if not (name and attribute) if colon else not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
             raise SettingError(
                 "implementation",
-                f"{self.implementation!r} is neither torch nor module:attribute",
-                hint="For example mykernels:depthwise.",
+                f"{self.implementation!r} is neither a name nor module:attribute",
+                hint=f"For example mykernels:depthwise, or one of torch, {', '.join(RUNTIMES)}.",
             )
 
     @property

@@ -7,6 +7,7 @@ is a dictionary-encoded string.
 History of the schema
     1   first
     2   reference probes are gone; place_figures_s and, in the summary, typical_s came, and with them another latency_s
+    3   asked_id came
 
 Methods
     1   the mean over visits and blocks of the blocks' 10th percentile, divided by what reference probes were slower by
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from harness.core.case import Case
 
 Row = dict[str, Any]  # a visit, by the names of the columns
-SCHEMA = 2
+SCHEMA = 3
 METHOD = 3  # how a figure comes about; figures of different methods are not compared
 
 # in `error`, what is no number (JSON has neither NaN nor infinity), or an output that does not last
@@ -66,12 +67,12 @@ COLUMNS: tuple[Column, ...] = (
         """
         schema          | int16         |    | major version of this list
         run_id          | dictionary    |    | the run that the row belongs to
-        arm             | dictionary    |    | main, or base and head in an A/B
+        arm             | dictionary    |    | main; base and head in an A/B; names as given where more arms take turns
         environment_id  | dictionary    |    | key into the environments of run.json
         round           | int16         |    | 1 is the first
         position        | int32         |    | order within the round
-        pair            | int32?        |    | two rows that took turns share it, and their blocks correspond
-        stage           | string?       |    | screen or confirm in an A/B
+        pair            | int32?        |    | rows that took turns share it, and their blocks correspond
+        stage           | string?       |    | screen or confirm in an A/B, rank for more arms
         started_at      | timestamp     |    | when the planner asked for the visit, UTC; visits that were interleaved have it in common
         """,
     ),
@@ -79,6 +80,7 @@ COLUMNS: tuple[Column, ...] = (
         "case",
         """
         case_id          | dictionary |       | hash of the descriptor
+        asked_id         | dictionary |       | case_id of what was asked for: an arm may run it with other values
         problem_id       | dictionary |       | hash of the descriptor's problem
         descriptor       | dictionary |       | the canonical line
         kind             | dictionary |       | one of the five

@@ -17,6 +17,7 @@ from harness.core.problem import KINDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SIDES = ("base", "head")  # the arms of an A/B
 ORDERS = ("turns", "back-to-back", "rounds")  # how the two arms of an A/B alternate
 # as they are told: worst first
 VERDICTS = ("regressed", "not comparable", "missing", "inconclusive", "improved", "new", "same")

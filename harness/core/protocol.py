@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 VERSION = 1
+PARTNER = "partner "  # begins the message of a visit that was left by those it took turns with
 Message = dict[str, Any]
 
 

@@ -21,12 +21,13 @@ from harness.core.case import Setting, written
 from harness.core.errors import ProblemError
 from harness.core.gate import TOLERANCES
 from harness.core.problem import same_padding
-from harness.output import verdict_text
+from harness.output import ranking_text, verdict_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.analysis.comparison import Comparison
+    from harness.analysis.ranking import Ranking
     from harness.core.problem import Problem
 
 DEFAULT = Setting()
@@ -58,6 +59,17 @@ def comparison(found: Comparison) -> None:
         print(f"... the first {MOST_ROWS} of {len(rows)} rows; --json has all of them")
     print()
     prose(_conclusion(found))
+
+
+def rankings(found: Sequence[Ranking], reference: str | None = None) -> None:
+    """The answer of `versus`: who is fastest, then the arms of each case."""
+    prose(ranking_text.headline(found, reference))
+    for one in found:
+        print()
+        prose(one.label)
+        table(ranking_text.HEADINGS, ranking_text.lines(one))
+    print()
+    prose(ranking_text.METHOD)
 
 
 def _comparison_rows(rows: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> None:

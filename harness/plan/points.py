@@ -210,7 +210,7 @@ def _in_row(row: Mapping[str, Value], name: str) -> Value | None:
 
 def _point(sweep: Sweep, index: int, asked: dict[str, Value], row: Mapping[str, Value]) -> Point:
     layer, repeat = row.get("layer"), int(row.get("repeat", 1))
-    asked = _sized(asked)
+    asked = sized(asked)
     point = Point(
         sweep.name,
         index,
@@ -232,13 +232,13 @@ def _point(sweep: Sweep, index: int, asked: dict[str, Value], row: Mapping[str, 
             raise ProblemError("allocator", "is glibc's, which a CUDA device does not use")
         stated = {name: asked[name] for name in DEFAULTS if name in asked}
         setting = Setting(**stated)  # type: ignore[arg-type]  # checked when read
-        return replace(point, case=Case(_problem(asked), setting))
+        return replace(point, case=Case(problem_of(asked), setting))
     except ProblemError as error:
         return replace(point, series=point.series or "unknown", skip_reason=f"{error.field}: {error.what}")
 
 
-def _problem(asked: Mapping[str, Any]) -> Problem:
-    """The problem of a point, under the kind that it really is: grouped with one group is standard or
+def problem_of(asked: Mapping[str, Any]) -> Problem:
+    """The problem of a place, under the kind that it really is: grouped with one group is standard or
     pointwise."""
     fields = {name: asked[name] for name in FIELDS if name in asked}
     kind = asked["kind"]
@@ -263,12 +263,12 @@ def _problem(asked: Mapping[str, Any]) -> Problem:
 def _kind_at(place: Mapping[str, Value]) -> str | None:
     """The kind that a place without one has; None where it can have none."""
     try:
-        return _derived_kind(evaluated(_sized(place)))
+        return _derived_kind(evaluated(sized(place)))
     except ProblemError:
         return None
 
 
-def _sized(place: Mapping[str, Value]) -> dict[str, Value]:
+def sized(place: Mapping[str, Value]) -> dict[str, Value]:
     """A place with a height and a width, where it states a size."""
     rest = {name: value for name, value in place.items() if name != "size"}
     return {"height": place["size"], "width": place["size"]} | rest if "size" in place else rest

@@ -53,7 +53,7 @@ class Sweep:
 @dataclass(frozen=True, slots=True)
 class Suite:
     """What to measure and how much of it. `placement` maps a device type to the index that the file or the
-    asker named."""
+    asker named; `ab` says what the sides of an A/B change, by `base` and `head`, then by axis."""
 
     name: str
     title: str
@@ -63,6 +63,7 @@ class Suite:
     source: str = ""
     gate: Gate = field(default_factory=Gate)
     placement: dict[str, int] = field(default_factory=dict)
+    ab: dict[str, dict[str, Value]] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -139,8 +140,20 @@ def parse_suite(
     gate = _gate(checked.gate, faults)
     if faults:
         raise SuiteError(source, faults)
+    sides = {
+        side: _single(getattr(checked.ab, side))
+        for side in (checked.ab.model_fields_set if checked.ab else ())
+    }
     return Suite(
-        checked.name, checked.title or checked.name, policy, tuple(sweeps), text, source, gate, placement
+        checked.name,
+        checked.title or checked.name,
+        policy,
+        tuple(sweeps),
+        text,
+        source,
+        gate,
+        placement,
+        sides,
     )
 
 
@@ -200,6 +213,14 @@ _Row: Any = _table(
 )
 
 
+_Side: Any = _table("_Side", **{name: (_axis(name, single=True), None) for name in AXES if name != "device"})
+
+
+class _Ab(_Table):
+    base: _Side = Field(default_factory=_Side)
+    head: _Side = Field(default_factory=_Side)
+
+
 class _Sweep(_Axes):  # type: ignore[misc]  # made at run time from the list of axes
     name: str
     x: Annotated[str, BeforeValidator(_chart_axis)] | None = None
@@ -226,6 +247,7 @@ class _SuiteFile(_Table):
     title: str | None = None
     policy: dict[str, Any] = Field(default_factory=dict)
     gate: _Gate | None = None
+    ab: _Ab | None = None
     problem: _Problem = Field(default_factory=_Problem)
     setting: _Setting = Field(default_factory=_Setting)
     sweep: list[_Sweep] = Field(min_length=1)
@@ -239,6 +261,9 @@ _KEYS: dict[str, list[str]] = {
     "rows": list(_Row.model_fields),
     "gate": list(_Gate.model_fields),
     "override": list(_Override.model_fields),
+    "ab": list(_Ab.model_fields),
+    "base": list(_Side.model_fields),
+    "head": list(_Side.model_fields),
 }
 
 
@@ -307,6 +332,10 @@ def _stated(table: BaseModel) -> dict[str, Any]:
     return {name: getattr(table, name) for name in table.model_fields_set if name in AXES}
 
 
+def _single(table: BaseModel) -> dict[str, Value]:
+    return {name: values[0] for name, values in _stated(table).items()}
+
+
 def _sweep(file: _SuiteFile, sweep: Any, folder: Path, faults: list[str], placement: dict[str, int]) -> Sweep:
     """One sweep with what it inherits; what is wrong with it is added to `faults`, indices of devices to
     `placement`."""
@@ -316,9 +345,7 @@ def _sweep(file: _SuiteFile, sweep: Any, folder: Path, faults: list[str], placem
         take_placement(axes, placement)
     except ValueError as error:
         faults.append(f"{label}, device: {error}")
-    rows: list[dict[str, Value]] = [
-        {name: values[0] for name, values in _stated(row).items()} | _extras(row) for row in sweep.rows
-    ]
+    rows: list[dict[str, Value]] = [_single(row) | _extras(row) for row in sweep.rows]
     if sweep.layers is not None:
         rows += read_layers(folder / sweep.layers, label, faults)
     unnamed = [row for row in rows if "layer" not in row] if rows or sweep.layers else [{}]

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.analysis.pair_effects import SIDES, pair_ratios, paired_effects
+from harness.analysis.pair_effects import pair_ratios, paired_effects
 from harness.analysis.roofline import with_roofline
 from harness.analysis.summary import summarize
 from harness.core.errors import DeviceError
+from harness.core.gate import SIDES
 from harness.core.interval import Interval
 from harness.core.policy import Policy
 from harness.core.stats import CONFIDENCE, student_t

@@ -2,26 +2,28 @@
 answers become.
 
 In: cases, answers. Out: rows by the columns' names, one a visit, whatever became of it. A run has one arm,
-`main`; an A/B has two, `base` and `head`, which may also differ in the implementation of their cases.
+`main`; an A/B has two, `base` and `head`, each of which may run the cases that are asked for with changes.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from harness.core.columns import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns, fits
+from harness.core.protocol import PARTNER
+from harness.plan.changes import changed
 from harness.run.device_worker import Connection, DeviceWorker, device_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.core.case import Case
     from harness.core.columns import Row
     from harness.core.protocol import Message
+    from harness.plan.axes import Value
     from harness.run.context import RunContext
     from harness.run.progress_events import ProgressListener
 
@@ -42,15 +44,11 @@ class Arm:
         connection: Connection,
         keep: Callable[[Row], None],
         listener: ProgressListener,
-        implementation: str | None = None,
+        changes: Mapping[str, Value] | None = None,
     ):
-        self.name, self.context, self.connection, self.listener, self.implementation = (
-            name,
-            order,
-            connection,
-            listener,
-            implementation,
-        )
+        self.name, self.context, self.connection, self.listener = name, order, connection, listener
+        self._changes = changes or {}
+        self._executed: dict[str, Case] = {}
         self.dropped: set[str] = set()
         self.skipped: set[str] = set()
         self.kept = 0  # rows
@@ -61,11 +59,9 @@ class Arm:
 
     def as_executed(self, case: Case) -> Case:
         """The case as this arm executes it."""
-        return (
-            replace(case, setting=replace(case.setting, implementation=self.implementation))
-            if self.implementation
-            else case
-        )
+        if case.case_id not in self._executed:
+            self._executed[case.case_id] = changed(case, self._changes)
+        return self._executed[case.case_id]
 
     def worker(self, device: str, borrowed: Any = None) -> DeviceWorker:
         """A worker of this arm for a device."""
@@ -109,7 +105,7 @@ class Arm:
 
     def survey(self, cases: Sequence[Case], limit_s: float) -> None:
         """The facts of every case, before any timing, as far as `limit_s` reaches; the workers that looked
-        end here. Without facts a case is measured all the same."""
+        end here, but for the connection's own. Without facts a case is measured all the same."""
         ends = time.monotonic() + limit_s
         listed = [
             (device, apart, case)
@@ -127,8 +123,8 @@ class Arm:
                 self._look(case, self._looker(device, apart).ask(self.request("survey", case), most_s))
         finally:
             for worker in self._lookers.values():
-                worker.end()
-            self.connection.worker.quit()
+                worker.__exit__(None)
+            self._lookers.clear()
 
     def _look(self, case: Case, answer: Message) -> None:
         """Keep what a survey found of a case."""
@@ -177,6 +173,7 @@ class Arm:
             more
             | {"wall_s": answer.get("wall_s")}
             | case_columns(self.as_executed(case))
+            | {"asked_id": case.case_id}
             | self._facts.get(case.case_id, {})
             | _filled(answer, MEASURED)
         )
@@ -187,7 +184,7 @@ class Arm:
         }
         self._keep(row)
         self.kept += 1
-        if row["status"] != "ok":
+        if row["status"] != "ok" and not str(row["message"]).startswith(PARTNER):
             self.dropped.add(case.case_id)
             if row["status"] == "skipped":
                 self.skipped.add(case.case_id)

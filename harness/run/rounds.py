@@ -101,6 +101,7 @@ class RoundsRun:
         if self.tell:
             self.tell(self.arm.ceilings(self.cases))
         self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())
+        self.arm.connection.worker.quit()
         try:
             while cases := self._due():
                 self.rounds += 1

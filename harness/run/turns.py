@@ -1,7 +1,7 @@
-"""Two visits that take turns: each measures a block while the other waits, so that what disturbs one disturbs
-the other.
+"""Visits that take turns: each measures a block while the others wait, so that what disturbs one disturbs
+all.
 
-In: two workers, each with a request for a visit. Out: both answers. While a turn runs the planner waits at a
+In: workers, each with a request for a visit. Out: their answers. While a turn runs the planner waits at a
 pipe and does nothing else.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
+
+from harness.core.protocol import PARTNER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,28 +33,25 @@ def open_all(workers: Iterable[DeviceWorker]) -> None:
 def alternate(
     visits: Mapping[str, tuple[DeviceWorker, Message]], turns: int, limit_s: float
 ) -> dict[str, Message]:
-    """Both answers: the first of the two sets up, then the other, then a block each until both are done; by
-    name.
+    """All answers, by name: one after the other sets up, then each has a block in turn until all are done.
 
-    `limit_s` holds for each answer. Who fails takes a waiting partner along.
+    `limit_s` holds for each answer. Who fails takes the waiting ones along.
     """
-    first, second = visits
     answers: dict[str, Message] = {}
     began_s: dict[str, float] = {}
     for step in range(turns + 1):
-        for name, partner in ((first, second), (second, first)):
-            worker, visit = visits[name]
+        for name, (worker, visit) in visits.items():
             began_s.setdefault(name, time.monotonic())
             answer = worker.ask(visit if step == 0 else {"do": "turn", "id": visit["id"]}, limit_s)
             if answer["is"] != "done":
                 continue
             # of all its turns; one that ended well says so itself
             answers[name] = answer | {"wall_s": time.monotonic() - began_s[name]}
-            if answer["status"] == "ok" or partner in answers:
+            if answer["status"] == "ok":
                 continue
-            answers[partner] = _left(
-                visits[partner], answer["status"], limit_s, set_up=step > 0 or partner == first
-            )
+            for partner in visits.keys() - answers.keys():
+                set_up = partner in began_s
+                answers[partner] = _left(visits[partner], answer["status"], limit_s, set_up=set_up)
             return answers
     return answers
 
@@ -61,7 +60,7 @@ def _left(partner: tuple[DeviceWorker, Message], why: str, limit_s: float, *, se
     """What becomes of a visit whose partner is gone: it is dropped where it waits; what neither supports is
     no fault of one."""
     worker, visit = partner
-    answer: Message = {"status": "skipped", "message": f"partner {why}"}
+    answer: Message = {"status": "skipped", "message": f"{PARTNER}{why}"}
     if not set_up and why == "skipped":
         answer = worker.ask(visit, limit_s)
         set_up = answer["is"] != "done"

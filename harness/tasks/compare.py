@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis import comparability
+from harness.analysis.arm_changes import arm_name, changed_axes, changes_of
 from harness.analysis.comparison import Completeness, judge_pairs, judge_runs
-from harness.analysis.pair_effects import SIDES, match_ids
 from harness.core import units
 from harness.core.errors import NoBaseline, NotComparable, UsageError
-from harness.core.gate import ALL_CASES, Gate
+from harness.core.gate import ALL_CASES, SIDES, Gate
 from harness.store import baselines
 from harness.store.results import Results, load_results
 from harness.store.run_folder import RUN_FILE, find_run, run_folders
+
+NOTABLE_ERROR = 2.0  # times: a numeric error that differs by less is not spoken of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,39 +94,32 @@ def judge(run: Results, gate: Gate | None = None) -> Comparison:
     if run.arms != {"base", "head"}:
         hint = "Give a base before it: convscope compare BASE HEAD"
         raise UsageError("has one side, and nothing to compare it with", where=header["run_id"], hint=hint)
-    arms, visits = header["arms"], run.visits
-    names = [
-        f"{arm} ({arms[arm]['implementation']})" if arms[arm].get("implementation") else arm for arm in SIDES
-    ]
     completeness = _completeness(run)
+    judged = judge_pairs(run.visits, gate or _gate(run), completeness, changed_axes(header))
     return replace(
-        judge_pairs(visits, gate or _gate(run), completeness),
-        names=(names[0], names[1]),
+        judged,
+        names=(arm_name(header, "base"), arm_name(header, "head")),
         differences=comparability.informative(*(comparability.facts(header, arm) for arm in SIDES)),
         notes=[
             *_how_ended(completeness),
             *_what_it_lacked(header),
-            *_how_paired(header.get("order", "turns"), visits),
+            *_how_paired(header.get("order", "turns"), run.visits),
+            *_how_exact(judged),
+            *_how_alike(header),
         ],
     )
 
 
 def _completeness(run: Results) -> Completeness:
-    """Of an A/B run. Its plan is by the case_ids as asked, which are the base's own."""
-    header, identities = run.runs[0], match_ids(run.visits)
+    """Of an A/B run."""
+    header = run.runs[0]
     confirming = header.get("confirming") or {}
-    base = run.visits.loc[run.visits["arm"] == "base", "case_id"]
-    matched = dict(zip(base, identities[base.index], strict=True))
     return Completeness(
         quick=header["quick"],
         ended=header["state"],
-        planned={
-            matched[identity]: count
-            for identity, count in confirming.get("pairs", {}).items()
-            if identity in matched
-        },
-        short=[matched[identity] for identity in confirming.get("short", ()) if identity in matched],
-        unreached=run.points["case_id"].nunique() - identities.nunique(),
+        planned=confirming.get("pairs", {}),
+        short=confirming.get("short", ()),
+        unreached=run.points["case_id"].nunique() - run.visits["asked_id"].nunique(),
     )
 
 
@@ -163,6 +158,26 @@ def _how_paired(order: str, visits: pd.DataFrame) -> list[str]:
         f"{apart} pairs were not measured in turns, because both sides do not fit the device; "
         "their noise is higher."
     ] * bool(apart)
+
+
+def _how_exact(judged: Comparison) -> list[str]:
+    """By how much the numeric errors of two sides differ, where that is by a factor of two or more."""
+    rows = judged.verdicts[judged.verdicts["metric"] == "latency_s"]
+    errors = rows[["base_error", "head_error"]].astype(float)
+    ratios = (errors["head_error"] / errors["base_error"])[(errors > 0).all(axis=1)]
+    notable = ratios[(ratios >= NOTABLE_ERROR) | (ratios <= 1 / NOTABLE_ERROR)]
+    if notable.empty:
+        return []
+    typical = float(notable.median())
+    what = f"{units.significant(max(typical, 1 / typical), 2)} times {'larger' if typical > 1 else 'smaller'}"
+    where = f"median of the {len(notable)} cases where it differs"
+    return [f"The numeric error of head is {what} than base's ({where})."]
+
+
+def _how_alike(header: Mapping[str, Any]) -> list[str]:
+    """That nothing differs between the two sides, so that what is found is the machine's."""
+    sides = [(header["arms"][side]["environment_id"], changes_of(header, side)) for side in SIDES]
+    return ["Both sides are the same: this checks the machine and the method."] * (sides[0] == sides[1])
 
 
 def judge_two(base: Results, head: Results, gate: Gate | None = None, *, force: bool = False) -> Comparison:

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.core.case import Case
+    from harness.plan.axes import Value
     from harness.plan.points import Point
     from harness.plan.suite import Suite
-    from harness.run.ab import AbRun
     from harness.run.device_worker import Connection
+    from harness.run.paired_run import PairedRun
     from harness.run.rounds import RoundsRun
     from harness.run.worker_process import Hello
 
@@ -44,7 +45,7 @@ def devices_of(points: list[Point], context: RunContext) -> set[str]:
     return {device_name(case.setting.device, context.placement) for case in distinct_cases(points)}
 
 
-def drive(run: RoundsRun | AbRun, folder: RunFolder) -> str:
+def drive(run: RoundsRun | PairedRun, folder: RunFolder) -> str:
     """Let a run go on until it ends or is stopped, and close its folder: how it ended."""
     began, state = time.monotonic(), "failed"
     try:
@@ -56,7 +57,7 @@ def drive(run: RoundsRun | AbRun, folder: RunFolder) -> str:
     return state
 
 
-def finish(run: RoundsRun | AbRun, folder: RunFolder, state: str, cases: list[Case]) -> Results:
+def finish(run: RoundsRun | PairedRun, folder: RunFolder, state: str, cases: list[Case]) -> Results:
     """What a run came to. Raises Stopped, CasesFailed."""
     found = load_results(folder.path)
     if found.arms == {"main"} and state in ("complete", "time_limit"):
@@ -90,10 +91,10 @@ def present_points(suite: Suite, points: list[Point], hello: Hello, *, named: bo
 
 
 def header_of(
-    suite: Suite, context: RunContext, arms: Mapping[str, tuple[Connection, str | None]], quick: bool
+    suite: Suite, context: RunContext, arms: Mapping[str, tuple[Connection, dict[str, Value]]], quick: bool
 ) -> dict[str, Any]:
-    """What run.json says before the first visit. `arms`: by name, who measures, and the implementation that
-    overrides the suite's."""
+    """What run.json says before the first visit. `arms`: by name, who measures, and what it changes in the
+    cases that are asked for, by axis."""
     return {
         "schema": SCHEMA,
         "run_id": context.run_id,
@@ -111,9 +112,9 @@ def header_of(
             name: {
                 "python": connection.python,
                 "environment_id": connection.environment_id,
-                "implementation": implementation,
+                "changes": changes,
             }
-            for name, (connection, implementation) in arms.items()
+            for name, (connection, changes) in arms.items()
         },
         "environments": {
             connection.environment_id: connection.hello.environment for connection, _ in arms.values()

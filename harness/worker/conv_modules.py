@@ -1,12 +1,12 @@
 """The five kinds as torch modules, and the seam at which another implementation takes their place.
 
-In: a `Problem`, an implementation (`torch`, or `module:attribute`: a factory that takes problem and setting
-and returns a module). Out: a module. Its numbers are another's matter (`workload`).
+In: a `Problem`, an implementation (`torch`, one of `runtimes`, or `module:attribute`: a factory that takes
+problem and setting and returns a module). Out: a module. Its numbers are another's matter (`workload`).
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,11 +66,16 @@ def convolutions(module: nn.Module) -> list[nn.Conv2d]:
 
 def weights_of(module: nn.Module, problem: Problem) -> list[tuple[torch.Tensor, torch.Tensor | None]] | None:
     """(weight, bias) of each of the problem's convolutions, on the CPU: the module's parameters in their
-    order, where they have just these shapes. None for an implementation that packs its numbers otherwise."""
-    found = [parameter.detach().cpu() for parameter in module.parameters()]
+    order, where they have just these shapes; a weight of one pixel may lack its last two extents. None for an
+    implementation that packs its numbers otherwise."""
     shapes = [shape for weight in problem.weight_shapes for shape in (weight, *[weight[:1]] * problem.bias)]
-    if [tuple(tensor.shape) for tensor in found] != [tuple(shape) for shape in shapes]:
+    found = [parameter.detach().cpu() for parameter in module.parameters()]
+    if len(found) != len(shapes) or not all(
+        tuple(tensor.shape) in (shape, shape[:2]) and tensor.numel() == prod(shape)
+        for tensor, shape in zip(found, shapes, strict=True)
+    ):
         return None
+    found = [tensor.view(shape) for tensor, shape in zip(found, shapes, strict=True)]
     step = 1 + problem.bias
     return [(found[i], found[i + 1] if problem.bias else None) for i in range(0, len(found), step)]
 
@@ -84,8 +89,10 @@ def prepare() -> None:
 def build(case: Case) -> nn.Module:
     """The module of a case, ready to be called once its parameters are filled; torch's own layers come
     without storage (device meta)."""
-    if case.setting.implementation == "torch":
+    implementation = case.setting.implementation
+    torch._C._set_mkldnn_enabled(implementation != "native")
+    if implementation == "torch":
         return torch_layer(case.problem, "meta").eval()
-    name, _, attribute = case.setting.implementation.partition(":")
-    module: nn.Module = getattr(import_module(name), attribute)(case.problem, case.setting)
-    return module.eval()
+    from harness.worker.runtimes import factory_of  # which import this module
+
+    return factory_of(implementation)(case.problem, case.setting).eval()

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from harness.core.protocol import Channel, ChannelClosed, Message
+from harness.core.protocol import PARTNER, Channel, ChannelClosed, Message
 from harness.worker.environment import NotSupported
 from harness.worker.visit import Dropped, Incorrect, OutOfTime
 
@@ -38,7 +38,7 @@ def attempt(work: Work, link: Channel) -> Message:
     except NotSupported as error:
         return {"status": "skipped", "message": str(error)}
     except Dropped as error:
-        return {"status": "skipped", "message": f"partner {error}"}
+        return {"status": "skipped", "message": f"{PARTNER}{error}"}
     except Incorrect as error:
         return {"status": "incorrect", "message": str(error)}
     except OutOfTime as error:
@@ -108,7 +108,7 @@ def in_child(work: Work, planner: Channel) -> Message:
             if planner.read_fd in readable:
                 message = planner.receive()
                 if message["do"] == "drop":
-                    return {"status": "skipped", "message": f"partner {message.get('why', 'gone')}"}
+                    return {"status": "skipped", "message": f"{PARTNER}{message.get('why', 'gone')}"}
                 child.go_on()
                 child.link.send(message)
             if child.link.read_fd in readable:

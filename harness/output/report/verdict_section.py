@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.analysis.pair_effects import SIDES
 from harness.core.errors import NotComparable
+from harness.core.gate import SIDES
 from harness.output import verdict_text
 from harness.output.report.tables import Cell, table
 from harness.output.views.points import run_names

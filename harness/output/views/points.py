@@ -13,7 +13,7 @@ import pandas as pd
 from harness.analysis.labels import in_words
 from harness.analysis.roofline import STANDING
 from harness.analysis.summary import FACTS, KEYS
-from harness.core.case import DEFAULTS, Case
+from harness.core.case import DEFAULTS
 from harness.core.problem import FIELDS
 
 if TYPE_CHECKING:
@@ -62,27 +62,9 @@ def summary_of(results: Results) -> pd.DataFrame:
     for name in NUMBERS:
         summary[name] = pd.to_numeric(summary[name], errors="coerce").astype("float64")
     summary["run"] = summary["run_id"].map(run_names(results))
-    summary["asked_id"] = _asked_ids(results, summary)
     first = results.points.dropna(subset=["case_id"]).groupby(["run_id", "case_id"])["point"].min().to_dict()
     order = [first.get(key, len(first)) for key in zip(summary["run_id"], summary["asked_id"], strict=True)]
     return summary.assign(order=order).sort_values(["run", "order"], kind="stable", ignore_index=True)
-
-
-def _asked_ids(results: Results, summary: pd.DataFrame) -> list[str]:
-    """The case_id under which each row was asked for: an A/B of implementations asks for its base's, and its
-    head has another."""
-    asked = {
-        run["run_id"]: run["arms"]["base"]["implementation"] for run in results.runs if "base" in run["arms"]
-    }
-    found = []
-    for row in summary.to_dict("records"):
-        implementation = asked.get(row["run_id"])
-        found.append(
-            Case.from_row(row | {"implementation": implementation}).case_id
-            if implementation
-            else row["case_id"]
-        )
-    return found
 
 
 def joined(results: Results, summary: pd.DataFrame) -> pd.DataFrame:

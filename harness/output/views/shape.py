@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harness.analysis.pair_effects import SIDES
+from harness.core.gate import SIDES
 from harness.output.views.points import asked_cases
 from harness.output.views.savings import savings_of
 from harness.output.views.sweeps import FEWEST_PLACES, Sweep, networks, second_axis, sweeps

@@ -1,0 +1,134 @@
+"""The command that ranks several arms."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.options import (
+    axes_option,
+    complete_runs,
+    install_signal_handlers,
+    json_option,
+    results_option,
+    suite_argument,
+    time_limit_option,
+    wait_option,
+)
+from harness.core.errors import CasesFailed, UsageError, nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.plan.axes import Value
+    from harness.store.results import Results
+    from harness.tasks.sides import Side
+
+
+class ArmOption(click.ParamType[tuple[str, "Side"]]):
+    """An arm, as `versus.parse_arm` reads it."""
+
+    name = "name:axis=value,..."
+
+    def convert(
+        self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None
+    ) -> tuple[str, Side]:
+        """Raises UsageError."""
+        from harness.tasks.versus import parse_arm
+
+        return value if isinstance(value, tuple) else parse_arm(value)
+
+
+@click.command()
+@suite_argument
+@click.option(
+    "--arm",
+    "arms",
+    multiple=True,
+    type=ArmOption(),
+    help="An arm: nhwc:memory_format=channels_last, old:python=PATH, usual: for the suite as it is.",
+)
+@click.option("--reference", metavar="ARM", help="Tell how far this arm is from the fastest.")
+@click.option("--pairs", type=click.IntRange(3), default=12, show_default=True, help="Turns of each case.")
+@axes_option
+@click.option("--of", "run", metavar="RUN", shell_complete=complete_runs, help="Rank a kept run again.")
+@results_option
+@wait_option
+@time_limit_option
+@json_option
+def versus(
+    suite: str,
+    arms: tuple[tuple[str, Side], ...],
+    reference: str | None,
+    axes: tuple[tuple[str, tuple[Value, ...]], ...],
+    run: str | None,
+    results: Path,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Measure several interpreters, implementations or settings in turns and rank them, case by case.
+
+    An arm has a name, and any axes but the device; `python=PATH` is its interpreter. All arms take turns, so
+    other load disturbs them alike. Without a suite, -a states the layer.
+
+    \b
+    Examples:  convscope versus -a kind=depthwise -a in_channels=128 -a size=56 --arm nchw:
+                   --arm nhwc:memory_format=channels_last --arm bf16:dtype=bfloat16
+               convscope versus regression --arm old:python=old/bin/python --arm new:python=new/bin/python
+               convscope versus --of last --json
+    """
+    from harness.output import terminal
+    from harness.store.results import load_results
+    from harness.tasks.versus import ranked
+
+    sides = dict(arms)
+    if len(sides) < len(arms):
+        raise UsageError("two arms have one name", where="--arm", hint="Write name: before the axes.")
+    failed = False
+    if run is None:
+        found, failed = _measured(sides, suite, dict(axes), results, asked)
+    else:
+        found = load_results(run, results=results, samples=False)
+    names = list(found.runs[0]["arms"])
+    if reference is not None and reference not in names:
+        hint = nearest(reference, names)
+        raise UsageError(f"there is no arm {reference!r}", where="--reference", hint=hint)
+    rankings = ranked(found)
+    if as_json:
+        from harness.output.ranking_text import as_json as values
+
+        print(json.dumps({"run": found.runs[0]["run_id"], "arms": names, "cases": values(rankings)}))
+    else:
+        terminal.rankings(rankings, reference)
+    if failed:
+        sys.exit(CasesFailed.code)
+
+
+def _measured(
+    sides: dict[str, Side],
+    suite: str,
+    axes: dict[str, tuple[Value, ...]],
+    results: Path,
+    asked: dict[str, Any],
+) -> tuple[Results, bool]:
+    """A run that is made now, and whether a case failed in it."""
+    from harness.output.progress_bar import RunProgress
+    from harness.store.results import load_results
+    from harness.tasks.versus import versus as measure
+
+    install_signal_handlers()
+    failed = False
+    with RunProgress() as progress:
+        try:
+            found = measure(sides, suite, axes=axes, results=results, listener=progress, **asked)
+        except CasesFailed as error:
+            progress.say(str(error))
+            found, failed = load_results(error.where), True
+    progress.say(f"Kept in {progress.run}.")
+    return found, failed
+
+
+COMMANDS = (versus,)

@@ -1,0 +1,123 @@
+"""The sides of a comparison made ready: what each of them runs, the interpreters connected, the run's folder.
+
+In: a suite, and sides by name. Out: arms (`run.arm`), the cases that all of them are asked for, the folder.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import DeviceError, UsageError
+from harness.plan.changes import as_pairs
+from harness.plan.points import distinct_cases, expand, narrowed
+from harness.run import locks
+from harness.run.arm import Arm
+from harness.run.device_worker import connect
+from harness.run.worker_process import default_python
+from harness.store import machine_cache
+from harness.store.run_folder import RunFolder
+from harness.tasks.recorded_run import devices_of, header_of, new_context, present_points
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.core.case import Case
+    from harness.plan.axes import Value
+    from harness.plan.points import Point
+    from harness.plan.suite import Suite
+    from harness.run.device_worker import Connection
+    from harness.run.progress_events import ProgressListener
+
+    Axes = Mapping[str, tuple[Value, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A side of a comparison: an interpreter (None: `default_python`), what computes its cases there, and
+    values of axes that it has in place of the suite's, as memory_format or groups (None and none: as the
+    suite says)."""
+
+    python: str | None = None
+    implementation: str | None = None
+    axes: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> dict[str, Value]:
+        """What it makes of a case that is asked for, by axis."""
+        return dict(self.axes) | ({"implementation": self.implementation} if self.implementation else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What is measured by whom, and where it is kept."""
+
+    arms: dict[str, Arm]
+    cases: list[Case]
+    folder: RunFolder
+
+
+@contextmanager
+def ready(
+    suite: Suite,
+    sides: Mapping[str, Side],
+    axes: Axes,
+    header: Mapping[str, Any],
+    *,
+    results: str | Path,
+    quick: bool,
+    wait: bool,
+    listener: ProgressListener,
+) -> Iterator[Ready]:
+    """Hold the devices, connect the interpreters and make the folder. `axes`: those that the asker stated
+    for all sides; `header`: what else run.json says. Raises what `sweep` raises."""
+    suite = _narrowed(suite, sides, axes)
+    points = as_pairs(expand(suite), {name: side.changes for name, side in sides.items()})
+    context = new_context(suite)
+    with locks.hold(devices_of(points, context), wait=wait, on_wait=listener.waiting), ExitStack() as stack:
+        pythons = {name: side.python or default_python() for name, side in sides.items()}
+        known = {python: stack.enter_context(connect(python)) for python in dict.fromkeys(pythons.values())}
+        connections = {name: known[python] for name, python in pythons.items()}
+        spread = machine_cache.run_spread(*(one.environment_id for one in known.values()))
+        context = replace(context, run_spread=spread)
+        _require_alike(connections, points)
+        for one in known.values():
+            points = present_points(suite, points, one.hello, named="device" in axes)
+        changes = {name: (connections[name], side.changes) for name, side in sides.items()}
+        folder = RunFolder(Path(results), header_of(suite, context, changes, quick) | dict(header), points)
+        listener.started(folder.path)
+        arms = {
+            name: Arm(name, context, connections[name], folder.add, listener, side.changes)
+            for name, side in sides.items()
+        }
+        yield Ready(arms, distinct_cases(points), folder)
+
+
+def _narrowed(suite: Suite, sides: Mapping[str, Side], axes: Axes) -> Suite:
+    """The suite without the values that no side would run: an axis that all of them state is the first
+    one's. Raises UsageError for one that is stated besides, and for a device."""
+    stated = [side.changes for side in sides.values()]
+    if any("device" in changes for changes in stated):
+        hint = "Compare devices with a run each: convscope run SUITE -a device=cpu,cuda"
+        raise UsageError("two devices cannot take turns", where="device", hint=hint)
+    first = {axis: value for axis, value in stated[0].items() if all(axis in changes for changes in stated)}
+    if twice := [axis for axis in first if axis in axes]:
+        hint = "Give it for the sides, or as an axis of all."
+        raise UsageError("is given twice", where=twice[0], hint=hint)
+    return narrowed(suite, {axis: (value,) for axis, value in first.items()}) if first else suite
+
+
+def _require_alike(connections: Mapping[str, Connection], points: list[Point]) -> None:
+    """Raises DeviceError for a device that is asked for and that some sides alone have: what the others lost
+    would go unnoticed."""
+    asked = {case.setting.device for case in distinct_cases(points)}
+    for kind in sorted(asked):
+        lacking = [name for name, one in connections.items() if kind not in one.hello.device_types]
+        if lacking and len(lacking) < len(connections):
+            raise DeviceError(
+                f"{kind} was not found for {lacking[0]}",
+                where="device",
+                hint="Give an interpreter that has it, or the others: -a device=cpu.",
+            )

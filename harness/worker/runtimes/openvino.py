@@ -1,0 +1,57 @@
+"""OpenVINO on the CPU: one convolution a part of the problem, compiled when its weights are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import openvino
+import torch
+from openvino import opset13
+
+from harness.worker.runtimes.packed import Packed, packed_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from harness.core.case import Setting
+    from harness.core.problem import Problem
+
+
+def layer(problem: Problem, setting: Setting) -> nn.Module:
+    """Raises NotSupported for what `packed` does not support."""
+    return packed_layer(problem, setting, _request)
+
+
+def _request(packed: Packed) -> Callable[[torch.Tensor], torch.Tensor]:
+    """In the arithmetic of its input: where a processor has bfloat16, OpenVINO would use that by itself."""
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = openvino.compile_model(_model(packed), "CPU", settings).create_infer_request()
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        request.infer([x.numpy()], share_inputs=True)
+        return torch.from_numpy(request.get_output_tensor().data.copy())
+
+    return run
+
+
+def _model(packed: Packed) -> openvino.Model:
+    """The parts of the problem one after the other, their weights as constants."""
+    inputs = opset13.parameter(packed.problem.input_shape, openvino.Type.f32, name="x")
+    flows = inputs
+    for part, weights in zip(packed.problem.parts, packed.weights, strict=True):
+        where = (part.stride, part.padding, part.padding, part.dilation)
+        weight = weights[0].numpy()
+        if part.groups == 1:
+            flows = opset13.convolution(flows, weight, *where)
+        else:
+            grouped = weight.reshape(part.groups, part.out_channels // part.groups, *weight.shape[1:])
+            flows = opset13.group_convolution(flows, grouped, *where)
+        if part.bias:
+            flows = opset13.add(flows, weights[1].numpy().reshape(1, -1, 1, 1))
+    return openvino.Model([flows], [inputs], "convolution")
