@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.core.case import Setting
 from harness.core.errors import ProblemError
-from harness.core.interval import Interval
-from harness.tasks.advise import candidates, choose, reordered, sentences, ties
+from harness.tasks.advise import candidates, choose, ordered, renewed, rivals, sentences
 from tests.conftest import Convscope, Stub
 
 SHAPE = {"in_channels": 128, "out_channels": 256, "size": 56, "kernel_size": "3"}
@@ -25,8 +25,15 @@ def row(identity: str, latency_s: float, parameters: int, kind: str = "standard"
         "latency_s": latency_s,
         "latency_low_s": 0.99 * latency_s,
         "latency_high_s": 1.01 * latency_s,
+        "typical_s": latency_s,
+        "visits": 3,
+        "processes": 3,
+        "trust": "ok",
+        "interval": "between",
         "parameters": parameters,
         "bound": "compute",
+        "standard_error": 0.005,
+        "moments": {},
     }
 
 
@@ -78,40 +85,54 @@ def test_within_a_latency_the_one_with_most_parameters_is_chosen() -> None:
     assert choose(ROWS, 500, 4.1e-3) is ROWS[0]
 
 
-def test_a_rival_that_won_its_turns_is_first_and_one_that_drew_ties() -> None:
-    won = {"b": Interval(0.98, 0.97, 0.99), "c": Interval(1.01, 0.99, 1.03)}
-    rows, ratios = reordered(ROWS, won)
-    assert [one["case_id"] for one in rows] == ["b", "a", "c"]
-    assert ratios["a"].value == pytest.approx(1 / 0.98)
-    assert ratios["a"].low == pytest.approx(1 / 0.99, rel=1e-3)
-    assert ties(won) == {"c"}
-    assert ratios["c"].low > 1
-    assert reordered(ROWS, {"b": Interval(0.99, 0.97, 1.01)})[0] == ROWS
+def met(one: dict[str, Any], times: float, spread: float = 0.01) -> dict[str, Any]:
+    """The row with blocks that took so many times as long as those of the same moments in another."""
+    chance = np.random.default_rng(len(one["case_id"]) + int(1e4 * times))
+    moments = {began: np.log(times) + chance.normal(0, spread, 24) for began in range(3)}
+    return one | {"moments": moments}
 
 
-def test_a_proven_winner_is_first_though_another_looks_faster() -> None:
-    rows, ratios = reordered(ROWS, {"b": Interval(0.95, 0.85, 1.06), "c": Interval(0.97, 0.95, 0.99)})
-    assert rows[0]["case_id"] == "c"
-    assert ties(ratios) == {"b"}
+def test_the_order_is_that_of_ratios_where_latencies_say_otherwise() -> None:
+    """Latencies of a noisy hour: b looks faster than a, and was slower in every moment that both met."""
+    a, b = met(row("a", 1.05e-3, 100), 1.0), met(row("b", 1.0e-3, 900), 1.08)
+    assert [one["case_id"] for one in ordered([b, a])] == ["a", "b"]
+    assert ordered([]) == []
+
+
+def test_those_that_may_be_as_fast_are_measured_again_and_no_others() -> None:
+    rows = [met(row("a", 1e-3, 1, "depthwise"), 1.0), met(row("b", 1.05e-3, 1, "pointwise"), 1.05)]
+    assert rivals([*rows, met(row("c", 2e-3, 1), 2.0)]) == {"a", "b"}
+    whole = [met(row("d", 2.1e-3, 1, "depthwise_separable"), 2.1), met(row("e", 2e-3, 1), 2.0)]
+    assert rivals([*rows, *whole]) == {"a", "b", "d", "e"}, "the fastest whole layer has rivals of its own"
+    assert rivals([rows[0], whole[0]]) == set(), "nothing is close"
+    many = [met(row(f"f{i}", 1e-3, 1), 1.0) for i in range(9)]
+    assert len(rivals(many)) == 4
+
+
+def test_what_is_measured_again_has_new_figures_and_keeps_what_the_survey_saw() -> None:
+    old, again = row("a", 1e-3, 100), row("a", 0.9e-3, 0) | {"bound": None}
+    (found,) = renewed([old], [again])
+    assert (found["latency_s"], found["bound"], found["parameters"]) == (0.9e-3, "compute", 100)
+    assert renewed([old], []) == [old]
 
 
 def test_the_sentences_say_what_to_take_and_what_it_does_not_do() -> None:
-    said = " ".join(sentences(ROWS, {}, ROWS[1], budget=True))
+    said = " ".join(sentences(ROWS, ROWS[1], budget=True))
     assert "Depthwise in contiguous is fastest, 1.00 ms; bottleneck: compute." in said
     assert "take depthwise separable in contiguous: 2.00 ms" in said
     assert "Within the budget: depthwise separable in contiguous, 2.00 ms, 900 parameters." in said
-    assert "Nothing fits" in " ".join(sentences(ROWS, {}, None, budget=True))
+    assert "Nothing fits" in " ".join(sentences(ROWS, None, budget=True))
 
 
-def test_a_whole_layer_that_is_not_clearly_slower_than_the_one_to_take_is_named() -> None:
-    near = [ROWS[0], ROWS[1], row("d", 2.05e-3, 5000)]
-    assert "Standard in contiguous (2.05 ms) may be as fast." in " ".join(
-        sentences(near, {}, None, budget=False)
-    )
-    assert "may be as fast" not in " ".join(sentences(ROWS, {}, None, budget=False))
+def test_what_may_be_as_fast_is_named_with_its_ratio() -> None:
+    near = [met(ROWS[0], 1.0), met(ROWS[1], 2.0), met(row("d", 2.05e-3, 5000), 2.0)]
+    said = sentences(near, None, budget=False)
+    assert "Standard in contiguous (1.0 times (" in said[0]
+    assert "may be as fast" not in said[1]
+    assert "may be as fast" not in " ".join(sentences(ROWS, None, budget=False))
 
 
-def test_the_command_ranks_and_settles_close_ones_in_turns(convscope: Convscope, stub: Stub) -> None:
+def test_the_command_ranks_and_measures_close_ones_again(convscope: Convscope, stub: Stub) -> None:
     slow = {"standard": 9e-3, "grouped": 3e-3, "depthwise_separable": 2.5e-3, "depthwise": 2e-3}
     stubbed = stub(
         *({"match": {"kind": kind}, "latency_s": latency} for kind, latency in slow.items()),
@@ -124,7 +145,8 @@ def test_the_command_ranks_and_settles_close_ones_in_turns(convscope: Convscope,
     assert [one["kind"] for one in answer["ranking"]][:2] == ["pointwise", "pointwise"]
     assert answer["ranking"][-1]["kind"] == "standard"
     assert len(answer["ranking"]) == 12
-    assert len(answer["ratios"]) == 1
+    assert len(answer["ratios"]) == 11
+    assert len(answer["speedups"]) == 11
     assert "fastest" in " ".join(answer["sentences"])
 
 

@@ -48,6 +48,7 @@ def test_each_runtime_computes_what_torch_does_or_says_that_it_cannot(
         return
     assert surveyed["status"] == "ok", surveyed
     assert 0 < surveyed["values"]["error"] <= surveyed["values"]["error_bound"]
+    assert (surveyed["values"]["peak_bytes"] is None) == (name in PACKED), "what torch does not allocate"
     assert ask(worker, "visit", layer(kind, name))["status"] == "ok"
 
 

@@ -14,7 +14,6 @@ from harness.analysis.differences import beyond_intervals
 from harness.analysis.labels import kind_name
 from harness.core import units
 from harness.core.case import Case
-from harness.core.interval import Interval
 from harness.core.problem import SAME_CONNECTIONS
 from harness.output.terminal import (
     SHORT_KINDS,
@@ -26,13 +25,14 @@ from harness.output.terminal import (
     table,
 )
 from harness.store.results import as_json_values
-from harness.tasks.advise import POLICY, ties
+from harness.tasks.advise import FIRST, ties
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from harness.analysis.cliffs import Step
     from harness.analysis.networks import Network
+    from harness.core.interval import Interval
     from harness.tasks.advise import Advice
     from harness.tasks.cliff_search import Found
 
@@ -173,24 +173,19 @@ def advice(found: Advice) -> None:
     print(f"{_question(found.rows)}\n")
     for text in found.sentences:
         prose(text)
-    standard = next((row for row in found.rows if row["kind"] == "standard"), None)
     tied = ties(found.ratios)
-    signs = {row["case_id"]: "=" for row in found.rows if row["case_id"] in tied}
-    signs |= dict.fromkeys(found.close - tied, "?")
     whole = [row for row in found.rows if row["kind"] in SAME_CONNECTIONS]
     parts = [row for row in found.rows if row["kind"] not in SAME_CONNECTIONS]
     groups = {"Same connections": whole, "Fewer connections: they compute less": parts}
     for title, rows in groups.items():
         if rows:
             print(f"\n{title}")
-            _candidates(rows, signs, standard)
+            _candidates(rows, tied, found.speedups)
     print()
     if tied:
-        print("= tied with the fastest in a direct comparison")
+        print("= may be as fast as the fastest: the interval of their ratio holds 1")
     if any(row["trust"] == "wide" for row in found.rows):
-        print(f"~ interval wider than ±{units.percent(POLICY.target_width)}")
-    if found.close:
-        print("? may be as fast as the fastest; not compared directly")
+        print(f"~ interval wider than ±{units.percent(FIRST.target_width)}; ratios are known better")
     for what, why in (*found.left, *found.failed):
         prose(f"Not measured: {what} ({why}).")
     print(f"Next: convscope explain {as_arguments(first.problem, first.setting)} --measure")
@@ -208,25 +203,24 @@ def _question(rows: Sequence[Mapping[Any, Any]]) -> str:
     )
 
 
-def _against(row: Mapping[Any, Any], standard: Mapping[Any, Any] | None) -> str:
-    """Between which ends standard's latency over its own lies; 1 for standard itself."""
-    if standard is None or row["case_id"] == standard["case_id"]:
-        return "" if standard is None else "1"
-    ratio = Interval.of_latency(standard).over(Interval.of_latency(row))
-    return f"{units.significant(ratio.low, 2)} to {units.significant(ratio.high, 2)}"
-
-
 def _candidates(
-    rows: Sequence[Mapping[Any, Any]], signs: Mapping[str, str], standard: Mapping[Any, Any] | None
+    rows: Sequence[Mapping[Any, Any]], tied: Container[str], speedups: Mapping[str, Interval]
 ) -> None:
-    """One line a candidate, fastest first; `speedup`: standard's latency over its own, by the ends of its
+    """One line a candidate, fastest first; `speedup`: standard's time over its own, by the ends of its
     interval."""
+
+    def speedup(row: Mapping[Any, Any]) -> str:
+        ratio = speedups.get(row["case_id"])
+        if ratio is None:
+            return "1" if speedups else ""
+        return f"{units.significant(ratio.low, 2)} to {units.significant(ratio.high, 2)}"
+
     cells = (
         [
-            f"{signs.get(row['case_id'], ' ')} {_short_kind(row)}",
+            f"{'=' if row['case_id'] in tied else ' '} {_short_kind(row)}",
             row["memory_format"],
             f"{units.seconds(row['latency_s'])}{'~' if row['trust'] == 'wide' else ' '}",
-            _against(row, standard),
+            speedup(row),
             units.count(row["parameters"]),
             row["bound"] or "",
         ]
@@ -243,10 +237,13 @@ def _short_kind(row: Mapping[Any, Any]) -> str:
 def advice_as_json(found: Advice) -> dict[str, Any]:
     """The same as an object."""
     return {
-        "ranking": [as_json_values(row) for row in found.rows],
+        "ranking": [
+            as_json_values({name: value for name, value in row.items() if name != "moments"})
+            for row in found.rows
+        ],
         "ratios": {identity: asdict(ratio) for identity, ratio in found.ratios.items()},
         "ties": sorted(ties(found.ratios)),
-        "close": sorted(found.close),
+        "speedups": {identity: asdict(ratio) for identity, ratio in found.speedups.items()},
         "chosen": found.chosen["case_id"] if found.chosen else None,
         "left": [{"candidate": what, "why": why} for what, why in found.left],
         "failed": [{"candidate": what, "why": why} for what, why in found.failed],

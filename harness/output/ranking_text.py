@@ -39,6 +39,11 @@ def headline(found: Sequence[Ranking], reference: str | None = None) -> str:
     return f"{'; '.join(said)}."
 
 
+def sentences(found: Sequence[Ranking]) -> list[str]:
+    """A sentence a case: who is fastest, by how much, and who cannot be told from it."""
+    return [f"{one.label}: {_alone(one, None)}." for one in found if one.first]
+
+
 def _alone(one: Ranking, reference: str | None) -> str:
     """Of one case."""
     first, *others = one.places

@@ -73,9 +73,17 @@ def wants_another(
 class RoundsRun:
     """The state of one run: what each case has come to so far. `tell` takes the ceilings of its devices,
     which are measured before anything else;
-    None: they are not wanted."""
+    None: they are not wanted. Without a `survey` a case has no facts of it."""
 
-    def __init__(self, arm: Arm, cases: Sequence[Case], tell: Callable[[list[Row]], None] | None) -> None:
+    def __init__(
+        self,
+        arm: Arm,
+        cases: Sequence[Case],
+        tell: Callable[[list[Row]], None] | None,
+        *,
+        survey: bool = True,
+    ) -> None:
+        self._survey = survey
         self.arm, self.cases, self.policy, self.listener, self.tell = (
             arm,
             list(cases),
@@ -100,7 +108,8 @@ class RoundsRun:
         )
         if self.tell:
             self.tell(self.arm.ceilings(self.cases))
-        self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())
+        if self._survey:
+            self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())
         self.arm.connection.worker.quit()
         try:
             while cases := self._due():

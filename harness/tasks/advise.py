@@ -1,8 +1,8 @@
 """Which kind for a shape: the five kinds in both layouts, measured now, and those that are close to the
-fastest settled in turns.
+fastest again.
 
-In: the shape of a layer. Out: `Advice`: the candidates with their figures, fastest first; who ties with whom;
-what to take within a budget.
+In: the shape of a layer. Out: `Advice`: the candidates with their figures, fastest first, each with its ratio
+to the fastest; what to take within a budget.
 """
 
 from __future__ import annotations
@@ -11,51 +11,56 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.analysis.differences import beyond_intervals
-from harness.analysis.labels import kind_name
-from harness.analysis.summary_row import summary_rows
+from harness.analysis.case_ratio import times
+from harness.analysis.labels import kind_name, listed
 from harness.core import units
 from harness.core.case import ALLOWED, Case
 from harness.core.errors import ProblemError, UsageError
-from harness.core.interval import Interval
 from harness.core.policy import Policy
 from harness.core.problem import KINDS, SAME_CONNECTIONS, Problem
-from harness.store.results import as_json_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    import pandas as pd
-
-    from harness.analysis.summary_row import SummaryRow
+    from harness.analysis.summary_row import PairedRow
     from harness.core.case import Setting
+    from harness.core.interval import Interval
     from harness.run.ad_hoc import AdHocSession
 
-# three short visits tell candidates apart that differ by a tenth; closer ones take turns. The whole answer
-# comes in half a minute where calls are of milliseconds; of long ones it takes longer, since a candidate that
-# is left out for want of time could be the one to take
-POLICY = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.08, min_samples=12)
-PAIRS = 5
-MOST_RIVALS = 2  # that take turns with the fastest, for a pair costs as much as four visits
+# three short visits of all tell candidates apart that differ much; then those that are close are measured
+# longer. In both, the candidates of a round are interleaved, and compared in the moments that they met together
+FIRST = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.05, min_samples=12)
+THEN = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.25, min_samples=12)
+CLOSE = 1.1  # times as long as the fastest: what may be so near is measured again
+MOST_CLOSE = 4  # of the fastest, and of the fastest whole layer, each with itself
 GROUPS = (4, 32)  # a grouped candidate each, as ResNeXt and wider ones have
+FIGURES = (
+    "latency_s",
+    "latency_low_s",
+    "latency_high_s",
+    "typical_s",
+    "visits",
+    "processes",
+    "trust",
+    "interval",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
     """Candidates as rows of the summary, fastest first.
 
-    `ratios`: how many times as long one takes as the first, where they took turns, by case_id; an interval
-    that holds 1 is a tie. `close`: those that are not clearly slower and took none. `left`: candidates that
-    there are not, and why; `failed`: those without a figure, and what became of them. `chosen`: a row, or
-    None where no budget holds one.
+    `ratios`: how many times as long each takes as the fastest, by case_id; an interval that holds 1 is a tie.
+    `speedups`: standard's time over its own. `left`: candidates that there are not, and why; `failed`: those
+    without a figure, and what became of them. `chosen`: a row, or None where no budget holds one.
     """
 
-    rows: list[SummaryRow]
+    rows: list[PairedRow]
     ratios: dict[str, Interval]
-    close: set[str]
+    speedups: dict[str, Interval]
     left: list[tuple[str, str]]
     failed: list[tuple[str, str]]
-    chosen: SummaryRow | None
+    chosen: PairedRow | None
     sentences: list[str]
 
 
@@ -104,68 +109,72 @@ def advise(
     most_parameters: int | None = None,
     most_s: float | None = None,
 ) -> Advice:
-    """Measure the candidates, let the close ones take turns, and choose: the fastest of at most so many
-    parameters, or, within a latency, the one with most parameters. Raises UsageError where no candidate has a
-    figure."""
-    measured = bench.measure(cases, POLICY)
-    rows = ranked(measured)
-    if not rows:
+    """Measure the candidates, the close ones again, and choose: the fastest of at most so many parameters,
+    or, within a latency, the one with most parameters. Raises UsageError where no candidate has a figure."""
+    measured = bench.measure_paired(cases, FIRST)
+    known = [row for row in measured if row["latency_s"] > 0]
+    if not known:
         raise UsageError(
             "no candidate could be measured", where="advise", hint="convscope measure says why, kind by kind."
         )
-    by_id = {case.case_id: case for case in cases}
-    near = [row for row in rows[1:] if not beyond_intervals(row, rows[0])]
-    rivals = [by_id[row["case_id"]] for row in near[:MOST_RIVALS]]
-    ratios = bench.compare_in_turns(by_id[rows[0]["case_id"]], rivals, POLICY, PAIRS) if rivals else {}
-    rows, ratios = reordered(rows, ratios)
+    close = rivals(known)
+    if len(close) > 1:
+        again = bench.measure_paired([case for case in cases if case.case_id in close], THEN, survey=False)
+        known = renewed(known, again)
+    rows = ordered(known)
+    ratios = {row["case_id"]: times(rows[0], row) for row in rows[1:]}
+    standard = next((row for row in rows if row["kind"] == "standard"), None)
+    speedups = {row["case_id"]: times(row, standard) for row in rows if standard and row is not standard}
     chosen = choose(rows, most_parameters, most_s)
-    close = {row["case_id"] for row in near} - ratios.keys()
-    said = sentences(rows, ratios, chosen, budget=most_parameters is not None or most_s is not None)
-    skipped = measured["status"] == "skipped"
+    said = sentences(rows, chosen, budget=most_parameters is not None or most_s is not None)
+    without = [row for row in measured if not row["latency_s"] > 0]
     return Advice(
         rows,
         ratios,
-        close,
-        [*left, *unmeasured(measured[skipped])],
-        unmeasured(measured[~skipped]),
+        speedups,
+        [*left, *unmeasured(row for row in without if row["status"] == "skipped")],
+        unmeasured(row for row in without if row["status"] != "skipped"),
         chosen,
         said,
     )
 
 
-def ranked(summary: pd.DataFrame) -> list[SummaryRow]:
-    """The rows that have a figure, fastest first."""
-    measured = summary[summary["latency_s"].notna()].sort_values("latency_s", kind="stable")
-    return cast("list[SummaryRow]", [as_json_values(row) for row in summary_rows(measured)])
-
-
-def unmeasured(summary: pd.DataFrame) -> list[tuple[str, str]]:
+def unmeasured(rows: Iterable[PairedRow]) -> list[tuple[str, str]]:
     """The candidates without a figure, and what became of them."""
-    without = summary_rows(summary[summary["latency_s"].isna()])
     return [
-        (candidate_name(row), f"{str(row['status']).replace('_', ' ')}: {row['message'] or 'no message'}")
-        for row in without
+        (candidate_name(row), f"{row['status'].replace('_', ' ')}: {row['message'] or 'no message'}")
+        for row in rows
     ]
 
 
-def reordered(
-    rows: list[SummaryRow], ratios: dict[str, Interval]
-) -> tuple[list[SummaryRow], dict[str, Interval]]:
-    """By what turns said of those that took them: a rival that beat the first past its interval takes its
-    place, and ratios are then to it.
+def rivals(rows: Sequence[PairedRow]) -> set[str]:
+    """The case_ids to measure again: what may be as fast as the fastest, or as the fastest whole layer."""
+    found = set[str]()
+    for group in (rows, [row for row in rows if row["kind"] in SAME_CONNECTIONS]):
+        fast = ordered(group)
+        near = [row for row in fast[1:] if times(fast[0], row).low < CLOSE][: MOST_CLOSE - 1]
+        found |= {row["case_id"] for row in (fast[0], *near) if near}
+    return found
 
-    Two ratios to the former first give one between rivals, whose errors add in square.
-    """
-    won = {identity: ratio for identity, ratio in ratios.items() if ratio.high < 1}
-    if not won:
-        return rows, ratios
-    first = min(won, key=lambda identity: won[identity].value)
-    was = rows[0]["case_id"]
-    others = {was: Interval(1.0, 1.0, 1.0)} | {
-        identity: ratio for identity, ratio in ratios.items() if identity != first
-    }
-    again = {identity: ratio.over(won[first]) for identity, ratio in others.items()}
-    return sorted(rows, key=lambda row: row["case_id"] != first), again
+
+def renewed(rows: Sequence[PairedRow], again: Sequence[PairedRow]) -> list[PairedRow]:
+    """The rows with the figures of those that were measured again; what the survey saw stays."""
+    later = {row["case_id"]: row for row in again if row["latency_s"] > 0}
+    names = (*FIGURES, "standard_error", "moments")
+    return [
+        cast("PairedRow", {**row, **{name: later[row["case_id"]][name] for name in names}})  # type: ignore[literal-required]  # the names are a row's
+        if row["case_id"] in later
+        else row
+        for row in rows
+    ]
+
+
+def ordered(rows: Sequence[PairedRow]) -> list[PairedRow]:
+    """Fastest first, by the ratios to the one that looks fastest: they repeat better than latencies."""
+    if not rows:
+        return []
+    first = min(rows, key=lambda row: row["latency_s"])
+    return sorted(rows, key=lambda row: 1.0 if row is first else times(first, row).value)
 
 
 def ties(ratios: Mapping[str, Interval]) -> set[str]:
@@ -173,9 +182,7 @@ def ties(ratios: Mapping[str, Interval]) -> set[str]:
     return {identity for identity, ratio in ratios.items() if ratio.low <= 1 <= ratio.high}
 
 
-def choose(
-    rows: Sequence[SummaryRow], most_parameters: int | None, most_s: float | None
-) -> SummaryRow | None:
+def choose(rows: Sequence[PairedRow], most_parameters: int | None, most_s: float | None) -> PairedRow | None:
     """Within the budgets: the fastest; where latency is a budget, the one with most parameters, as that is
     what time is spent on."""
     fit = [row for row in rows if most_parameters is None or row["parameters"] <= most_parameters]
@@ -185,28 +192,19 @@ def choose(
     return fit[0] if most_s is None else max(fit, key=lambda row: (row["parameters"], -row["latency_s"]))
 
 
-def sentences(
-    rows: Sequence[SummaryRow], ratios: Mapping[str, Interval], chosen: SummaryRow | None, *, budget: bool
-) -> list[str]:
+def sentences(rows: Sequence[PairedRow], chosen: PairedRow | None, *, budget: bool) -> list[str]:
     """What to do, and why, each with its figures."""
-    first, tied = rows[0], ties(ratios)
+    first, whole = rows[0], [row for row in rows if row["kind"] in SAME_CONNECTIONS]
     said = list[str]()
-    whole = next((row for row in rows if row["kind"] in SAME_CONNECTIONS), None)
-    if whole and first["kind"] not in SAME_CONNECTIONS:
+    if whole and whole[0] is not first:
         said.append(
-            f"For a whole layer (full channel mixing, a spatial kernel) take {candidate_name(whole)}: "
-            f"{units.seconds(whole['latency_s'])}{_bound(whole)}.{_as_fast(whole, rows)}"
+            f"For a whole layer (full channel mixing, a spatial kernel) take {candidate_name(whole[0])}: "
+            f"{units.seconds(whole[0]['latency_s'])}{_bound(whole[0])}.{_tied(whole[0], whole[1:])}"
         )
     said.append(
         f"{candidate_name(first).capitalize()} is fastest, "
-        f"{units.seconds(first['latency_s'])}{_bound(first)}."
+        f"{units.seconds(first['latency_s'])}{_bound(first)}.{_tied(first, rows[1:])}"
     )
-    equal = [row for row in rows[1:] if row["case_id"] in tied]
-    if equal:
-        said.append(
-            f"{' and '.join(candidate_name(row) for row in equal).capitalize()} cannot be told apart "
-            f"from it in {PAIRS} pairs measured in turns."
-        )
     if budget and chosen is None:
         said.append("Nothing fits the budget.")
     elif budget and chosen:
@@ -217,22 +215,22 @@ def sentences(
     return said
 
 
-def _as_fast(whole: SummaryRow, rows: Sequence[SummaryRow]) -> str:
-    """That the other kind with the same connections may be as fast, where it is not clearly slower."""
-    rival = next(
-        (row for row in rows if row["kind"] in SAME_CONNECTIONS and row["kind"] != whole["kind"]), None
-    )
-    if rival is None or beyond_intervals(rival, whole):
-        return ""
-    name = units.capitalized(candidate_name(rival))
-    return f" {name} ({units.seconds(rival['latency_s'])}) may be as fast."
+def _tied(first: PairedRow, others: Sequence[PairedRow]) -> str:
+    """Those that may be as fast, with the ratio; empty where there are none."""
+    known = [(row, times(first, row)) for row in others]
+    tied = [
+        f"{candidate_name(row)} ({units.times(ratio)})"
+        for row, ratio in known
+        if ratio.low <= 1 and ratio.value < CLOSE
+    ]
+    return f" {units.capitalized(listed(tied))} may be as fast." if tied else ""
 
 
-def candidate_name(row: SummaryRow) -> str:
+def candidate_name(row: PairedRow) -> str:
     """A candidate in a few words: what tells it from the others."""
     groups = f" with {row['groups']} groups" if row["kind"] == "grouped" else ""
     return f"{kind_name(row['kind'])}{groups} in {row['memory_format']}"
 
 
-def _bound(row: SummaryRow) -> str:
+def _bound(row: PairedRow) -> str:
     return "" if row["bound"] is None else f"; bottleneck: {row['bound']}"

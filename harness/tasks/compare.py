@@ -170,8 +170,8 @@ def _how_exact(judged: Comparison) -> list[str]:
         return []
     typical = float(notable.median())
     what = f"{units.significant(max(typical, 1 / typical), 2)} times {'larger' if typical > 1 else 'smaller'}"
-    where = f"median of the {len(notable)} cases where it differs"
-    return [f"The numeric error of head is {what} than base's ({where})."]
+    where = f"in the median of {len(notable)} cases" if len(notable) > 1 else "in one case"
+    return [f"The numeric error of head is {what} than base's {where}."]
 
 
 def _how_alike(header: Mapping[str, Any]) -> list[str]:

@@ -15,13 +15,14 @@ from harness.analysis import case_ratio, networks
 from harness.analysis import findings as rules
 from harness.analysis.labels import in_words, labels, sentence
 from harness.core import units
-from harness.output import verdict_text
+from harness.output import ranking_text, verdict_text
 from harness.output.report.charts.anatomy import anatomy
 from harness.output.report.charts.forest import forest
 from harness.output.report.charts.heat_maps import heat_maps
 from harness.output.report.charts.latency import latency
 from harness.output.report.charts.layers import strips, ways
 from harness.output.report.charts.memory import memory
+from harness.output.report.charts.ranking import ranking
 from harness.output.report.charts.roofline import roofline
 from harness.output.report.charts.savings import savings
 from harness.output.report.charts.settings import settings
@@ -29,6 +30,7 @@ from harness.output.report.drawing import case_anchor
 from harness.output.views.networks import measured
 from harness.output.views.points import asked_cases, without_latency
 from harness.output.views.sweeps import fullest, reference
+from harness.tasks.versus import ranked
 from harness.tasks.whatif import NETWORKS
 
 if TYPE_CHECKING:
@@ -123,6 +125,8 @@ def _picture(of: Material) -> Chart | None:
     shape, lead = of.shape, of.shape.leading
     if shape.name in ("ab", "runs"):
         return next((chart for one in of.judged if (chart := _forest(one))), None)
+    if shape.name == "versus":
+        return ranking(ranked(of.results))
     if shape.name == "network":
         return strips(shape.networks)
     if shape.name in ("failed", "single"):
@@ -188,6 +192,8 @@ def _facts(of: Material, picture: Chart | None) -> list[Fact]:
         ]
     if of.shape.name in ("ab", "runs"):
         return [Fact("", text, "verdicts") for one in of.judged for text in one.sentences]
+    if of.shape.name == "versus":
+        return [Fact("", text, "ranking") for text in ranking_text.sentences(ranked(of.results))]
     said = [one for one in of.found if one.rule != rules.CAVEAT]  # the badge says how wide intervals are
     if of.shape.name == "network":
         said = [*networks.findings(measured(of.shape.networks[0])[0].layers), *said]
@@ -223,7 +229,7 @@ def _single(measured_cases: pd.DataFrame) -> list[Fact]:
 def _sections(of: Material, picture: Chart | None) -> tuple[Section, ...]:
     """The charts beside the picture. Of two sides only their ratios are drawn: their levels were not measured
     to be compared."""
-    if of.shape.name in ("failed", "ab"):
+    if of.shape.name in ("failed", "ab", "versus"):
         return ()
     found = _sections_of_runs(of) if of.shape.name == "runs" else _sections_of_one(of)
     others = [

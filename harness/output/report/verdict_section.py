@@ -45,7 +45,7 @@ def judged_sides(results: Results) -> list[Judged]:
     names = run_names(results)
     alone = [_only(results, run) for run in results.runs]
     found = [_judged(names[one.runs[0]["run_id"]], judge(one)) for one in alone if one.arms == set(SIDES)]
-    runs = [one for one in alone if one.arms != set(SIDES)]
+    runs = [one for one in alone if one.arms == {"main"}]
     for one in runs[1:]:
         first = runs[0]
         sides = [names[side.runs[0]["run_id"]] for side in (first, one)]

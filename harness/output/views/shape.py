@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.store.results import Results
 
 # from the question that is asked most pressingly
-Name = Literal["failed", "ab", "runs", "network", "plane", "sweep", "settings", "single"]
+Name = Literal["failed", "ab", "versus", "runs", "network", "plane", "sweep", "settings", "single"]
 MOST_MISSING = 0.5  # of the cases: with more of them without a figure, that is the news
 FEW = 2  # cases that are told one by one
 
@@ -59,8 +59,8 @@ def _named(
         return "failed", None
     if len(results.runs) > 1:
         return "runs", None
-    if results.arms == set(SIDES):
-        return "ab", None
+    if len(results.arms) > 1:
+        return "ab" if results.arms == set(SIDES) else "versus", None
     if whole:
         return "network", whole[0]
     if have <= FEW:

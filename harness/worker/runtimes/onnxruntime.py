@@ -28,7 +28,7 @@ def layer(problem: Problem, setting: Setting) -> nn.Module:
 
 def _session(packed: Packed) -> Callable[[torch.Tensor], torch.Tensor]:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = packed.threads
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(
         _model(packed).SerializeToString(), options, providers=["CPUExecutionProvider"]

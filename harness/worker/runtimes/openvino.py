@@ -27,7 +27,7 @@ def layer(problem: Problem, setting: Setting) -> nn.Module:
 def _request(packed: Packed) -> Callable[[torch.Tensor], torch.Tensor]:
     """In the arithmetic of its input: where a processor has bfloat16, OpenVINO would use that by itself."""
     settings = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": packed.threads,
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
     }

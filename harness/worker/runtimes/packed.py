@@ -1,5 +1,9 @@
 """What runtimes share that pack their weights: torch holds these, and the runtime gets them at the first
-call, as a network that is loaded once."""
+call, as a network that is loaded once.
+
+What may surprise: torch is left one thread. Its OpenMP threads would spin beside those of the runtime, and
+each would wait for processors that the other holds.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ if TYPE_CHECKING:
 
 
 class Packed(nn.Module):
-    """Parameters as torch's own layers have them, in their order, and what runs with them."""
+    """Parameters as torch's own layers have them, in their order, and what runs with them on so many
+    `threads`."""
 
     def __init__(self, problem: Problem, prepare: Callable[[Packed], Run]) -> None:
         super().__init__()
@@ -30,8 +35,10 @@ class Packed(nn.Module):
             self.numbers.append(torch.empty(shape))
             if problem.bias:
                 self.numbers.append(torch.empty(shape[0]))
+        self.threads = torch.get_num_threads()
         self._prepare = prepare
         self._run: Run | None = None
+        torch.set_num_threads(1)
 
     @property
     def weights(self) -> list[list[torch.Tensor]]:
