@@ -62,6 +62,15 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["-n", "auto"]))
 
 
+@nox.session(python=["3.11", "3.12", "3.13"])
+def planner(session: nox.Session) -> None:
+    """The planner's tests under each Python that is there: `nox -s planner-3.13`."""
+    install(session, ".", groups=("tests",))
+    session.run(
+        "pytest", "-n", "auto", "-m", "not torch and not cuda and not browser and not slow", *session.posargs
+    )
+
+
 @nox.session
 def simulations(session: nox.Session) -> None:
     """What the statistics promise, in many simulated runs."""
@@ -137,14 +146,18 @@ def ab(session: nox.Session) -> None:
 def releases(session: nox.Session) -> None:
     """An environment for each requirement, all as arms of one run: `nox -s releases -- torch==2.12.0
     torch==2.13.0 regression`."""
-    requirements = [one for one in session.posargs if "==" in one and not one.startswith("-")]
+    words, flags = split(session.posargs)
+    requirements = [word for word in words if "==" in word]
     if len(requirements) < 2:
         session.error(
             "give two requirements or more: nox -s releases -- torch==2.12.0 torch==2.13.0 [SUITE] [FLAGS]"
         )
     install(session, ".")
-    arms = [f"--arm={one}:python={environment_of(session, 'release', one)}" for one in requirements]
-    names, flags = split([one for one in session.posargs if one not in requirements])
+    arms = [
+        f"--arm={one.replace('==', '-')}:python={environment_of(session, 'release', one)}"
+        for one in requirements
+    ]
+    names = [word for word in words if word not in requirements]
     session.run("convscope", "versus", *(names or ["regression"]), *arms, *flags, success_codes=[0, 4])
 
 

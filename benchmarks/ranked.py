@@ -14,11 +14,10 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from planted import HERE, SINGLE, fitted
+from planted import HERE, Plan, fitted
 
 import harness
 from harness import Side
@@ -28,19 +27,23 @@ from harness.plan.axes import parse_override
 if TYPE_CHECKING:
     from harness.analysis.ranking import Ranking
 
-SLOWDOWN = 0.05
+PLANTED = Plan(
+    str(HERE / "planted.toml"),
+    {"kind": "standard", "in_channels": 128, "memory_format": "contiguous", "threads": "2"},
+    0.05,
+)
 ARMS = ("one", "two", "three", "slow")
 
 
 def ranking(rows: int) -> Ranking:
     """Of the planted case by four arms, the last of which computes so many rows twice."""
-    os.environ["CONVSCOPE_PLANTED"] = json.dumps({"case": SINGLE.case, "rows": rows})
+    os.environ["CONVSCOPE_PLANTED"] = json.dumps({"case": PLANTED.case, "rows": rows})
     os.environ["PYTHONPATH"] = f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    axes = dict(parse_override(word.removeprefix("-a")) for word in SINGLE.only_case())
+    axes = dict(parse_override(word.removeprefix("-a")) for word in PLANTED.only_case())
     sides = dict.fromkeys(ARMS[:3], Side()) | {"slow": Side(implementation="planted:implementation")}
     with tempfile.TemporaryDirectory() as results:
         try:
-            run = harness.versus(sides, SINGLE.suite, axes=axes, results=results)
+            run = harness.versus(sides, PLANTED.suite, axes=axes, results=results)
         except CasesFailed as error:
             run = harness.load_results(error.where)
         return harness.ranked(run)[0]
@@ -54,7 +57,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--equal", action="store_true")
     asked = parser.parse_args()
-    rows = 0 if asked.equal else fitted(replace(SINGLE, slowdown=SLOWDOWN))[0]
+    rows = 0 if asked.equal else fitted(PLANTED)[0]
     failures = 0
     for number in range(1, asked.runs + 1):
         began = time.monotonic()

@@ -3,6 +3,9 @@ them made slower.
 
     python benchmarks/runs.py                          all of benchmarks/campaigns
     python benchmarks/runs.py FILE.parquet --rounds 5
+    python benchmarks/runs.py --across ONE.parquet OTHER.parquet
+                                                       each run of a campaign against each of another,
+                                                       hours apart
 
 A row a campaign, of `harness.analysis.between_runs`: by how much runs differ as a whole and their cases
 beyond that, both over the errors that were stated (1 is right), in how many pairs something was called slower
@@ -13,7 +16,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from itertools import permutations
+from collections.abc import Iterable
+from itertools import combinations, permutations, product
 from math import log1p
 from pathlib import Path
 
@@ -56,11 +60,11 @@ def slowed(run: pd.DataFrame, case: str, share: float) -> pd.DataFrame:
     return run.assign(block_figures_s=figures)
 
 
-def worth(campaign: pd.DataFrame, rounds: int) -> dict[str, float]:
-    """A row of the table."""
+def worth(pairs: Iterable[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[str, float]:
+    """A row of the table, of pairs of runs."""
     limit = log1p(TOLERANCES["latency_s"])
     whole, cases, false, found = [], [], [], {share: [] for share in PLANTED}
-    for base, head in permutations(prepared(campaign, rounds), 2):
+    for base, head in pairs:
         shift, effects = between_runs.split(base, head, RUN_SPREAD)
         if shift is None:
             continue
@@ -96,9 +100,17 @@ def main() -> int:
     )
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--across", action="store_true")
     asked = parser.parse_args()
     paths = asked.files or sorted((HERE / "campaigns").glob("*.parquet"))
-    rows = {name: worth(campaign, asked.rounds) for path in paths for name, campaign in read(path).items()}
+    runs = {name: prepared(campaign, asked.rounds) for path in paths for name, campaign in read(path).items()}
+    if asked.across:
+        rows = {
+            f"{one} | {other}": worth([*product(runs[one], runs[other]), *product(runs[other], runs[one])])
+            for one, other in combinations(runs, 2)
+        }
+    else:
+        rows = {name: worth(permutations(mine, 2)) for name, mine in runs.items()}
     print(
         pd.DataFrame([row for row in rows.values() if row], index=[name for name, row in rows.items() if row])
         .round(3)

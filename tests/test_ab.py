@@ -328,12 +328,45 @@ def test_another_group_count_or_kind_is_compared_though_it_computes_less(
     found = sides(suite, python, {}, {"groups": 16})
     assert found["counts"] == {"regressed": 2, "same": 2}, "latency and memory of both with 16 channels"
     assert {row["label"].split()[0] for row in found["cases"]} == {"standard", "pointwise"}
+    assert any("4 of 6 points were skipped (3: head, groups:" in note for note in found["notes"])
     skipped = load_results("last").points.dropna(subset=["skip_reason"])
     assert skipped["skip_reason"].value_counts().to_dict() == {
         "head, groups: 16 does not divide in_channels = 8": 3,
         "all sides would run the same": 1,
     }
     assert set(visits(tmp_path).query("arm == 'head'")["kind"]) == {"depthwise"}
+
+
+def test_what_follows_from_an_axis_follows_on_each_side(stub: Stub, tmp_path: Path) -> None:
+    """out_channels that are as many as go in, a number of groups that is an expression."""
+    python = stub(STEADY)
+    axes = {"kind": ("depthwise",), "in_channels": (8,), "size": (14,)}
+    harness.ab("", Side(str(python)), Side(str(python), axes={"in_channels": 16}), axes=axes, quick=True)
+    assert visits(tmp_path).groupby("arm")["out_channels"].agg(set).to_dict() == {"base": {8}, "head": {16}}
+    axes |= {"kind": ("standard",)}
+    groups = Side(str(python), axes={"groups": "in_channels // 4"})
+    harness.ab("", Side(str(python)), groups, axes=axes, quick=True)
+    assert set(visits(tmp_path).query("arm == 'head'")["groups"]) == {2}
+
+
+def test_axes_that_both_sides_state_need_not_be_stated_besides(stub: Stub, tmp_path: Path) -> None:
+    python = str(stub(STEADY))
+    kinds = [Side(python, axes={"kind": kind}) for kind in ("standard", "depthwise_separable")]
+    harness.ab("", *kinds, axes={"in_channels": (8,), "size": (14,)}, quick=True)
+    assert visits(tmp_path).groupby("arm")["kind"].agg(set).to_dict() == {
+        "base": {"standard"},
+        "head": {"depthwise_separable"},
+    }
+
+
+def test_cases_that_two_interpreters_run_alike_are_compared(suite: Path, arms: Any, tmp_path: Path) -> None:
+    base, head = arms()
+    with suite.open("a", encoding="utf-8") as file:
+        file.write('memory_format = ["contiguous", "channels_last"]\n')
+    one = {"kind": ("depthwise",), "in_channels": (8,), "memory_format": ("channels_last",)}
+    sides = Side(str(base)), Side(str(head), axes={"memory_format": "channels_last"})
+    harness.ab(suite, *sides, axes=one, quick=True)
+    assert len(visits(tmp_path)) == 2
 
 
 def test_a_suite_says_what_its_sides_are_and_the_command_overrules_it(
@@ -355,6 +388,7 @@ def test_sides_that_cannot_be_meant_are_refused(convscope: Convscope, suite: Pat
         ("--head", "device=cuda"): "a run each",
         ("--head", "dtype=float32,bfloat16"): "one value",
         ("--head", "colour=red"): "Known",
+        ("--head", "device=cpu"): "a run each",
         ("--head", "threads=1", "-a", "threads=2,4"): "narrow it with -a",
         ("--head", "groups=3"): "does not divide",
     }.items():
@@ -369,7 +403,7 @@ def test_a_numeric_error_that_differs_stands_beside_the_verdict(suite: Path, stu
         suite, stub(CHANNELS_LAST | rough | STEADY, exact | STEADY), {}, {"memory_format": "channels_last"}
     )
     (said,) = [note for note in found["notes"] if "numeric error" in note]
-    assert "20 times larger than base's" in said
+    assert "20 times larger than base's in the median of 6 cases" in said
     assert {(row["base_error"], row["head_error"]) for row in found["cases"]} == {(1e-7, 2e-6)}
 
 

@@ -109,10 +109,15 @@ def test_those_that_may_be_as_fast_are_measured_again_and_no_others() -> None:
     assert len(rivals(many)) == 4
 
 
+def test_without_a_whole_layer_there_is_none_to_rival() -> None:
+    assert rivals([met(row("a", 1e-3, 1, "pointwise"), 1.0)]) == set()
+
+
 def test_what_is_measured_again_has_new_figures_and_keeps_what_the_survey_saw() -> None:
     old, again = row("a", 1e-3, 100), row("a", 0.9e-3, 0) | {"bound": None}
-    (found,) = renewed([old], [again])
+    (found,) = renewed([old | {"moments": {1: "first"}}], [again | {"moments": {2: "second"}}])
     assert (found["latency_s"], found["bound"], found["parameters"]) == (0.9e-3, "compute", 100)
+    assert found["moments"] == {1: "first", 2: "second"}, "those of the first time were shared by all"
     assert renewed([old], []) == [old]
 
 

@@ -48,6 +48,13 @@ class Functional(nn.Module):
         return nn.functional.conv2d(x, torch.zeros(4, 3, 3, 3), stride=2, padding=1)
 
 
+class Twice(nn.Module):
+    def forward(self, x):
+        for _ in range(2):
+            x = nn.functional.conv2d(x, torch.zeros(3, 3, 3, 3), padding=1)
+        return x
+
+
 class Padding(nn.Conv2d):
     def __init__(self, *arguments, pads, **named):
         super().__init__(*arguments, **named)
@@ -95,7 +102,7 @@ def efficientnet_b0():
     return nn.Sequential(*layers, Same(cin, 1280, 1, bias=False))
 
 
-functional = Functional()
+functional, twice = Functional(), Twice()
 even = nn.Sequential(Padding(3, 4, 3, pads=(1, 1, 1, 1)))
 uneven = nn.Sequential(Padding(3, 4, 3, 2, pads=(0, 1, 0, 1)))
 same_even = nn.Sequential(nn.Conv2d(3, 4, (4, 3), padding="same"))
@@ -151,6 +158,7 @@ def test_what_cannot_be_measured_is_told_and_not_dropped(convscope: Convscope, m
     ("model", "layer", "noted"),
     [
         ("functional", ["forward", "3", "1", "2", 8, 8], False),
+        ("twice", ["forward", "3", "1", "1", 8, 8], False),
         ("even", ["0", "3", "1", "1", 8, 8], False),
         ("uneven", ["0", "3", "0", "2", 9, 9], True),
         ("same_even", ["0", "4x3", "1", "1", 9, 8], True),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import settings as limits
+from hypothesis import strategies as st
 
 from harness.core.case import Case, Setting
 from harness.core.problem import FIELDS, Problem
@@ -147,6 +148,30 @@ def test_what_is_not_measured_is_left_with_its_reason(text: str, why: str) -> No
     assert why in found.left[0]["why"]
 
 
+@given(st.text() | st.from_regex(r"(onednn_verbose,|MIOpenDriver conv |--dir=|[{\[]|ic8).{0,40}"))
+def test_text_that_is_anything_raises_nothing(text: str) -> None:
+    read_problems(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "onednn_verbose,v1,primitive,exec,cpu",
+        "MIOpenDriver conv -F fwd",
+        "ic8ih14oh14oc8kh3sh0",
+        '[{"name": "aten::conv2d", "ts": 0, "args": {"Input Dims": [[1]], "Concrete Inputs": [1]}}]',
+    ],
+)
+def test_a_line_that_is_torn_or_lies_is_left(line: str) -> None:
+    assert len(read_problems(line).left) == 1
+
+
+def test_a_batch_files_direction_holds_for_the_lines_after_it() -> None:
+    found = read_problems("--dir=FWD_B\nic8ih14oc8kh3ph1\n--dir=BWD_D\n--batch=x\nic8ih14oc8kh3ph1")
+    assert [row["bias"] for row in found.rows] == [1]
+    assert "backward" in found.left[0]["why"]
+
+
 def event(name: str, began: float, inputs: list[Any], values: list[str]) -> dict[str, Any]:
     return {
         "name": name,
@@ -164,6 +189,9 @@ def test_a_profilers_trace_is_its_outermost_convolutions() -> None:
     inner = event("aten::convolution", 1.0, shapes, [*values[:6], "False", "[0, 0]", "1"])
     events = [event("aten::conv2d", 0.0, shapes, values), inner, event("aten::relu", 20.0, [], [])]
     assert row_of(json.dumps({"traceEvents": events})) == RESNET_STEM
+    padded = event("aten::conv2d", 0.0, shapes, [*values[:4], "same", *values[5:]])
+    found = read_problems(json.dumps([padded, inner]))
+    assert [row["padding"] for row in found.rows] == ["3x3"], "the one within has the numbers"
     (left,) = read_problems(json.dumps([{"name": "aten::conv2d", "ts": 0}])).left
     assert "record_shapes=True" in left["why"]
 

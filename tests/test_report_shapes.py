@@ -191,3 +191,22 @@ def test_ways_to_have_one_layer_are_not_summed_up_as_a_network(tmp_path: Path) -
     )
     assert re.fullmatch(r"third ×3 takes 3\.0 times as long as whole ×1 \([23]\.\d to 3\.\d\)", page.headline)
     assert "convolutions take" not in page.text
+
+
+def test_several_arms_are_a_matrix_with_a_ranking_of_each_case(
+    suite: Path, stub: Stub, tmp_path: Path, own_folder: Path
+) -> None:
+    python = str(stub({"match": {"memory_format": "channels_last"}, "latency_s": 0.5e-3}, {"spread": 0.001}))
+    sides = {
+        "nchw": harness.Side(python),
+        "nhwc": harness.Side(python, axes={"memory_format": "channels_last"}),
+        "<one>": harness.Side(python, axes={"threads": "1"}),
+    }
+    run = harness.versus(sides, suite, pairs=3)
+    page = report(tmp_path / "results" / run.runs[0]["run_id"], tmp_path=tmp_path)
+    assert page.headline == "nhwc is fastest in 6 of 6 cases"
+    assert page.figures == ["ranking"]
+    assert "nchw takes 2.0" in page.text
+    (ranking,) = [found for found in page.tables if "Times the fastest" in found[0]]
+    assert len(ranking) == 1 + 6 * 3
+    assert "Not for comparison." in page.text

@@ -56,7 +56,12 @@ def test_each_runtime_computes_what_torch_does_or_says_that_it_cannot(
 def test_a_runtime_refuses_what_it_would_measure_as_something_else(worker: WorkerProcess, name: str) -> None:
     if not all(map(find_spec, PACKED[name])):
         pytest.skip(f"{name} is not installed")
-    for setting in ({"memory_format": "channels_last"}, {"dtype": "bfloat16"}, {"computation": "training"}):
+    for setting in (
+        {"memory_format": "channels_last"},
+        {"dtype": "bfloat16"},
+        {"computation": "training"},
+        {"cache": "rotating"},
+    ):
         assert ask(worker, "survey", layer("standard", name, **setting))["status"] == "skipped", setting
 
 

@@ -53,7 +53,7 @@ def test_arms_are_ranked_by_their_times_and_equal_ones_are_tied() -> None:
 def test_arms_that_nothing_tells_apart_share_the_first_place() -> None:
     (one,) = rank(visits_of({"a": 1.0, "b": 1.0}, spread=0.02, seed=1), ["a", "b"], [])
     assert sorted(one.first) == ["a", "b"]
-    assert "cannot be told apart" in ranking_text.headline([one])
+    assert "cannot be told from it" in ranking_text.headline([one])
 
 
 @pytest.mark.slow
@@ -66,12 +66,33 @@ def test_all_intervals_of_a_case_hold_at_once_in_19_of_20() -> None:
     assert missed <= 25, "15 are expected, and 25 are exceeded in one of a hundred"
 
 
+def test_arms_that_lack_pairs_with_each_other_are_ordered_by_those_that_they_share() -> None:
+    """b and c are equal, a is slower; b and c met in no valid pair."""
+    rows = visits_of({"a": 1.2, "b": 1.0, "c": 1.1}, pairs=8)
+    rows.loc[(rows["arm"] == "b") & (rows["pair"] >= 4), "trust"] = "invalid"
+    rows.loc[(rows["arm"] == "c") & (rows["pair"] < 4), "trust"] = "invalid"
+    (one,) = rank(rows, ["a", "b", "c"], [])
+    assert [place.arm for place in one.places] == ["b", "c", "a"]
+    assert one.over("b", "c") is None
+    assert one.places[1].message == "fewer than 3 undisturbed pairs with the fastest"
+
+
+def test_a_label_leaves_out_what_arms_differ_in_and_is_the_first_arms() -> None:
+    rows = [
+        visit(arm, case(dtype=dtype), pair, [1.0] * 12, asked_id="x")
+        for pair in range(3)
+        for arm, dtype in (("half", "float16"), ("brain", "bfloat16"))
+    ]
+    (one,) = rank(pd.DataFrame(rows), ["brain", "half"], ["dtype"])
+    assert one.label == "depthwise 8->8 k3 1x8x14x14 cpu"
+
+
 def test_a_pair_counts_for_the_arms_that_were_undisturbed_in_it() -> None:
     rows = visits_of({"a": 1.0, "b": 1.1, "c": 1.3}, pairs=5)
     rows.loc[(rows["arm"] == "c") & (rows["pair"] < 3), "trust"] = "invalid"
     (one,) = rank(rows, ["a", "b", "c"], [])
     assert [place.arm for place in one.places if place.latency_s] == ["a", "b"]
-    assert one.places[-1].message == "fewer than 3 undisturbed pairs"
+    assert one.places[-1].message == "fewer than 3 undisturbed pairs with the fastest"
 
 
 @pytest.mark.parametrize(
@@ -138,10 +159,58 @@ def test_the_command_ranks_and_says_who_is_fastest(convscope: Convscope, suite: 
     assert headline.startswith("nhwc is fastest, ")
     assert "nchw takes 1.2" in headline
     again = convscope("versus", "--of", "last", "--json")
-    assert again.json["arms"] == ["nchw", "nhwc"]
+    assert again.json["arms"] == {"nchw": {}, "nhwc": {"memory_format": "channels_last"}}
+    beside = convscope("versus", "--of", "last", "--reference", "nchw").out
+    assert "times nchw" in beside
+    assert "Arms: nhwc (memory_format=channels_last)." in beside
     (one,) = again.json["cases"]
     assert [place["arm"] for place in one["places"]] == ["nhwc", "nchw"]
     assert one["ratios"][0]["value"] == pytest.approx(0.8, rel=0.02)
+
+
+@pytest.mark.usefixtures("own_folder")
+def test_of_two_arms_the_one_that_is_left_is_not_accused(suite: Path, stub: Stub) -> None:
+    python = str(stub(NHWC | {"fault": "error"} | STEADY, STEADY))
+    sides = {"nchw": Side(python), "nhwc": Side(python, axes={"memory_format": "channels_last"})}
+    with pytest.raises(harness.ConvscopeError, match="6 of 6"):
+        harness.versus(sides, suite, pairs=3)
+    messages = {place.arm: place.message for place in ranked(load_results("last"))[0].places}
+    assert messages == {
+        "nchw": "nobody was left to compare it with: nhwc failed",
+        "nhwc": "error: as scripted",
+    }
+
+
+def test_a_ranking_is_no_ab_to_the_other_commands(convscope: Convscope, suite: Path, stub: Stub) -> None:
+    python = stub(STEADY)
+    arms = ("--arm", f"base:python={python}", "--arm", f"head:python={python},dtype=bfloat16")
+    assert convscope("versus", suite, *arms, "--pairs", "3", "--json").code == 0
+    for arguments, hint in {
+        ("compare", "last"): "versus --of",
+        ("compare", "last", "last"): "versus --of",
+        ("export", "last", "--to", "pytest-benchmark"): "several arms",
+        ("baseline", "save", "main", "last"): "several arms",
+        ("versus", suite, "--of", "last"): "Give it alone",
+        ("versus", "--of", "last", "--reference", "nobody"): "no arm 'nobody'",
+    }.items():
+        ended = convscope(*arguments)
+        assert ended.code == 2, arguments
+        assert hint in ended.err, arguments
+    assert convscope("report", "last").code == 0
+    assert convscope("run", suite, "--python", python).code == 0
+    assert convscope("versus", "--of", "last").code == 2
+    names = sorted(path.name for path in (suite.parent / "results").iterdir() if path.is_dir())
+    several = convscope("report", *names)
+    assert several.code == 2
+    assert "a page of its own" in several.err
+
+
+def test_what_time_did_not_reach_is_no_answer(convscope: Convscope, suite: Path, stub: Stub) -> None:
+    python = stub(STEADY)
+    arms = ("--arm", f"a:python={python}", "--arm", f"b:python={python},threads=1")
+    ended = convscope("versus", suite, *arms, "--time-limit", "0.01")
+    assert ended.code == 3
+    assert "6 cases were not reached (time limit)." in ended.out
 
 
 @pytest.mark.parametrize(
@@ -149,8 +218,10 @@ def test_the_command_ranks_and_says_who_is_fastest(convscope: Convscope, suite: 
     [
         (("--arm", "a:"), "two arms or more"),
         (("--arm", "a:", "--arm", "a:threads=1"), "one name"),
-        (("--arm", "a:", "--arm", "b:device=cuda"), "cannot take turns"),
-        (("--of", "nothing"), "no run"),
+        (("--arm", "a:", "--arm", "b:device=cuda"), "a run each"),
+        (("--arm", "a:", "--arm", "b:groups=3"), "does not divide"),
+        (("--arm", "a:", "--arm", "b:threads=1", "--reference", "c"), "no arm 'c'"),
+        (("--of", "nothing"), "Give it alone"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(

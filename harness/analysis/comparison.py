@@ -29,7 +29,7 @@ from harness.analysis.verdict_tests import (
     smallest_of_two_stages,
     tested,
 )
-from harness.core.case import DEFAULTS, Case
+from harness.core.case import Case
 from harness.core.gate import ALL_CASES, MATCHED_BY, SIDES, VERDICTS, Gate
 from harness.core.protocol import PARTNER
 from harness.core.stats import RUN_SPREAD
@@ -270,10 +270,7 @@ def _comparison(
     for holds, verdict, reason in _not_compared(rows, gate):
         rows.loc[holds, "verdict"] = verdict
         rows.loc[holds, "reason"] = reason[holds] if isinstance(reason, pd.Series) else reason
-    rows["label"] = [
-        Case.from_row(row | {name: DEFAULTS[name] for name in changed if name in DEFAULTS}).label
-        for row in rows.to_dict("records")
-    ]
+    rows["label"] = [Case.from_row(row).named(changed) for row in rows.to_dict("records")]
     order = rows["verdict"].map(VERDICTS.index)
     rows = (
         rows.assign(order=order)

@@ -14,10 +14,13 @@ from itertools import combinations
 from math import comb
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.analysis.pair_effects import pair_ratios, paired_effects
 from harness.analysis.summary import is_valid
-from harness.core.case import DEFAULTS, Case
+from harness.core.case import Case
 from harness.core.interval import Interval
+from harness.core.protocol import PARTNER
 from harness.core.stats import CONFIDENCE, student_t
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST = 3  # pairs that two arms share
+NOTABLE_ERROR = 2.0  # times another: a numeric error that differs by less is not spoken of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +72,23 @@ class Ranking:
 
 
 def rank(visits: pd.DataFrame, arms: Sequence[str], changed: Collection[str]) -> list[Ranking]:
-    """A ranking of each case that was asked for, in that order. `changed`: the axes that the arms have
-    different values of, which a case's label leaves out."""
-    marked = visits.assign(match_id=visits["asked_id"])
-    error = 1 - CONFIDENCE
-    level = 1 - error / max(comb(len(arms), 2), 1) / 2
+    """A ranking of each case that was visited. `changed`: the axes that the arms have different values of,
+    which a case's label leaves out; of a problem that they change, it is the first arm's."""
+    marked = visits.assign(match_id=visits["asked_id"], order=visits["arm"].map(list(arms).index))
+    level = 1 - (1 - CONFIDENCE) / max(comb(len(arms), 2), 1) / 2
     effects = {
         two: paired_effects(pair_ratios(marked, two)).query(f"count >= {FEWEST}")
         for two in combinations(arms, 2)
     }
     found = []
-    for identity, mine in marked.groupby("match_id", sort=False):
+    for identity, mine in marked.sort_values("order", kind="stable").groupby("match_id", sort=False):
         ratios = {
             two: _interval(one.loc[[identity]].iloc[0], level)
             for two, one in effects.items()
             if identity in one.index
         }
-        row = mine.iloc[0].to_dict() | {name: DEFAULTS[name] for name in changed if name in DEFAULTS}
-        found.append(_ranking(str(identity), Case.from_row(row).label, mine, arms, ratios))
+        label = Case.from_row(mine.iloc[0].to_dict()).named(changed)
+        found.append(_ranking(str(identity), label, mine, arms, ratios))
     return found
 
 
@@ -101,19 +104,23 @@ def _ranking(
     arms: Sequence[str],
     ratios: dict[tuple[str, str], Interval],
 ) -> Ranking:
-    """Ordered by the sum of an arm's log ratios to the others, which for arms that share all pairs is the
-    order of their means."""
     whole = Ranking(identity, label, (), ratios)
-    able = [arm for arm in arms if any(arm in two for two in ratios)]
-
-    def slowness(arm: str) -> float:
-        found = [whole.over(other, arm) for other in able if other != arm]
-        return sum(ratio.value for ratio in found if ratio) / max(len(able) - 1, 1)
-
-    ordered = sorted(able, key=slowness)
+    ordered = _ordered([arm for arm in arms if any(arm in two for two in ratios)], ratios)
     places = [_place(arm, ordered[0], visits, whole) for arm in ordered]
-    places += [_place(arm, None, visits, whole) for arm in arms if arm not in able]
+    places += [_place(arm, None, visits, whole) for arm in arms if arm not in ordered]
     return Ranking(identity, label, tuple(places), ratios)
+
+
+def _ordered(arms: Sequence[str], ratios: dict[tuple[str, str], Interval]) -> list[str]:
+    """Fastest first, by the levels that the known ratios agree with best (least squares on logarithms): two
+    arms may lack pairs with each other."""
+    if not arms:
+        return []
+    equations = np.zeros((len(ratios), len(arms)))
+    for row, (base, other) in enumerate(ratios):
+        equations[row, arms.index(base)], equations[row, arms.index(other)] = -1.0, 1.0
+    levels, *_ = np.linalg.lstsq(equations, np.log([ratio.value for ratio in ratios.values()]), rcond=None)
+    return [arm for _, arm in sorted(zip(levels, arms, strict=True), key=lambda one: one[0])]
 
 
 def _place(arm: str, fastest: str | None, visits: pd.DataFrame, whole: Ranking) -> Place:
@@ -124,13 +131,13 @@ def _place(arm: str, fastest: str | None, visits: pd.DataFrame, whole: Ranking) 
         ratio = Interval(1.0, 1.0, 1.0) if arm == fastest else whole.over(fastest, arm)
     return Place(
         arm,
-        float(valid["latency_s"].median()) if len(valid) and fastest is not None else None,
+        float(valid["latency_s"].median()) if ratio else None,
         ratio,
         ratio is not None and arm != fastest and ratio.low <= 1,
         len(valid),
         _known(mine, "peak_bytes"),
         _known(mine, "error"),
-        _why(mine) if fastest is None else None,
+        None if ratio else _why(mine, visits),
     )
 
 
@@ -139,10 +146,17 @@ def _known(visits: pd.DataFrame, name: str) -> float | None:
     return float(values.iloc[0]) if len(values) else None
 
 
-def _why(visits: pd.DataFrame) -> str:
-    """Why an arm has no latency."""
-    failed = visits[visits["status"] != "ok"]
+def _why(mine: pd.DataFrame, visits: pd.DataFrame) -> str:
+    """Why an arm has no place: it failed, nobody was left to compare it with, or it was disturbed."""
+    failed, others = (_failures(some) for some in (mine, visits))
     if len(failed):
         row: dict[Any, Any] = failed.iloc[-1].to_dict()
         return f"{str(row['status']).replace('_', ' ')}: {row['message']}"
-    return f"fewer than {FEWEST} undisturbed pairs"
+    if len(others):
+        return f"nobody was left to compare it with: {' and '.join(dict.fromkeys(others['arm']))} failed"
+    return f"fewer than {FEWEST} undisturbed pairs with the fastest"
+
+
+def _failures(visits: pd.DataFrame) -> pd.DataFrame:
+    left = visits["message"].fillna("").str.startswith(PARTNER)
+    return visits[(visits["status"] != "ok") & ~left]

@@ -39,16 +39,10 @@ class SideAxis(click.ParamType[tuple[str, "Value"]]):
     def convert(
         self, value: Any, param: click.Parameter | None, _ctx: click.Context | None
     ) -> tuple[str, Value]:
-        """As `axes.parse_override` reads it. Raises UsageError for several values."""
-        from harness.plan.axes import parse_override
+        """As `axes.parse_single` reads it."""
+        from harness.plan.axes import parse_single
 
-        if isinstance(value, tuple):
-            return value
-        name, values = parse_override(value)
-        if len(values) != 1:
-            where = param.opts[0] if param else ""
-            raise UsageError(f"{value!r} has several values", where=where, hint="A side has one value.")
-        return name, values[0]
+        return value if isinstance(value, tuple) else parse_single(value, param.opts[0] if param else "-a")
 
 
 class Share(click.ParamType[float]):
@@ -97,7 +91,7 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--head-python", metavar="PATH", help="Interpreter of the head.  [default: the same]")
 @click.option(
-    "--base-implementation", metavar="NAME", help="torch, or module:attribute in the base's interpreter."
+    "--base-implementation", metavar="NAME", help="torch, native, linear, ..., or module:attribute."
 )
 @click.option("--head-implementation", metavar="NAME", help="The same for the head.")
 @click.option(
@@ -338,7 +332,7 @@ def export(run: str, form: str, out: Path | None, results: Path) -> None:
     loaded = load_results(run, results=results)
     if loaded.arms != {"main"} or loaded.visits.empty:
         raise UsageError(
-            "is an A/B, or holds no visit",
+            "holds several arms, or no visit",
             where=loaded.runs[0]["run_id"],
             hint="Export a run of `convscope run`.",
         )

@@ -13,15 +13,13 @@ from harness.cli.options import (
     complete_runs,
     install_signal_handlers,
     json_option,
-    results_option,
+    measuring_options,
     suite_argument,
-    time_limit_option,
-    wait_option,
 )
-from harness.core.errors import CasesFailed, UsageError, nearest
+from harness.core.errors import CasesFailed, NotComparable, UsageError, nearest
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Collection
 
     from harness.plan.axes import Value
     from harness.store.results import Results
@@ -51,13 +49,11 @@ class ArmOption(click.ParamType[tuple[str, "Side"]]):
     type=ArmOption(),
     help="An arm: nhwc:memory_format=channels_last, old:python=PATH, usual: for the suite as it is.",
 )
-@click.option("--reference", metavar="ARM", help="Tell how far this arm is from the fastest.")
+@click.option("--reference", metavar="ARM", help="Tell ratios to this arm, in place of the fastest.")
 @click.option("--pairs", type=click.IntRange(3), default=12, show_default=True, help="Turns of each case.")
 @axes_option
 @click.option("--of", "run", metavar="RUN", shell_complete=complete_runs, help="Rank a kept run again.")
-@results_option
-@wait_option
-@time_limit_option
+@measuring_options("python", "quick")
 @json_option
 def versus(
     suite: str,
@@ -65,7 +61,6 @@ def versus(
     reference: str | None,
     axes: tuple[tuple[str, tuple[Value, ...]], ...],
     run: str | None,
-    results: Path,
     as_json: bool,
     **asked: Any,
 ) -> None:
@@ -80,38 +75,42 @@ def versus(
                convscope versus regression --arm old:python=old/bin/python --arm new:python=new/bin/python
                convscope versus --of last --json
     """
-    from harness.output import terminal
+    from harness.output import ranking_text, terminal
     from harness.store.results import load_results
-    from harness.tasks.versus import ranked
+    from harness.tasks.versus import about, ranked
 
     sides = dict(arms)
     if len(sides) < len(arms):
         raise UsageError("two arms have one name", where="--arm", hint="Write name: before the axes.")
-    failed = False
     if run is None:
-        found, failed = _measured(sides, suite, dict(axes), results, asked)
+        _require_arm(reference, sides)
+        found, failed = _measured(sides, suite, dict(axes), asked)
+    elif suite or arms or axes:
+        raise UsageError(
+            "shows a run that is kept, and measures nothing", where="--of", hint="Give it alone."
+        )
     else:
-        found = load_results(run, results=results, samples=False)
-    names = list(found.runs[0]["arms"])
-    if reference is not None and reference not in names:
-        hint = nearest(reference, names)
-        raise UsageError(f"there is no arm {reference!r}", where="--reference", hint=hint)
+        found, failed = load_results(run, results=asked["results"], samples=False), False
+        _require_arm(reference, found.runs[0]["arms"])
     rankings = ranked(found)
     if as_json:
-        from harness.output.ranking_text import as_json as values
-
-        print(json.dumps({"run": found.runs[0]["run_id"], "arms": names, "cases": values(rankings)}))
+        print(json.dumps(ranking_text.as_json(found.runs[0], rankings)))
     else:
-        terminal.rankings(rankings, reference)
-    if failed:
-        sys.exit(CasesFailed.code)
+        terminal.rankings(rankings, about(found), reference)
+    if failed or not rankings:
+        sys.exit(CasesFailed.code if failed else NotComparable.code)
+
+
+def _require_arm(reference: str | None, arms: Collection[str]) -> None:
+    if reference is not None and reference not in arms:
+        hint = nearest(reference, arms)
+        raise UsageError(f"there is no arm {reference!r}", where="--reference", hint=hint)
 
 
 def _measured(
     sides: dict[str, Side],
     suite: str,
     axes: dict[str, tuple[Value, ...]],
-    results: Path,
     asked: dict[str, Any],
 ) -> tuple[Results, bool]:
     """A run that is made now, and whether a case failed in it."""
@@ -122,8 +121,9 @@ def _measured(
     install_signal_handlers()
     failed = False
     with RunProgress() as progress:
+        progress.say_machine()
         try:
-            found = measure(sides, suite, axes=axes, results=results, listener=progress, **asked)
+            found = measure(sides, suite, axes=axes, listener=progress, **asked)
         except CasesFailed as error:
             progress.say(str(error))
             found, failed = load_results(error.where), True

@@ -18,7 +18,7 @@ from harness.core.errors import SettingError, nearest
 from harness.core.problem import FIELDS, Problem, centred_padding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 VERSION = "convscope/1"
 
@@ -143,6 +143,10 @@ class Case:
     @cached_property
     def label(self) -> str:
         """A short name for people; what is default is left out."""
+        return self.named()
+
+    def named(self, without: Collection[str] = ()) -> str:
+        """The label, without the words for these settings."""
         problem = self.problem
         extras = [
             f"{name[0]}{_short(value)}"
@@ -164,7 +168,7 @@ class Case:
             if name in ("threads", "autotune")
             else str(getattr(setting, name))
             for name in DEFAULTS
-            if name not in ALWAYS_WRITTEN and getattr(setting, name) != DEFAULTS[name]
+            if name not in (*ALWAYS_WRITTEN, *without) and getattr(setting, name) != DEFAULTS[name]
         ]
         shape = "x".join(map(str, problem.input_shape))
         words = [
@@ -177,8 +181,7 @@ class Case:
         return " ".join(
             [
                 *words,
-                setting.device,
-                setting.dtype,
+                *(getattr(setting, name) for name in ALWAYS_WRITTEN if name not in without),
                 *(f"allocator={word}" if word == "default" else word for word in others),
             ]
         )

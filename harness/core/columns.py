@@ -111,7 +111,7 @@ COLUMNS: tuple[Column, ...] = (
         fp32_precision   | dictionary |       | arithmetic allowed for float32
         allocator        | dictionary |       | retained (glibc keeps freed memory) or default
         autotune         | bool       |       | whether the library may try its algorithms
-        implementation   | dictionary |       | torch, or module:attribute
+        implementation   | dictionary |       | torch, a runtime's name, or module:attribute
         parameters       | int64      |       | bias included
         macs             | int64      | MACs  | of the forward pass, always
         macs_executed    | int64      | MACs  | of what is executed: three times the forward pass for training

@@ -9,16 +9,16 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.arm_changes import changes_of
+from harness.analysis.ranking import NOTABLE_ERROR
 from harness.core import units
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.analysis.ranking import Place, Ranking
     from harness.core.interval import Interval
 
-NOTABLE_ERROR = 2.0  # times the smallest: a numeric error that is spoken of
-HEADINGS = ["", "arm", "latency ", "times as long", "peak memory ", ""]
 METHOD = (
     "All intervals of a case hold together at 95 % (Bonferroni). = means: not told apart from the fastest."
 )
@@ -26,7 +26,7 @@ METHOD = (
 
 def headline(found: Sequence[Ranking], reference: str | None = None) -> str:
     """Who is fastest, and by how much, in one sentence. `reference`: the arm whose distance is told, in place
-    of the second's."""
+    of that of the next one that is told apart."""
     known = [one for one in found if one.first]
     if not known:
         return "No case could be ranked."
@@ -49,7 +49,7 @@ def _alone(one: Ranking, reference: str | None) -> str:
     first, *others = one.places
     said = f"{first.arm} is fastest, {units.seconds(first.latency_s or 0.0)}"
     if len(one.first) > 1:
-        said = f"{' and '.join(one.first)} are fastest and cannot be told apart"
+        said = f"{first.arm} looks fastest; {' and '.join(one.first[1:])} cannot be told from it"
     beside = next((place for place in others if place.arm == reference), None)
     beside = beside or next((place for place in others if place.over_fastest and not place.tied), None)
     if beside and beside.over_fastest:
@@ -63,30 +63,39 @@ def times(ratio: Interval) -> str:
     return f"{value} times ({low} to {high})"
 
 
-def lines(one: Ranking) -> list[list[str]]:
-    """A case's arms as the cells of a table, in the order of `HEADINGS`."""
+def headings(reference: str | None = None) -> list[str]:
+    """Of the table of `lines`."""
+    beside = f"times {reference}" if reference else "times as long"
+    return ["", "arm", "latency ", beside, "peak memory ", ""]
+
+
+def lines(one: Ranking, reference: str | None = None) -> list[list[str]]:
+    """A case's arms as the cells of a table."""
     errors = [place.error for place in one.places if place.error]
-    return [_line(number, place, min(errors, default=0.0)) for number, place in enumerate(one.places, 1)]
+    least = min(errors, default=0.0)
+    return [
+        _line(number, place, one.over(reference, place.arm) if reference else place.over_fastest, least)
+        for number, place in enumerate(one.places, 1)
+    ]
 
 
-def _line(number: int, place: Place, least_error: float) -> list[str]:
+def _line(number: int, place: Place, ratio: Interval | None, least_error: float) -> list[str]:
     if place.latency_s is None:
         return ["!", place.arm, "", "", "", place.message or ""]
-    ratio = place.over_fastest
     error = place.error / least_error if place.error and least_error else 1.0
     return [
         "=" if place.tied else str(number),
         place.arm,
         units.seconds(place.latency_s),
-        "" if number == 1 or ratio is None else times(ratio).replace(" times", ""),
+        "" if ratio is None or ratio.low == ratio.high else times(ratio).replace(" times", ""),
         "" if place.peak_bytes is None else units.size(place.peak_bytes),
         f"numeric error {units.significant(error, 2)} times the smallest" if error >= NOTABLE_ERROR else "",
     ]
 
 
-def as_json(found: Sequence[Ranking]) -> list[dict[str, Any]]:
-    """Rankings as JSON values, by their own names; ratios as a list of pairs of arms."""
-    return [
+def as_json(header: Mapping[str, Any], found: Sequence[Ranking]) -> dict[str, Any]:
+    """A run's rankings as JSON values, by their own names; ratios as a list of pairs of arms."""
+    cases = [
         {
             "asked_id": one.asked_id,
             "label": one.label,
@@ -97,3 +106,5 @@ def as_json(found: Sequence[Ranking]) -> list[dict[str, Any]]:
         }
         for one in found
     ]
+    arms = {arm: changes_of(header, arm) for arm in header["arms"]}
+    return {"run": header["run_id"], "state": header["state"], "arms": arms, "cases": cases}

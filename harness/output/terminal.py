@@ -61,13 +61,15 @@ def comparison(found: Comparison) -> None:
     prose(_conclusion(found))
 
 
-def rankings(found: Sequence[Ranking], reference: str | None = None) -> None:
+def rankings(found: Sequence[Ranking], about: Iterable[str], reference: str | None = None) -> None:
     """The answer of `versus`: who is fastest, then the arms of each case."""
     prose(ranking_text.headline(found, reference))
+    for sentence in about:
+        prose(sentence)
     for one in found:
         print()
         prose(one.label)
-        table(ranking_text.HEADINGS, ranking_text.lines(one))
+        table(ranking_text.headings(reference), ranking_text.lines(one, reference))
     print()
     prose(ranking_text.METHOD)
 

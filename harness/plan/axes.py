@@ -38,7 +38,15 @@ def read_axis(name: str, raw: object) -> tuple[Value, ...]:
     return read
 
 
-def parse_override(text: str) -> tuple[str, tuple[Value, ...]]:
+def parse_single(text: str, option: str) -> tuple[str, Value]:
+    """`axis=value` from the command line, given to an option. Raises UsageError."""
+    name, values = parse_override(text, option)
+    if len(values) != 1:
+        raise UsageError(f"{text!r} has several values", where=option, hint="A side has one value.")
+    return name, values[0]
+
+
+def parse_override(text: str, option: str = "-a") -> tuple[str, tuple[Value, ...]]:
     """`axis=values` from the command line: `64,128`, `32:512:32` or `32:512:x2`, both ends included. Raises
     UsageError."""
     name, equals, values = text.partition("=")
@@ -48,7 +56,7 @@ def parse_override(text: str) -> tuple[str, tuple[Value, ...]]:
             if equals
             else "Write an axis, an equals sign and its values: in_channels=64,128"
         )
-        raise UsageError(f"{text!r} is no axis with values", where="-a", hint=hint)
+        raise UsageError(f"{text!r} is no axis with values", where=option, hint=hint)
     raw: list[object] = []
     try:
         for part in values.split(","):
@@ -59,9 +67,9 @@ def parse_override(text: str) -> tuple[str, tuple[Value, ...]]:
             )
         return name, read_axis(name, raw)
     except ProblemError as error:
-        raise UsageError(error.what, where=f"-a {name}", hint=error.hint) from None
+        raise UsageError(error.what, where=f"{option} {name}", hint=error.hint) from None
     except ValueError as error:
-        raise UsageError(str(error), where=f"-a {name}") from None
+        raise UsageError(str(error), where=f"{option} {name}") from None
 
 
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,89 +1,84 @@
-"""A case with other values of some axes: what a side of a comparison makes of the case that was asked for.
+"""What each side of a comparison makes of a suite: values of axes that it has in place of the suite's.
 
-In: a case, or points, and values by axis. Out: the same changed. Pure.
+In: a suite, and values by side and axis. Out: the points, and by side the case that it runs for each case
+that is asked for. Pure.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from harness.core.case import DEFAULTS, Case
-from harness.core.errors import ProblemError, UsageError
-from harness.core.problem import FIELDS, FIXED_AXES
-from harness.plan.axes import merge
-from harness.plan.points import distinct_cases, problem_of, sized
+from harness.core.errors import UsageError
+from harness.plan.points import distinct_cases, expand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from harness.core.problem import Problem
+    from harness.core.case import Case
     from harness.plan.axes import Value
     from harness.plan.points import Point
+    from harness.plan.suite import Suite
+
+    Axes = Mapping[str, tuple[Value, ...]]
+    Changes = Mapping[str, Mapping[str, Value]]  # by side, then by axis
 
 
-def changed(case: Case, changes: Mapping[str, Value]) -> Case:
-    """The case with these values of settings and of its problem. Raises ProblemError, SettingError."""
-    setting: dict[str, Any] = {name: value for name, value in changes.items() if name in DEFAULTS}
-    stated = {name: value for name, value in changes.items() if name not in DEFAULTS}
-    problem = changed_problem(case.problem, stated) if stated else case.problem
-    return Case(problem, replace(case.setting, **setting))
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The points that are asked for, and by side and case_id of what is asked for, the case that it runs."""
+
+    points: list[Point]
+    cases: dict[str, dict[str, Case]]
 
 
-def changed_problem(problem: Problem, stated: Mapping[str, Value]) -> Problem:
-    """The problem with these values. Raises ProblemError.
+def shared(sides: Changes, axes: Axes) -> dict[str, tuple[Value, ...]]:
+    """The axes that all sides state, as the first one has them: what the suite says of them nobody runs.
+    Raises UsageError for one that `axes` state besides, and for a device."""
+    first, *others = sides.values()
+    if any("device" in changes for changes in sides.values()):
+        hint = "Compare devices with a run each: convscope run SUITE -a device=cpu,cuda"
+        raise UsageError("a side cannot have a device of its own", where="device", hint=hint)
+    found: dict[str, tuple[Value, ...]] = {
+        axis: (value,) for axis, value in first.items() if all(axis in changes for changes in others)
+    }
+    if twice := [axis for axis in found if axis in axes]:
+        hint = "Give it for the sides, or as an axis of all."
+        raise UsageError("is given twice", where=twice[0], hint=hint)
+    return found
 
-    Another kind takes its own groups, and pointwise neither kernel nor padding along; another kernel keeps
-    the size of the output. Another number of groups makes another kind of it, where that is what it is.
-    """
-    own = "grouped" if problem.kind == "pointwise" and "groups" in stated else problem.kind
-    kind = str(stated.get("kind", own))
-    lost = set(FIXED_AXES[kind])  # type: ignore[index]  # read_axis let only kinds through
-    lost |= {"groups"} if kind != problem.kind else set()
-    lost |= {"padding"} if "kernel_size" in stated or "pointwise" == kind != problem.kind else set()
-    kept = {name: getattr(problem, name) for name in FIELDS if name not in lost}
-    return problem_of(merge(kept, sized(stated)) | {"kind": kind})
 
-
-def as_pairs(points: Iterable[Point], sides: Mapping[str, Mapping[str, Value]]) -> list[Point]:
-    """The points of an A/B, by what each side changes. Skipped are those whose case a side cannot have, and,
-    where sides run different cases at all, those that they would run alike. Raises UsageError where a side
+def sides_of(suite: Suite, sides: Changes, *, one_interpreter: bool) -> Sides:
+    """What is asked of each side. Skipped are cases that a side cannot have, and, where sides of one
+    interpreter run different cases at all, those that they would run alike. Raises UsageError where a side
     would run one case in place of two."""
-    made = [_of_all(point, sides) for point in points]
-    if any(_differs(point.case, sides) for point in made if point.case):
-        made = [
-            replace(point, case=None, skip_reason="all sides would run the same")
-            if point.case and not _differs(point.case, sides)
-            else point
-            for point in made
+    own = {name: expand(suite, changes) for name, changes in sides.items()}
+    points: list[Point] = []
+    cases: dict[str, dict[str, Case]] = {name: {} for name in sides}
+    differ = one_interpreter and any(map(_differ, zip(*own.values(), strict=True)))
+    for point, *theirs in zip(expand(suite), *own.values(), strict=True):
+        reasons = [
+            f"{name}, {one.skip_reason}" for name, one in zip(own, theirs, strict=True) if not one.case
         ]
-    cases = distinct_cases(made)
-    for name, changes in sides.items():
-        if len({changed(case, changes).case_id for case in cases}) < len(cases):
-            axes = " or ".join(changes)
+        if differ and not reasons and not _differ(theirs):
+            reasons = ["all sides would run the same"]
+        if point.case is None or reasons:
+            points.append(replace(point, case=None, skip_reason=point.skip_reason or reasons[0]))
+            continue
+        points.append(point)
+        for name, one in zip(own, theirs, strict=True):
+            assert one.case is not None
+            cases[name].setdefault(point.case.case_id, one.case)
+    for name, mine in cases.items():
+        if len({case.case_id for case in mine.values()}) < len(distinct_cases(points)):
+            axes = " or ".join(sides[name])
             raise UsageError(
                 f"the suite has several values of {axes}, and {name} one",
                 where=name,
                 hint="State that axis for the other side too, or narrow it with -a.",
             )
-    return made
+    return Sides(points, cases)
 
 
-def _of_all(point: Point, sides: Mapping[str, Mapping[str, Value]]) -> Point:
-    """The point, skipped where a side cannot have its case."""
-    reasons = [why for name, changes in sides.items() if (why := _why_not(point.case, name, changes))]
-    return replace(point, case=None, skip_reason=reasons[0]) if reasons else point
-
-
-def _why_not(case: Case | None, name: str, changes: Mapping[str, Value]) -> str:
-    """Why a side cannot have a case; empty where it can."""
-    try:
-        if case:
-            changed(case, changes)
-    except ProblemError as error:
-        return f"{name}, {error.field}: {error.what}"
-    return ""
-
-
-def _differs(case: Case, sides: Mapping[str, Mapping[str, Value]]) -> bool:
-    return len({changed(case, changes).case_id for changes in sides.values()}) > 1
+def _differ(points: tuple[Point, ...] | list[Point]) -> bool:
+    return len({point.case.case_id for point in points if point.case}) > 1

@@ -48,16 +48,32 @@ class Point:
     skip_reason: str | None = None
 
 
-def expand(suite: Suite) -> list[Point]:
-    """Every point of a suite, in order. Raises UsageError for more than can be meant."""
+def expand(suite: Suite, changes: Mapping[str, Value] | None = None) -> list[Point]:
+    """Every point of a suite, in order; with `changes` each with these values in place of its own. Raises
+    UsageError for more than can be meant."""
     _require_fewer(suite.name, sum(_count(sweep) for sweep in suite.sweeps))
     points: list[Point] = []
     for sweep in suite.sweeps:
         for row in sweep.rows:
             points += [
-                _point(sweep, len(points) + i, asked, row) for i, asked in enumerate(_places(sweep, row))
+                _point(sweep, len(points) + i, _changed(asked, changes or {}), row)
+                for i, asked in enumerate(_places(sweep, row))
             ]
     return points
+
+
+def _changed(place: Mapping[str, Value], changes: Mapping[str, Value]) -> dict[str, Value]:
+    """A place of a sweep with other values. A number of groups decides the kind of a single convolution, and
+    one that becomes pointwise needs no padding."""
+    kind = place.get("kind")
+    changed = merge(place, changes)
+    if "groups" in changes and "kind" not in changes and kind != "depthwise_separable":
+        changed.pop("kind", None)
+        if kind == "pointwise":
+            changed["kernel_size"] = changes.get("kernel_size", 1)
+    if changes.get("kind") == "pointwise" != kind and "padding" not in changes:
+        changed.pop("padding", None)
+    return changed
 
 
 def _count(sweep: Sweep) -> int:
@@ -210,7 +226,7 @@ def _in_row(row: Mapping[str, Value], name: str) -> Value | None:
 
 def _point(sweep: Sweep, index: int, asked: dict[str, Value], row: Mapping[str, Value]) -> Point:
     layer, repeat = row.get("layer"), int(row.get("repeat", 1))
-    asked = sized(asked)
+    asked = _sized(asked)
     point = Point(
         sweep.name,
         index,
@@ -232,12 +248,12 @@ def _point(sweep: Sweep, index: int, asked: dict[str, Value], row: Mapping[str, 
             raise ProblemError("allocator", "is glibc's, which a CUDA device does not use")
         stated = {name: asked[name] for name in DEFAULTS if name in asked}
         setting = Setting(**stated)  # type: ignore[arg-type]  # checked when read
-        return replace(point, case=Case(problem_of(asked), setting))
+        return replace(point, case=Case(_problem(asked), setting))
     except ProblemError as error:
         return replace(point, series=point.series or "unknown", skip_reason=f"{error.field}: {error.what}")
 
 
-def problem_of(asked: Mapping[str, Any]) -> Problem:
+def _problem(asked: Mapping[str, Any]) -> Problem:
     """The problem of a place, under the kind that it really is: grouped with one group is standard or
     pointwise."""
     fields = {name: asked[name] for name in FIELDS if name in asked}
@@ -263,12 +279,12 @@ def problem_of(asked: Mapping[str, Any]) -> Problem:
 def _kind_at(place: Mapping[str, Value]) -> str | None:
     """The kind that a place without one has; None where it can have none."""
     try:
-        return _derived_kind(evaluated(sized(place)))
+        return _derived_kind(evaluated(_sized(place)))
     except ProblemError:
         return None
 
 
-def sized(place: Mapping[str, Value]) -> dict[str, Value]:
+def _sized(place: Mapping[str, Value]) -> dict[str, Value]:
     """A place with a height and a width, where it states a size."""
     rest = {name: value for name, value in place.items() if name != "size"}
     return {"height": place["size"], "width": place["size"]} | rest if "size" in place else rest

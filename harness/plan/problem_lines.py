@@ -41,7 +41,14 @@ MIOPEN = {  # short and long options of MIOpenDriver, whose defaults are its own
     "groups": ("g", "group_count", 1),
     "bias": ("b", "bias", 0),
 }
-CONVOLUTION = re.compile(r"aten::(_convolution|convolution|conv2d|cudnn_convolution|mkldnn_convolution)$")
+CONVOLUTION = re.compile(r"aten::(_convolution|convolution|conv2d)$")
+TORN = (
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    ZeroDivisionError,
+)  # of a line that ends too early, or lies
 
 
 class NotMeasured(Exception):
@@ -75,17 +82,22 @@ def _stated(text: str) -> Iterator[tuple[str, dict[str, Any] | NotMeasured]]:
     if text.lstrip().startswith(("{", "[")):
         yield from _profiled(text)
         return
+    direction = ""  # of a batch file, from where it stands on
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].strip()
-        if not words or (words.startswith("--") and " " not in words):  # a batch file's comment or option
+        if words.startswith("--") and " " not in words:
+            direction = words if words.startswith("--dir=") else direction
             continue
         try:
-            yield from _of_line(words, f"line {number}")
+            if words:
+                yield from _of_line(words, f"line {number}", direction)
         except NotMeasured as why:
             yield (words if len(words) < 40 else f"line {number}"), why
+        except TORN:
+            yield f"line {number}", NotMeasured("is torn, or has a number that cannot be")
 
 
-def _of_line(line: str, name: str) -> Iterator[tuple[str, dict[str, Any] | NotMeasured]]:
+def _of_line(line: str, name: str, direction: str) -> Iterator[tuple[str, dict[str, Any] | NotMeasured]]:
     if line.startswith(VERBOSE):
         yield from _verbose(line, name)
     elif "MIOpenDriver" in line:
@@ -94,11 +106,11 @@ def _of_line(line: str, name: str) -> Iterator[tuple[str, dict[str, Any] | NotMe
         words = [word for word in line.split() if not word.startswith("-") and _parts(word)]
         if not words:
             raise NotMeasured("neither a word of benchdnn, a line of oneDNN, nor a command of MIOpenDriver")
-        bias = "FWD_D" not in line and "FWD_I" not in line
-        if "BWD" in line:
+        direction = next((word for word in line.split() if word.startswith("--dir=")), direction)
+        if "BWD" in direction:
             raise NotMeasured("the backward pass is not measured alone")
         for word in words:
-            yield _benchdnn(word, name, bias=bias if "--dir" in line else False)
+            yield _benchdnn(word, name, bias=direction.endswith("FWD_B"))
 
 
 def _verbose(line: str, name: str) -> Iterator[tuple[str, dict[str, Any] | NotMeasured]]:
@@ -214,19 +226,22 @@ def _profiled(text: str) -> Iterator[tuple[str, dict[str, Any] | NotMeasured]]:
         whole = json.loads(text)
         events = whole["traceEvents"] if isinstance(whole, dict) else whole
         found = [event for event in events if CONVOLUTION.match(str(event.get("name")))]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        found.sort(key=lambda event: float(event["ts"]))
+    except (*TORN, AttributeError):
         yield "trace", NotMeasured("is no trace of torch's profiler")
         return
     ends: dict[Any, float] = {}
-    for event in sorted(found, key=lambda event: float(event["ts"])):
+    for event in found:
         thread, began = (event.get("pid"), event.get("tid")), float(event["ts"])
         if began < ends.get(thread, 0.0):
             continue
-        ends[thread] = began + float(event.get("dur", 0.0))
         try:
             yield event["name"].removeprefix("aten::"), _of_event(event)
+            ends[thread] = began + float(event.get("dur", 0.0))
         except NotMeasured as why:
             yield event["name"], why
+        except TORN:
+            yield event["name"], NotMeasured("has other arguments than a convolution")
 
 
 def _of_event(event: dict[str, Any]) -> dict[str, Any]:

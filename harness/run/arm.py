@@ -2,7 +2,7 @@
 answers become.
 
 In: cases, answers. Out: rows by the columns' names, one a visit, whatever became of it. A run has one arm,
-`main`; an A/B has two, `base` and `head`, each of which may run the cases that are asked for with changes.
+`main`; an A/B has two, `base` and `head`, a ranking more. Each may run other cases than are asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.columns import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns, fits
 from harness.core.protocol import PARTNER
-from harness.plan.changes import changed
 from harness.run.device_worker import Connection, DeviceWorker, device_name
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from harness.core.case import Case
     from harness.core.columns import Row
     from harness.core.protocol import Message
-    from harness.plan.axes import Value
     from harness.run.context import RunContext
     from harness.run.progress_events import ProgressListener
 
@@ -34,8 +32,9 @@ EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
 
 class Arm:
-    """An interpreter's part in a run. `over` are cases that failed or cannot be done here; `skipped`, of
-    these, what it does not support."""
+    """An interpreter's part in a run. `executed`: by case_id of what is asked for, the case that it runs,
+    where that is another. `dropped` are cases that failed or cannot be done here; `skipped`, of these, what
+    it does not support."""
 
     def __init__(
         self,
@@ -44,11 +43,10 @@ class Arm:
         connection: Connection,
         keep: Callable[[Row], None],
         listener: ProgressListener,
-        changes: Mapping[str, Value] | None = None,
+        executed: Mapping[str, Case] | None = None,
     ):
         self.name, self.context, self.connection, self.listener = name, order, connection, listener
-        self._changes = changes or {}
-        self._executed: dict[str, Case] = {}
+        self._executed = executed or {}
         self.dropped: set[str] = set()
         self.skipped: set[str] = set()
         self.kept = 0  # rows
@@ -59,9 +57,7 @@ class Arm:
 
     def as_executed(self, case: Case) -> Case:
         """The case as this arm executes it."""
-        if case.case_id not in self._executed:
-            self._executed[case.case_id] = changed(case, self._changes)
-        return self._executed[case.case_id]
+        return self._executed.get(case.case_id, case)
 
     def worker(self, device: str, borrowed: Any = None) -> DeviceWorker:
         """A worker of this arm for a device."""

@@ -148,6 +148,8 @@ class PairedRun:
         """Pair by pair; the cases whose pair was disturbed, and whether there was time for all."""
         disturbed: list[Case] = []
         for position, case in enumerate(cases):
+            if not self.taking_part(case):
+                continue
             if not self._may_go_on(case):
                 return disturbed, False
             self._announce(case, cases[position:], after_s)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from harness.core.case import Case
     from harness.run.arm import Arm
 
-IN_A_ROUND = 4  # pairs of a case under the same workers, which take longer to start than a pair takes
+# pairs of a case under the same workers, which take longer to start than a pair takes; where no process is
+# forked for a visit, one
+IN_A_ROUND = 4
 
 
 class VersusRun(PairedRun):
@@ -35,4 +37,5 @@ class VersusRun(PairedRun):
         self.stage = "rank"
         self.survey()
         wanted = {case.case_id: self.pairs for case in self.cases}
-        return "complete" if self.measure(wanted, IN_A_ROUND) else "time_limit"
+        forked = all(case.setting.device == "cpu" for case in self.cases)
+        return "complete" if self.measure(wanted, IN_A_ROUND if forked else 1) else "time_limit"

@@ -67,7 +67,7 @@ def unfit(run: Results) -> list[str]:
     header, summary = run.runs[0], run.summary
     found = []
     if run.arms != {"main"}:
-        found.append("it is an A/B")
+        found.append("it holds several arms")
     if header["quick"]:
         found.append("it is a quick run")
     if header["state"] not in WHOLE:

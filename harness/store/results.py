@@ -13,6 +13,7 @@ import pyarrow as pa
 from harness.analysis.roofline import with_roofline
 from harness.analysis.summary import summarize
 from harness.core.errors import StorageError, UsageError
+from harness.core.gate import SIDES
 from harness.store.migrations import migrated
 from harness.store.run_folder import (
     POINTS_SCHEMA,
@@ -47,8 +48,18 @@ class Results:
 
     @property
     def arms(self) -> set[str]:
-        """Of the first run: `main`, or `base` and `head`."""
+        """Of the first run: `main`, `base` and `head`, or as named."""
         return set(self.runs[0]["arms"])
+
+    @property
+    def is_ab(self) -> bool:
+        """Whether it is the two sides of an A/B; runs before schema 3 did not say so."""
+        return self.arms == set(SIDES) and self.runs[0].get("comparison", "ab") == "ab"
+
+    @property
+    def is_ranking(self) -> bool:
+        """Whether its arms, two or more, are to be ranked (`versus`)."""
+        return len(self.arms) > 1 and not self.is_ab
 
     def __repr__(self) -> str:
         names = ", ".join(run["run_id"] for run in self.runs)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from harness.core.errors import UsageError, nearest
 from harness.core.gate import ORDERS
-from harness.plan.points import prepare
+from harness.plan.changes import shared
+from harness.plan.points import narrowed, prepare
 from harness.run.ab import AbRun
 from harness.run.progress_events import SILENT, ProgressListener
 from harness.tasks.recorded_run import drive, finish
@@ -53,13 +54,22 @@ def ab(
     """
     if how not in ORDERS:
         raise UsageError(f"{how!r} is no order", where="how", hint=nearest(how, ORDERS))
-    asked = prepare(suite, axes or {}, quick=quick, time_limit_s=time_limit_s)
-    sides = {"base": base, "head": head}
+    axes, sides = dict(axes or {}), {"base": base, "head": head}
+    both = shared({name: side.changes for name, side in sides.items()}, axes)
+    asked = prepare(suite, axes | both, quick=quick, time_limit_s=time_limit_s)
     if not any(side.changes for side in sides.values()):
         sides = {name: replace(side, axes=asked.ab.get(name, {})) for name, side in sides.items()}
-    own = {"order": how, "confirming": None}
+        both = shared({name: side.changes for name, side in sides.items()}, axes)
+        asked = narrowed(asked, both) if both else asked
     with ready(
-        asked, sides, axes or {}, own, results=results, quick=quick, wait=wait, listener=listener
+        asked,
+        sides,
+        {"comparison": "ab", "order": how, "confirming": None},
+        named="device" in axes,
+        results=results,
+        quick=quick,
+        wait=wait,
+        listener=listener,
     ) as made:
 
         def tell(confirming: Confirming) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness.analysis.case_ratio import times
 from harness.analysis.labels import kind_name, listed
+from harness.analysis.summary_row import cells
 from harness.core import units
 from harness.core.case import ALLOWED, Case
 from harness.core.errors import ProblemError, UsageError
@@ -28,21 +29,15 @@ if TYPE_CHECKING:
     from harness.run.ad_hoc import AdHocSession
 
 # three short visits of all tell candidates apart that differ much; then those that are close are measured
-# longer. In both, the candidates of a round are interleaved, and compared in the moments that they met together
+# longer. In both, the candidates of a round are interleaved, and compared in the moments that they shared
 FIRST = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.05, min_samples=12)
 THEN = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.25, min_samples=12)
 CLOSE = 1.1  # times as long as the fastest: what may be so near is measured again
 MOST_CLOSE = 4  # of the fastest, and of the fastest whole layer, each with itself
 GROUPS = (4, 32)  # a grouped candidate each, as ResNeXt and wider ones have
 FIGURES = (
-    "latency_s",
-    "latency_low_s",
-    "latency_high_s",
-    "typical_s",
-    "visits",
-    "processes",
-    "trust",
-    "interval",
+    *("latency_s", "latency_low_s", "latency_high_s", "typical_s", "visits", "processes"),
+    *("trust", "interval", "standard_error"),
 )
 
 
@@ -153,20 +148,22 @@ def rivals(rows: Sequence[PairedRow]) -> set[str]:
     for group in (rows, [row for row in rows if row["kind"] in SAME_CONNECTIONS]):
         fast = ordered(group)
         near = [row for row in fast[1:] if times(fast[0], row).low < CLOSE][: MOST_CLOSE - 1]
-        found |= {row["case_id"] for row in (fast[0], *near) if near}
+        found |= {row["case_id"] for row in (fast[0], *near)} if near else set()
     return found
 
 
 def renewed(rows: Sequence[PairedRow], again: Sequence[PairedRow]) -> list[PairedRow]:
-    """The rows with the figures of those that were measured again; what the survey saw stays."""
+    """The rows with the figures of those that were measured again, and all moments of both times; what the
+    survey saw stays."""
     later = {row["case_id"]: row for row in again if row["latency_s"] > 0}
-    names = (*FIGURES, "standard_error", "moments")
-    return [
-        cast("PairedRow", {**row, **{name: later[row["case_id"]][name] for name in names}})  # type: ignore[literal-required]  # the names are a row's
-        if row["case_id"] in later
-        else row
-        for row in rows
-    ]
+    return [_renewed(row, later.get(row["case_id"])) for row in rows]
+
+
+def _renewed(row: PairedRow, later: PairedRow | None) -> PairedRow:
+    if later is None:
+        return row
+    figures = dict(zip(FIGURES, cells(later, FIGURES), strict=True))
+    return cast("PairedRow", {**row, **figures, "moments": {**row["moments"], **later["moments"]}})
 
 
 def ordered(rows: Sequence[PairedRow]) -> list[PairedRow]:

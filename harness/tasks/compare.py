@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis import comparability
-from harness.analysis.arm_changes import arm_name, changed_axes, changes_of
+from harness.analysis.arm_changes import arm_name, changed_axes
 from harness.analysis.comparison import Completeness, judge_pairs, judge_runs
+from harness.analysis.ranking import NOTABLE_ERROR
 from harness.core import units
 from harness.core.errors import NoBaseline, NotComparable, UsageError
 from harness.core.gate import ALL_CASES, SIDES, Gate
 from harness.store import baselines
 from harness.store.results import Results, load_results
 from harness.store.run_folder import RUN_FILE, find_run, run_folders
-
-NOTABLE_ERROR = 2.0  # times: a numeric error that differs by less is not spoken of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,9 +59,11 @@ def compare(
 def _of_one_arm(run: Results) -> Results:
     if run.arms != {"main"}:
         raise UsageError(
-            "is an A/B run, which holds both sides",
+            "holds several arms, which took turns",
             where=run.runs[0]["run_id"],
-            hint="Give it alone: convscope compare RUN",
+            hint="Give it alone: convscope versus --of RUN"
+            if run.is_ranking
+            else "Give it alone: convscope compare RUN",
         )
     return run
 
@@ -91,7 +92,10 @@ def judge(run: Results, gate: Gate | None = None) -> Comparison:
     """Judge the two arms of one A/B run, by its suite's gate unless another is given. Raises UsageError for a
     run of one arm."""
     header = run.runs[0]
-    if run.arms != {"base", "head"}:
+    if run.is_ranking:
+        hint = "Show it: convscope versus --of RUN"
+        raise UsageError("is a ranking of arms", where=header["run_id"], hint=hint)
+    if not run.is_ab:
         hint = "Give a base before it: convscope compare BASE HEAD"
         raise UsageError("has one side, and nothing to compare it with", where=header["run_id"], hint=hint)
     completeness = _completeness(run)
@@ -105,7 +109,8 @@ def judge(run: Results, gate: Gate | None = None) -> Comparison:
             *_what_it_lacked(header),
             *_how_paired(header.get("order", "turns"), run.visits),
             *_how_exact(judged),
-            *_how_alike(header),
+            *skipped(run),
+            *_how_alike(run),
         ],
     )
 
@@ -165,19 +170,34 @@ def _how_exact(judged: Comparison) -> list[str]:
     rows = judged.verdicts[judged.verdicts["metric"] == "latency_s"]
     errors = rows[["base_error", "head_error"]].astype(float)
     ratios = (errors["head_error"] / errors["base_error"])[(errors > 0).all(axis=1)]
-    notable = ratios[(ratios >= NOTABLE_ERROR) | (ratios <= 1 / NOTABLE_ERROR)]
-    if notable.empty:
+    said = []
+    for word, found in (("larger", ratios), ("smaller", 1 / ratios)):
+        notable = found[found >= NOTABLE_ERROR]
+        if len(notable):
+            where = f"in the median of {len(notable)} cases" if len(notable) > 1 else "in one case"
+            times = units.significant(float(notable.median()), 2)
+            said.append(f"The numeric error of head is {times} times {word} than base's {where}.")
+    return said
+
+
+def skipped(run: Results) -> list[str]:
+    """How many points have no case, by reason."""
+    reasons = run.points["skip_reason"].dropna().value_counts()
+    if reasons.empty:
         return []
-    typical = float(notable.median())
-    what = f"{units.significant(max(typical, 1 / typical), 2)} times {'larger' if typical > 1 else 'smaller'}"
-    where = f"in the median of {len(notable)} cases" if len(notable) > 1 else "in one case"
-    return [f"The numeric error of head is {what} than base's {where}."]
+    said = "; ".join(f"{count}: {reason}" for reason, count in reasons.items())
+    return [f"{reasons.sum()} of {len(run.points)} points were skipped ({said})."]
 
 
-def _how_alike(header: Mapping[str, Any]) -> list[str]:
+def _how_alike(run: Results) -> list[str]:
     """That nothing differs between the two sides, so that what is found is the machine's."""
-    sides = [(header["arms"][side]["environment_id"], changes_of(header, side)) for side in SIDES]
-    return ["Both sides are the same: this checks the machine and the method."] * (sides[0] == sides[1])
+    alike = (
+        run.visits["environment_id"].nunique() == 1
+        and (run.visits["case_id"] == run.visits["asked_id"]).all()
+    )
+    return ["Both sides are the same: this checks the machine and the method."] * bool(
+        alike and len(run.visits)
+    )
 
 
 def judge_two(base: Results, head: Results, gate: Gate | None = None, *, force: bool = False) -> Comparison:

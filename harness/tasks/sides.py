@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import DeviceError, UsageError
-from harness.plan.changes import as_pairs
-from harness.plan.points import distinct_cases, expand, narrowed
+from harness.core.errors import DeviceError
+from harness.plan.changes import sides_of
+from harness.plan.points import distinct_cases
 from harness.run import locks
 from harness.run.arm import Arm
 from harness.run.device_worker import connect
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from harness.plan.suite import Suite
     from harness.run.device_worker import Connection
     from harness.run.progress_events import ProgressListener
-
-    Axes = Mapping[str, tuple[Value, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,50 +61,37 @@ class Ready:
 def ready(
     suite: Suite,
     sides: Mapping[str, Side],
-    axes: Axes,
     header: Mapping[str, Any],
     *,
+    named: bool,
     results: str | Path,
     quick: bool,
     wait: bool,
     listener: ProgressListener,
 ) -> Iterator[Ready]:
-    """Hold the devices, connect the interpreters and make the folder. `axes`: those that the asker stated
-    for all sides; `header`: what else run.json says. Raises what `sweep` raises."""
-    suite = _narrowed(suite, sides, axes)
-    points = as_pairs(expand(suite), {name: side.changes for name, side in sides.items()})
+    """Hold the devices, connect the interpreters and make the folder. `named`: whether the asker stated the
+    devices; `header`: what else run.json says. Raises what `sweep` raises."""
+    pythons = {name: side.python or default_python() for name, side in sides.items()}
+    changes = {name: side.changes for name, side in sides.items()}
+    asked = sides_of(suite, changes, one_interpreter=len(set(pythons.values())) == 1)
+    points = asked.points
     context = new_context(suite)
     with locks.hold(devices_of(points, context), wait=wait, on_wait=listener.waiting), ExitStack() as stack:
-        pythons = {name: side.python or default_python() for name, side in sides.items()}
         known = {python: stack.enter_context(connect(python)) for python in dict.fromkeys(pythons.values())}
         connections = {name: known[python] for name, python in pythons.items()}
         spread = machine_cache.run_spread(*(one.environment_id for one in known.values()))
         context = replace(context, run_spread=spread)
         _require_alike(connections, points)
         for one in known.values():
-            points = present_points(suite, points, one.hello, named="device" in axes)
-        changes = {name: (connections[name], side.changes) for name, side in sides.items()}
-        folder = RunFolder(Path(results), header_of(suite, context, changes, quick) | dict(header), points)
+            points = present_points(suite, points, one.hello, named=named)
+        told = {name: (connections[name], mine) for name, mine in changes.items()}
+        folder = RunFolder(Path(results), header_of(suite, context, told, quick) | dict(header), points)
         listener.started(folder.path)
         arms = {
-            name: Arm(name, context, connections[name], folder.add, listener, side.changes)
-            for name, side in sides.items()
+            name: Arm(name, context, connections[name], folder.add, listener, asked.cases[name])
+            for name in sides
         }
         yield Ready(arms, distinct_cases(points), folder)
-
-
-def _narrowed(suite: Suite, sides: Mapping[str, Side], axes: Axes) -> Suite:
-    """The suite without the values that no side would run: an axis that all of them state is the first
-    one's. Raises UsageError for one that is stated besides, and for a device."""
-    stated = [side.changes for side in sides.values()]
-    if any("device" in changes for changes in stated):
-        hint = "Compare devices with a run each: convscope run SUITE -a device=cpu,cuda"
-        raise UsageError("two devices cannot take turns", where="device", hint=hint)
-    first = {axis: value for axis, value in stated[0].items() if all(axis in changes for changes in stated)}
-    if twice := [axis for axis in first if axis in axes]:
-        hint = "Give it for the sides, or as an axis of all."
-        raise UsageError("is given twice", where=twice[0], hint=hint)
-    return narrowed(suite, {axis: (value,) for axis, value in first.items()}) if first else suite
 
 
 def _require_alike(connections: Mapping[str, Connection], points: list[Point]) -> None:

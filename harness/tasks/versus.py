@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from harness.analysis.arm_changes import changed_axes
+from harness.analysis.arm_changes import arm_name, changed_axes, changes_of
 from harness.analysis.ranking import rank
 from harness.core.errors import UsageError
-from harness.plan.axes import parse_override
+from harness.plan.axes import parse_single
+from harness.plan.changes import shared
 from harness.plan.points import prepare
 from harness.run.progress_events import SILENT, ProgressListener
 from harness.run.versus import VersusRun
+from harness.tasks.compare import skipped
 from harness.tasks.recorded_run import drive, finish
 from harness.tasks.sides import Side, ready
 
@@ -43,10 +45,8 @@ def parse_arm(text: str) -> tuple[str, Side]:
         if word == "python" and equals:
             python = value
             continue
-        axis, values = parse_override(part)
-        if len(values) != 1:
-            raise UsageError(f"{part!r} has several values", where=f"--arm {text}", hint="An arm has one.")
-        axes[axis] = values[0]
+        axis, axes_value = parse_single(part, "--arm")
+        axes[axis] = axes_value
     if not (name or stated):
         raise UsageError("says nothing", where=f"--arm {text!r}", hint=hint)
     return name or stated, Side(python, axes=axes)
@@ -67,12 +67,13 @@ def versus(
     `sweep` raises, and UsageError for fewer than two sides."""
     if len(sides) < 2:
         raise UsageError("takes two arms or more", where="versus", hint="Give --arm for each of them.")
-    asked = prepare(suite, axes or {}, time_limit_s=time_limit_s)
+    axes = dict(axes or {})
+    all_state = shared({name: side.changes for name, side in sides.items()}, axes)
     with ready(
-        asked,
+        prepare(suite, axes | all_state, time_limit_s=time_limit_s),
         sides,
-        axes or {},
-        {"order": "turns"},
+        {"comparison": "versus", "order": "turns"},
+        named="device" in axes,
         results=results,
         quick=False,
         wait=wait,
@@ -84,6 +85,28 @@ def versus(
 
 
 def ranked(run: Results) -> list[Ranking]:
-    """A ranking of each case of such a run, by the order of its suite."""
+    """A ranking of each case that such a run reached, in the order of its suite. Raises UsageError for a run
+    of another sort."""
     header = run.runs[0]
-    return rank(run.visits, list(header["arms"]), changed_axes(header))
+    if not run.is_ranking:
+        hint = "Show it: convscope compare RUN" if run.is_ab else "Make one: convscope versus SUITE --arm ..."
+        raise UsageError("is no ranking of arms", where=header["run_id"], hint=hint)
+    found = {one.asked_id: one for one in rank(run.visits, list(header["arms"]), changed_axes(header))}
+    asked = run.points["case_id"].dropna().unique()
+    return [found[identity] for identity in asked if identity in found]
+
+
+def about(run: Results) -> list[str]:
+    """What is to be said of such a run beside its rankings: what each arm changes, and cases without one."""
+    header = run.runs[0]
+    named = [arm_name(header, arm) for arm in header["arms"] if changes_of(header, arm)]
+    unreached = run.points["case_id"].nunique() - run.visits["asked_id"].nunique()
+    return [
+        *([f"Arms: {', '.join(named)}."] if named else []),
+        *skipped(run),
+        *(
+            [f"{unreached} cases were not reached ({header['state'].replace('_', ' ')})."]
+            if unreached
+            else []
+        ),
+    ]

@@ -14,8 +14,7 @@ from harness.analysis.networks import Layer, network
 from harness.core.case import written
 from harness.core.errors import ProblemError, UsageError, nearest
 from harness.core.policy import Policy
-from harness.core.problem import FIELDS, FIXED_AXES, KINDS
-from harness.plan.changes import changed_problem
+from harness.core.problem import FIELDS, FIXED_AXES, KINDS, Problem
 from harness.plan.points import expand
 from harness.plan.suite import Suite, Sweep, parse_suite
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.analysis.networks import Network
-    from harness.core.problem import Problem
     from harness.plan.axes import Value
     from harness.plan.points import Point
     from harness.store.results import Results
@@ -102,9 +100,10 @@ def suite_of(
 def replacement(problem: Problem, kind: str, groups: int | None) -> Problem:
     """The same layer as another kind. Pointwise looks at one pixel, and takes neither kernel nor padding
     along. Raises ProblemError, also where the output would have another shape."""
-    other = changed_problem(problem, {"kind": kind} | ({"groups": groups} if groups else {}))
-    if other.kind != kind:
-        raise ProblemError("kind", f"this would be {kind_name(other.kind)}, not {kind_name(kind)}")
+    lost = {"groups", *(("kernel_size", "padding", "dilation") if kind == "pointwise" else ())}
+    other = Problem(
+        kind, **{name: getattr(problem, name) for name in FIELDS if name not in lost}, groups=groups
+    )
     if other.output_shape != problem.output_shape:
         raise ProblemError("kind", f"{kind} would have another output here")
     return other

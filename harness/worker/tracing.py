@@ -54,7 +54,8 @@ class Recorder(TorchDispatchMode):
         self.layers: list[dict[str, Any]] = []
         self.left: list[dict[str, str]] = []
         self.notes: list[dict[str, str]] = []
-        self._inside: list[tuple[str, Any]] = []  # names and inputs of the modules that are running
+        # of the modules that are running, names, and of a Conv2d what was given to it
+        self._inside: list[tuple[str, Any]] = []
         self._padded: tuple[Any, Any, list[int]] | None = (
             None  # the latest: what came out, went in, and how much
         )
@@ -62,8 +63,9 @@ class Recorder(TorchDispatchMode):
     def entering(self, name: str) -> Callable[..., None]:
         """A hook for when a module of this name begins."""
 
-        def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-            self._inside.append((name, inputs[0] if inputs else next(iter(named.values()), None)))
+        def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            given = inputs[0] if inputs else next(iter(named.values()), None)
+            self._inside.append((name, given if isinstance(module, nn.Conv2d) else None))
 
         return hook
 
@@ -99,7 +101,7 @@ class Recorder(TorchDispatchMode):
             self.left.append({"name": name, "why": f"{why}, and is not measured"})
             return
         source, padding = self._before_padding(x, list(padding))
-        if isinstance(given, torch.Tensor) and given.shape != source.shape and given.dim() == 4:
+        if isinstance(given, torch.Tensor) and given.dim() == 4 and given.shape[2:] != source.shape[2:]:
             sizes = ["x".join(map(str, one.shape[2:])) for one in (source, given)]
             self.notes.append(
                 {"name": name, "why": f"listed with the {sizes[0]} pixels that it makes of {sizes[1]}"}

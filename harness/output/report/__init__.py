@@ -35,6 +35,13 @@ def write_report(results: Results, path: Path) -> Path:
     """
     if not results.runs:
         raise UsageError("there is no run to report", hint="Make one: convscope run quickstart")
+    rankings = [run for run in results.runs if len(run["arms"]) > 1 and run.get("comparison") == "versus"]
+    if rankings and len(results.runs) > 1:
+        raise UsageError(
+            "a ranking of arms has a page of its own",
+            where=rankings[0]["run_id"],
+            hint=f"convscope report {rankings[0]['run_id']}",
+        )
     path = path.resolve()  # a link stays, and what it points to is written
     if not path.name or (path.exists() and not path.is_file()):
         raise StorageError(

@@ -30,7 +30,7 @@ from harness.output.report.drawing import case_anchor
 from harness.output.views.networks import measured
 from harness.output.views.points import asked_cases, without_latency
 from harness.output.views.sweeps import fullest, reference
-from harness.tasks.versus import ranked
+from harness.tasks.versus import about, ranked
 from harness.tasks.whatif import NETWORKS
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ def _facts(of: Material, picture: Chart | None) -> list[Fact]:
     if of.shape.name in ("ab", "runs"):
         return [Fact("", text, "verdicts") for one in of.judged for text in one.sentences]
     if of.shape.name == "versus":
-        return [Fact("", text, "ranking") for text in ranking_text.sentences(ranked(of.results))]
+        texts = [*about(of.results), *ranking_text.sentences(ranked(of.results))]
+        return [Fact("", text, "ranking") for text in texts]
     said = [one for one in of.found if one.rule != rules.CAVEAT]  # the badge says how wide intervals are
     if of.shape.name == "network":
         said = [*networks.findings(measured(of.shape.networks[0])[0].layers), *said]

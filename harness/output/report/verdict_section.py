@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.core.errors import NotComparable
-from harness.core.gate import SIDES
 from harness.output import verdict_text
 from harness.output.report.tables import Cell, table
 from harness.output.views.points import run_names
@@ -44,7 +43,7 @@ def judged_sides(results: Results) -> list[Judged]:
     """One for each A/B among the runs, and one for each later run of one arm against the first of them."""
     names = run_names(results)
     alone = [_only(results, run) for run in results.runs]
-    found = [_judged(names[one.runs[0]["run_id"]], judge(one)) for one in alone if one.arms == set(SIDES)]
+    found = [_judged(names[one.runs[0]["run_id"]], judge(one)) for one in alone if one.is_ab]
     runs = [one for one in alone if one.arms == {"main"}]
     for one in runs[1:]:
         first = runs[0]

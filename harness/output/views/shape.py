@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harness.core.gate import SIDES
 from harness.output.views.points import asked_cases
 from harness.output.views.savings import savings_of
 from harness.output.views.sweeps import FEWEST_PLACES, Sweep, networks, second_axis, sweeps
@@ -60,7 +59,7 @@ def _named(
     if len(results.runs) > 1:
         return "runs", None
     if len(results.arms) > 1:
-        return "ab" if results.arms == set(SIDES) else "versus", None
+        return "ab" if results.is_ab else "versus", None
     if whole:
         return "network", whole[0]
     if have <= FEW:

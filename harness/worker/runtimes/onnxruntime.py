@@ -33,6 +33,7 @@ def _session(packed: Packed) -> Callable[[torch.Tensor], torch.Tensor]:
     session = onnxruntime.InferenceSession(
         _model(packed).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
+    # binding input and output anew for each call took longer (213 instead of 185 us of a depthwise layer)
     return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
 
 

@@ -27,6 +27,8 @@ class Packed(nn.Module):
     """Parameters as torch's own layers have them, in their order, and what runs with them on so many
     `threads`."""
 
+    allocates_elsewhere = True  # than where torch sees it: a survey knows nothing of its memory
+
     def __init__(self, problem: Problem, prepare: Callable[[Packed], Run]) -> None:
         super().__init__()
         self.problem = problem
@@ -55,8 +57,14 @@ class Packed(nn.Module):
 
 
 def packed_layer(problem: Problem, setting: Setting, prepare: Callable[[Packed], Run]) -> Packed:
-    """Raises NotSupported for all but contiguous float32 inference on a CPU."""
-    wanted = {"device": "cpu", "dtype": "float32", "memory_format": "contiguous", "computation": "inference"}
+    """Raises NotSupported for all but contiguous float32 inference on a CPU, from a hot cache."""
+    wanted = {
+        "device": "cpu",
+        "dtype": "float32",
+        "memory_format": "contiguous",
+        "computation": "inference",
+        "cache": "hot",  # copies would have a pool of threads each
+    }
     for name, value in wanted.items():
         if getattr(setting, name) != value:
             raise NotSupported(f"implementation {setting.implementation} needs {name} {value}")

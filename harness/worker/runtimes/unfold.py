@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from harness.worker.environment import NotSupported
+
 if TYPE_CHECKING:
     from harness.core.case import Setting
     from harness.core.problem import Problem
@@ -39,6 +41,9 @@ class Unfolded(nn.Module):
         return output if self.bias is None else output + self.bias[:, None, None]
 
 
-def layer(problem: Problem, _: Setting) -> nn.Module:
-    """One, or for a separable convolution both halves."""
+def layer(problem: Problem, setting: Setting) -> nn.Module:
+    """One, or for a separable convolution both halves. Raises NotSupported for channels_last: columns are
+    contiguous, and the weight would be copied in each call."""
+    if setting.memory_format != "contiguous":
+        raise NotSupported("implementation unfold needs memory_format contiguous")
     return nn.Sequential(*map(Unfolded, problem.parts))
