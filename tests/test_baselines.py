@@ -208,9 +208,9 @@ def test_an_ab_is_judged_alone(measured: Measured, suite: Path, stub: Stub) -> N
     python = str(stub(STEADY))
     save("main", first)
     pairs = harness.ab(suite, harness.Side(python), harness.Side(python), quick=True).runs[0]["run_id"]
-    with pytest.raises(UsageError, match="both sides"):
+    with pytest.raises(UsageError, match="several arms"):
         compared("main", pairs)
-    with pytest.raises(UsageError, match="both sides"):
+    with pytest.raises(UsageError, match="several arms"):
         compared(first, pairs)
     with pytest.raises(UsageError, match="nothing to compare it with"):
         harness.compare(first)

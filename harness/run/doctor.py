@@ -18,7 +18,7 @@ from harness.core import units
 from harness.run.check import Check
 from harness.run.doctor_gpu import gpus
 
-LOOK_S = 0.5  # how long other processes and steal are watched: fifty ticks of the kernel's clock
+LOOK_S = 0.25  # how long other processes and steal are watched: 25 ticks of the kernel's clock
 BUSY_SHARE = 0.05  # of one processor: less is the hum of any system, more shows in a barrier of two threads
 STEAL_SHARE = 0.01
 STEADY_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter")
