@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -145,10 +145,11 @@ def make_run(
     change: Callable[[Case], Values] = lambda _: {},
     reached: Callable[[Case], bool] = lambda _: True,
     arms: tuple[str, ...] = ("main",),
+    factors: Mapping[str, float] | None = None,
     spread: float = 0.01,
     **header: Any,
 ) -> Path:
-    """A run in `run_folder`, made of rows; `change` sets columns of a case's rows, a status among them. The
+    """A run in `run_folder`, made of rows; an arm takes `factors` times as long; `change` sets columns of a case's rows, a status among them. The
     folder that it lies in. A suite that reads net.csv gets `NETWORK_LAYERS`, unless there is one."""
     layers = results / "net.csv"
     if layers.name in text and not layers.exists():
@@ -185,7 +186,7 @@ def make_run(
     }
     folder = RunFolder(results, told | header, points)
     rows = [
-        _row(run_id, arm, case, visit, number, latency(case), spread)
+        _row(run_id, arm, case, visit, number, (factors or {}).get(arm, 1.0) * latency(case), spread)
         | (_paired(number, visit, visits) if len(arms) > 1 else {})
         | change(case)
         for number, case in enumerate(filter(reached, distinct_cases(points)))

@@ -109,6 +109,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     plane = make_run(folder, PLANE_SUITE, run_id="plane", **EXPLAINED)
     settings = make_run(folder, SETTINGS_SUITE, run_id="settings", **EXPLAINED)
     pairs = make_run(folder, KINDS_SUITE, run_id="pairs", arms=("base", "head"), spread=0.03)
+    arms = {"nchw": 1.0, "nhwc, one thread": 1.3, "<bf16>": 0.7}
+    ranking = make_run(
+        folder, GROUPS_SUITE, run_id="ranking", arms=tuple(arms), factors=arms, comparison="versus"
+    )
     failures = make_run(
         folder,
         KINDS_SUITE,
@@ -124,6 +128,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "plane": [plane],
         "settings": [settings],
         "pairs": [pairs],
+        "ranking": [ranking],
         "failures": [failures],
     }
     return {
@@ -132,7 +137,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-NAMES = ("kinds", "runs", "axes", "network", "plane", "settings", "pairs", "failures")
+NAMES = ("kinds", "runs", "axes", "network", "plane", "settings", "pairs", "ranking", "failures")
 
 
 def opened(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:

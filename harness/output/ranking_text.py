@@ -36,6 +36,13 @@ def headline(found: Sequence[Ranking], reference: str | None = None) -> str:
     said = [f"{arm} is fastest in {count} of {len(found)} cases" for arm, count in wins.most_common()]
     tied = sum(len(one.first) > 1 for one in known)
     said += [f"{tied} {'case has' if tied == 1 else 'cases have'} no single fastest arm"] * bool(tied)
+    clear = [
+        (one.label, one.places[1]) for one in known if len(one.first) == 1 and one.places[1].over_fastest
+    ]
+    if clear:
+        label, second = max(clear, key=lambda one: one[1].over_fastest.value if one[1].over_fastest else 1.0)
+        assert second.over_fastest
+        said.append(f"most for {label}, where {second.arm} takes {times(second.over_fastest)} as long")
     return f"{'; '.join(said)}."
 
 
