@@ -149,8 +149,9 @@ def make_run(
     spread: float = 0.01,
     **header: Any,
 ) -> Path:
-    """A run in `run_folder`, made of rows; an arm takes `factors` times as long; `change` sets columns of a case's rows, a status among them. The
-    folder that it lies in. A suite that reads net.csv gets `NETWORK_LAYERS`, unless there is one."""
+    """A run in `run_folder`, made of rows; an arm takes `factors` times as long; `change` sets columns of a
+    case's rows, a status among them. The folder that it lies in. A suite that reads net.csv gets
+    `NETWORK_LAYERS`, unless there is one."""
     layers = results / "net.csv"
     if layers.name in text and not layers.exists():
         layers.write_text(NETWORK_LAYERS, encoding="utf-8")
