@@ -6,15 +6,19 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import harness
 from harness import load_results, sweep, testing
 from harness.core.columns import COLUMNS, METHOD
 from harness.core.errors import StorageError, UsageError
+from harness.store.migrations import to_schema_3
 from harness.store.results import as_json_values
 from harness.store.run_folder import RunFolder, find_run
 from tests.conftest import SUITE, Convscope, Stub
+from tests.visits import case, visit
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,26 @@ def test_an_old_run_is_read_with_figures_that_lie_within_its_blocks() -> None:
             <= figure
             <= max(map(max, visits["block_figures_s"]))
         )
+
+
+def test_an_old_ab_is_judged_by_its_base_cases() -> None:
+    run = load_results(OLD.parent / "turns")
+    assert run.is_ab
+    assert run.visits["asked_id"].notna().all()
+    assert (run.visits["asked_id"] == run.visits["case_id"]).all()
+    assert sum(harness.compare(OLD.parent / "turns").counts.values()) == 20
+
+
+def test_an_old_ab_of_implementations_was_asked_for_the_bases_cases() -> None:
+    mine, torch = case(implementation="mine:layer"), case()
+    rows = [visit(arm, of, 0, [1.0]) for arm, of in (("base", torch), ("head", mine))]
+    both = [*rows, visit("head", torch, 1, [1.0])]
+    for asked, expected in ((rows, [torch.case_id] * 2), (both, [one["case_id"] for one in both])):
+        names = ["arm", "descriptor", "case_id"]
+        table = pa.table({name: [row[name] for row in asked] for name in names})
+        empty = pa.array([None] * len(asked), pa.dictionary(pa.int32(), pa.string()))
+        found = to_schema_3(table.append_column("asked_id", empty))
+        assert found.column("asked_id").to_pylist() == expected
 
 
 def test_runs_of_another_method_are_compared_by_force_alone(
