@@ -50,7 +50,13 @@ class ArmOption(click.ParamType[tuple[str, "Side"]]):
     help="An arm: nhwc:memory_format=channels_last, old:python=PATH, usual: for the suite as it is.",
 )
 @click.option("--reference", metavar="ARM", help="Tell ratios to this arm, in place of the fastest.")
-@click.option("--pairs", type=click.IntRange(3), default=12, show_default=True, help="Turns of each case.")
+@click.option(
+    "--pairs",
+    type=click.IntRange(3),
+    default=12,
+    show_default=True,
+    help="Times that all arms measure a case.",
+)
 @axes_option
 @click.option("--of", "run", metavar="RUN", shell_complete=complete_runs, help="Rank a kept run again.")
 @measuring_options("python", "quick")
