@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from contextlib import ExitStack
 from datetime import datetime, timezone
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     Workers = dict[str, DeviceWorker]
 
 
-class PairedRun:
+class PairedRun(ABC):
     """The state of such a run. All arms have one context, and so one policy, seed and listener."""
 
     def __init__(self, arms: Mapping[str, Arm], cases: Sequence[Case], how: str) -> None:
@@ -81,9 +82,9 @@ class PairedRun:
         """Seconds until the limit; None without one."""
         return None if self.limit_s is None else self.limit_s - (time.monotonic() - self._began)
 
+    @abstractmethod
     def go(self) -> str:
         """Do all of it; why it ended: `complete` or `time_limit`."""
-        raise NotImplementedError
 
     def survey(self) -> None:
         """The facts of all cases in all arms, before anything is timed."""

@@ -18,8 +18,7 @@ from harness.plan.changes import shared
 from harness.plan.points import narrowed, prepare
 from harness.run.ab import AbRun
 from harness.run.progress_events import SILENT, ProgressListener
-from harness.tasks.recorded_run import drive, finish
-from harness.tasks.sides import Side, ready
+from harness.tasks.sides import Side, measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from harness.plan.suite import Suite
     from harness.run.ab import Confirming
     from harness.store.results import Results
+    from harness.tasks.sides import Ready
 
 
 HERE = Side()
@@ -61,20 +61,21 @@ def ab(
         sides = {name: replace(side, axes=asked.ab.get(name, {})) for name, side in sides.items()}
         both = shared({name: side.changes for name, side in sides.items()}, axes)
         asked = narrowed(asked, both) if both else asked
-    with ready(
+
+    def make(made: Ready) -> AbRun:
+        def tell(confirming: Confirming) -> None:
+            made.folder.write_header(confirming=asdict(confirming))
+
+        return AbRun(made.arms, made.cases, asked.gate, how, quick=quick, tell=tell)
+
+    return measured(
         asked,
         sides,
         {"comparison": "ab", "order": how, "confirming": None},
+        make,
         named="device" in axes,
         results=results,
         quick=quick,
         wait=wait,
         listener=listener,
-    ) as made:
-
-        def tell(confirming: Confirming) -> None:
-            made.folder.write_header(confirming=asdict(confirming))
-
-        run = AbRun(made.arms, made.cases, asked.gate, how, quick=quick, tell=tell)
-        state = drive(run, made.folder)
-    return finish(run, made.folder, state, made.cases)
+    )

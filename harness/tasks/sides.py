@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from harness.core.errors import DeviceError
 from harness.plan.changes import sides_of
@@ -19,17 +19,20 @@ from harness.run.device_worker import connect
 from harness.run.worker_process import default_python
 from harness.store import machine_cache
 from harness.store.run_folder import RunFolder
-from harness.tasks.recorded_run import devices_of, header_of, new_context, present_points
+from harness.tasks.recorded_run import devices_of, drive, finish, header_of, new_context, present_points
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Unpack
 
     from harness.core.case import Case
     from harness.plan.axes import Value
     from harness.plan.points import Point
     from harness.plan.suite import Suite
     from harness.run.device_worker import Connection
+    from harness.run.paired_run import PairedRun
     from harness.run.progress_events import ProgressListener
+    from harness.store.results import Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,16 @@ class Side:
         return dict(self.axes) | ({"implementation": self.implementation} if self.implementation else {})
 
 
+class How(TypedDict):
+    """How sides are measured and where that is kept; `named`: whether the asker stated the devices."""
+
+    named: bool
+    results: str | Path
+    quick: bool
+    wait: bool
+    listener: ProgressListener
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """What is measured by whom, and where it is kept."""
@@ -57,8 +70,23 @@ class Ready:
     folder: RunFolder
 
 
+def measured(
+    suite: Suite,
+    sides: Mapping[str, Side],
+    header: Mapping[str, Any],
+    make: Callable[[Ready], PairedRun],
+    **how: Unpack[How],
+) -> Results:
+    """Measure a suite on its sides by the run that `make` gives, and keep it. `header`: what else run.json
+    says. Raises what `sweep` raises."""
+    with _ready(suite, sides, header, **how) as made:
+        run = make(made)
+        state = drive(run, made.folder)
+    return finish(run, made.folder, state, made.cases)
+
+
 @contextmanager
-def ready(
+def _ready(
     suite: Suite,
     sides: Mapping[str, Side],
     header: Mapping[str, Any],
@@ -69,8 +97,7 @@ def ready(
     wait: bool,
     listener: ProgressListener,
 ) -> Iterator[Ready]:
-    """Hold the devices, connect the interpreters and make the folder. `named`: whether the asker stated the
-    devices; `header`: what else run.json says. Raises what `sweep` raises."""
+    """Hold the devices, connect the interpreters and make the folder."""
     pythons = {name: side.python or default_python() for name, side in sides.items()}
     changes = {name: side.changes for name, side in sides.items()}
     asked = sides_of(suite, changes, one_interpreter=len(set(pythons.values())) == 1)

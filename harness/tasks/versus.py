@@ -17,8 +17,7 @@ from harness.plan.points import prepare
 from harness.run.progress_events import SILENT, ProgressListener
 from harness.run.versus import VersusRun
 from harness.tasks.compare import skipped
-from harness.tasks.recorded_run import drive, finish
-from harness.tasks.sides import Side, ready
+from harness.tasks.sides import Side, measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,19 +68,17 @@ def versus(
         raise UsageError("takes two arms or more", where="versus", hint="Give --arm for each of them.")
     axes = dict(axes or {})
     all_state = shared({name: side.changes for name, side in sides.items()}, axes)
-    with ready(
+    return measured(
         prepare(suite, axes | all_state, time_limit_s=time_limit_s),
         sides,
         {"comparison": "versus", "order": "turns"},
+        lambda made: VersusRun(made.arms, made.cases, pairs),
         named="device" in axes,
         results=results,
         quick=False,
         wait=wait,
         listener=listener,
-    ) as made:
-        run = VersusRun(made.arms, made.cases, pairs)
-        state = drive(run, made.folder)
-    return finish(run, made.folder, state, made.cases)
+    )
 
 
 def ranked(run: Results) -> list[Ranking]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.findings import Finding
+    from harness.analysis.ranking import Ranking
     from harness.output.report.chart import Chart
     from harness.output.report.verdict_section import Judged
     from harness.output.views.shape import Shape
@@ -99,6 +100,7 @@ class Material:
     shape: Shape
     judged: Sequence[Judged]
     found: Sequence[Finding]
+    rankings: Sequence[Ranking]
 
     @property
     def measured(self) -> pd.DataFrame:
@@ -110,7 +112,8 @@ def story(
     results: Results, points: pd.DataFrame, summary: pd.DataFrame, shape: Shape, judged: Sequence[Judged]
 ) -> Story:
     """What is to be said of these results, by their shape."""
-    of = Material(results, points, summary, shape, judged, rules.findings(summary))
+    rankings = ranked(results) if shape.name == "versus" else []
+    of = Material(results, points, summary, shape, judged, rules.findings(summary), rankings)
     picture = _picture(of)
     headline = _headline(of, picture)
     if any(run.get("quick") for run in results.runs) and shape.name != "failed":
@@ -126,7 +129,7 @@ def _picture(of: Material) -> Chart | None:
     if shape.name in ("ab", "runs"):
         return next((chart for one in of.judged if (chart := _forest(one))), None)
     if shape.name == "versus":
-        return ranking(ranked(of.results))
+        return ranking(of.rankings)
     if shape.name == "network":
         return strips(shape.networks)
     if shape.name in ("failed", "single"):
@@ -193,7 +196,7 @@ def _facts(of: Material, picture: Chart | None) -> list[Fact]:
     if of.shape.name in ("ab", "runs"):
         return [Fact("", text, "verdicts") for one in of.judged for text in one.sentences]
     if of.shape.name == "versus":
-        texts = [*about(of.results), *ranking_text.sentences(ranked(of.results))]
+        texts = [*about(of.results), *ranking_text.sentences(of.rankings)]
         return [Fact("", text, "ranking") for text in texts]
     said = [one for one in of.found if one.rule != rules.CAVEAT]  # the badge says how wide intervals are
     if of.shape.name == "network":
