@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 from harness.core.case import Case, Setting
 from harness.core.columns import case_columns
 from harness.core.problem import Problem
-from harness.store.run_folder import MEASUREMENTS_FILE, VISITS_SCHEMA, RunFolder
+from harness.store.run_folder import RunFolder
+from harness.store.visit_files import MEASUREMENTS_FILE, VISITS_SCHEMA
 
 CASES, VISITS, SAMPLES = 10_000, 10, 200
 BOUND_S, BOUND_BYTES = 10.0, 2 * 2**30

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.tasks.ab import ab
     from harness.tasks.compare import compare
     from harness.tasks.measure import Measurement, measure
+    from harness.tasks.resume import resume
     from harness.tasks.sides import Side
     from harness.tasks.sweep import sweep
     from harness.tasks.versus import ranked, versus
@@ -45,6 +46,7 @@ __all__ = [
     "load_results",
     "measure",
     "ranked",
+    "resume",
     "sweep",
     "versus",
 ]
@@ -58,6 +60,7 @@ _HOMES = {
     "Measurement": "tasks.measure",
     "Comparison": "analysis.comparison",
     "Side": "tasks.sides",
+    "resume": "tasks.resume",
     "ab": "tasks.ab",
     "compare": "tasks.compare",
     "measure": "tasks.measure",

@@ -123,7 +123,7 @@ def _written(stream: io.TextIOWrapper) -> str:
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
     """A command that runs long handles signals anew; pytest has its own."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

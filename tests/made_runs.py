@@ -16,7 +16,8 @@ from harness.core.case import Case
 from harness.core.columns import BY_NAME, METHOD, SCHEMA, case_columns
 from harness.plan.points import distinct_cases, expand
 from harness.plan.suite import parse_suite
-from harness.store.run_folder import MEASUREMENTS_FILE, VISITS_SCHEMA, RunFolder, write_table
+from harness.store.run_folder import RunFolder
+from harness.store.visit_files import MEASUREMENTS_FILE, VISITS_SCHEMA, write_table
 
 Values = dict[str, Any]
 RUN_ID = "20261124T090000-made-0001"

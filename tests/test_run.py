@@ -383,7 +383,7 @@ def test_kill_loses_the_visit_in_flight_and_nothing_else(waiting: Waiting) -> No
     waiting.process.kill()
     waiting.end()
     loaded = load_results("last", results=waiting.results)
-    assert loaded.runs[0]["state"] == "running"
+    assert loaded.runs[0]["state"] == "killed"
     assert len(loaded.visits) >= 1
 
 

@@ -17,7 +17,9 @@ from harness.cli.options import (
     install_signal_handlers,
     json_option,
     measuring_options,
+    require_alone,
     results_option,
+    resume_option,
     suite_argument,
     write,
 )
@@ -107,11 +109,13 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
     help="How the two sides alternate.",
 )
 @axes_option
+@resume_option
 @measuring_options("python")
 @_shown
 def ab(
     suite: str,
     axes: tuple[tuple[str, tuple[Value, ...]], ...],
+    resume: str | None,
     results: Path,
     only: str | None,
     form: str | None,
@@ -130,10 +134,12 @@ def ab(
                convscope ab regression --head-implementation mykernels:depthwise -a kind=depthwise
                convscope ab channels --head memory_format=channels_last
                convscope ab -a kind=standard -a in_channels=128 -a size=56 --head groups=4
+               convscope ab --resume last
     """
     from harness.output.progress_bar import RunProgress
     from harness.tasks.ab import ab as measure_ab
     from harness.tasks.compare import compare as compare_runs
+    from harness.tasks.resume import resume as resume_run
     from harness.tasks.sides import Side
 
     base, head = (
@@ -145,11 +151,17 @@ def ab(
         for side in SIDES
     )
     head = replace(head, python=head.python or base.python)
+    if resume:
+        require_alone("--resume", suite, axes, base != Side(), head != Side(), asked["quick"])
     install_signal_handlers()
     with RunProgress() as progress:
         progress.say_machine()
         try:
-            measure_ab(suite, base, head, axes=dict(axes), results=results, listener=progress, **asked)
+            if resume:
+                going_on = {name: asked[name] for name in ("wait", "time_limit_s")}
+                resume_run(resume, sort="ab", results=results, listener=progress, **going_on)
+            else:
+                measure_ab(suite, base, head, axes=dict(axes), results=results, listener=progress, **asked)
         except CasesFailed as error:
             progress.say(str(error))
     assert progress.run is not None

@@ -48,9 +48,13 @@ def complete_runs(ctx: click.Context, _param: click.Parameter, text: str) -> lis
 
 
 def install_signal_handlers() -> None:
-    """SIGTERM and SIGINT both end a run as Ctrl-C does, also where a shell in the background left SIGINT
-    ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """SIGTERM, SIGINT and a terminal that is closed end a run as Ctrl-C does; SIGINT also where a shell in
+    the background left it ignored, SIGHUP not where nohup did."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:
+        numbers.append(hang_up)
+    for number in numbers:
         signal.signal(number, signal.default_int_handler)
 
 
@@ -111,6 +115,9 @@ time_limit_option = click.option(
     metavar="SECONDS",
     help="Stop after this many seconds; finished measurements are kept.",
 )
+resume_option = click.option(
+    "--resume", metavar="RUN", shell_complete=complete_runs, help="Go on with a run that was cut short."
+)
 quick_option = click.option(
     "--quick", is_flag=True, help="Measure one round only: a rough first look, marked in every output."
 )
@@ -119,6 +126,16 @@ kind_argument = click.argument(
     metavar="KIND",
     shell_complete=lambda _c, _p, text: [kind for kind in KINDS if kind.startswith(text)],
 )
+
+
+def require_alone(option: str, *others: object) -> None:
+    """Raises UsageError where what a kept run already states is given beside it."""
+    if any(others):
+        raise UsageError(
+            "goes on with a run as it was asked for",
+            where=option,
+            hint="Leave the suite and its options out.",
+        )
 
 
 class Measuring(TypedDict):

@@ -19,7 +19,9 @@ from harness.cli.options import (
     measuring_options,
     python_option,
     quick_option,
+    require_alone,
     results_option,
+    resume_option,
     split_device,
     suite_argument,
 )
@@ -30,6 +32,7 @@ from harness.core.errors import (
     SuiteError,
     UsageError,
 )
+from harness.core.policy import MOST
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -38,8 +41,25 @@ if TYPE_CHECKING:
     from harness.cli.options import Measuring
     from harness.core.case import Case
     from harness.core.policy import Policy
+    from harness.output.progress_bar import RunProgress
     from harness.plan.axes import Value
     from harness.plan.points import Point
+    from harness.store.results import Results
+
+
+class More(click.ParamType[int]):
+    """A number of rounds to add."""
+
+    name = "+N"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> int:
+        """Raises UsageError for what is none."""
+        digits = str(value).removeprefix("+")
+        if not digits.isdecimal() or not 0 < int(digits) <= MOST:
+            raise UsageError(
+                f"{str(value)[:20]!r} is no number of rounds", where="--rounds", hint="Write 4 or +4."
+            )
+        return int(digits)
 
 
 def _word(value: Value) -> str:
@@ -168,30 +188,48 @@ def _counted(number: object, what: str) -> str:
 @click.command()
 @suite_argument
 @axes_option
+@resume_option
+@click.option("--extend", metavar="RUN", shell_complete=complete_runs, help="Add rounds to a run.")
+@click.option("--rounds", type=More(), help="Rounds that --extend adds: 4 or +4.")
 @measuring_options()
 @json_option
 def run(
-    suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], as_json: bool, **measuring: Unpack[Measuring]
+    suite: str,
+    axes: tuple[tuple[str, tuple[Value, ...]], ...],
+    resume: str | None,
+    extend: str | None,
+    rounds: int | None,
+    as_json: bool,
+    **measuring: Unpack[Measuring],
 ) -> None:
     """Measure a suite (a name, a file, or axes alone) and keep everything in results/.
+
+    A run that was cut short, by a kill, a full disk, Ctrl-C or --time-limit, goes on with --resume.
 
     \b
     Examples:  convscope run quickstart
                convscope run mysuite.toml --python ~/cuda/bin/python
                convscope run channels -a device=cuda:1 --time-limit 600
                convscope run -a kind=depthwise,standard -a in_channels=32:512:x2 -a size=56
+               convscope run --resume last
+               convscope run --extend last --rounds +4
     """
     from harness.output.progress_bar import RunProgress
     from harness.output.run_answer import run_answer
     from harness.store.results import load_results
-    from harness.tasks.sweep import sweep
 
+    if resume or extend:
+        stated = (suite, axes, measuring["quick"], resume and extend)
+        require_alone("--resume" if resume else "--extend", *stated)
+    if (extend is None) != (rounds is None):
+        hint = "For example: --extend last --rounds +4"
+        raise UsageError("belong together", where="--extend and --rounds", hint=hint)
     install_signal_handlers()
     progress = RunProgress()
     progress.say_machine()
     try:
         with progress:
-            done = sweep(suite, axes=dict(axes), listener=progress, **measuring)
+            done = _measured(suite, dict(axes), resume or extend, rounds, progress, **measuring)
     except (CasesFailed, Stopped) as error:
         if progress.run is None:
             raise
@@ -205,6 +243,32 @@ def run(
         return
     assert progress.run is not None
     run_answer(done, progress.run)
+
+
+def _measured(
+    suite: str,
+    axes: dict[str, tuple[Value, ...]],
+    kept: str | None,
+    more_rounds: int | None,
+    listener: RunProgress,
+    **measuring: Unpack[Measuring],
+) -> Results:
+    """A run that is made now, or a kept one that goes on."""
+    from harness.tasks.resume import resume
+    from harness.tasks.sweep import sweep
+
+    if kept is None:
+        return sweep(suite, axes=axes, listener=listener, **measuring)
+    return resume(
+        kept,
+        sort="run",
+        more_rounds=more_rounds,
+        python=measuring["python"],
+        results=measuring["results"],
+        time_limit_s=measuring["time_limit_s"],
+        wait=measuring["wait"],
+        listener=listener,
+    )
 
 
 def _run_answer(path: Path | None) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from harness.cli.options import (
     install_signal_handlers,
     json_option,
     measuring_options,
+    require_alone,
+    resume_option,
     suite_argument,
 )
 from harness.core.errors import CasesFailed, NotComparable, UsageError, nearest
@@ -58,6 +60,7 @@ class ArmOption(click.ParamType[tuple[str, "Side"]]):
     help="Times that all arms measure a case.",
 )
 @axes_option
+@resume_option
 @click.option("--of", "run", metavar="RUN", shell_complete=complete_runs, help="Rank a kept run again.")
 @measuring_options("python", "quick")
 @json_option
@@ -66,6 +69,7 @@ def versus(
     arms: tuple[tuple[str, Side], ...],
     reference: str | None,
     axes: tuple[tuple[str, tuple[Value, ...]], ...],
+    resume: str | None,
     run: str | None,
     as_json: bool,
     **asked: Any,
@@ -79,6 +83,7 @@ def versus(
     Examples:  convscope versus -a kind=depthwise -a in_channels=128 -a size=56 --arm nchw:
                    --arm nhwc:memory_format=channels_last --arm bf16:dtype=bfloat16
                convscope versus regression --arm old:python=old/bin/python --arm new:python=new/bin/python
+               convscope versus --resume last
                convscope versus --of last --json
     """
     from harness.output import ranking_text, terminal
@@ -88,9 +93,13 @@ def versus(
     sides = dict(arms)
     if len(sides) < len(arms):
         raise UsageError("two arms have one name", where="--arm", hint="Write name: before the axes.")
+    if resume:
+        require_alone("--resume", suite, arms, axes, run)
     if run is None:
-        _require_arm(reference, sides)
-        found, failed = _measured(sides, suite, dict(axes), asked)
+        if not resume:
+            _require_arm(reference, sides)
+        found, failed = _measured(sides, suite, dict(axes), resume, asked)
+        _require_arm(reference, found.runs[0]["arms"])
     elif suite or arms or axes:
         raise UsageError(
             "shows a run that is kept, and measures nothing", where="--of", hint="Give it alone."
@@ -117,11 +126,13 @@ def _measured(
     sides: dict[str, Side],
     suite: str,
     axes: dict[str, tuple[Value, ...]],
+    resume: str | None,
     asked: dict[str, Any],
 ) -> tuple[Results, bool]:
-    """A run that is made now, and whether a case failed in it."""
+    """A run that is made now, or goes on now, and whether a case failed in it."""
     from harness.output.progress_bar import RunProgress
     from harness.store.results import load_results
+    from harness.tasks.resume import resume as resume_run
     from harness.tasks.versus import versus as measure
 
     install_signal_handlers()
@@ -129,7 +140,11 @@ def _measured(
     with RunProgress() as progress:
         progress.say_machine()
         try:
-            found = measure(sides, suite, axes=axes, listener=progress, **asked)
+            if resume:
+                going_on = {name: value for name, value in asked.items() if name != "pairs"}
+                found = resume_run(resume, sort="versus", listener=progress, **going_on)
+            else:
+                found = measure(sides, suite, axes=axes, listener=progress, **asked)
         except CasesFailed as error:
             progress.say(str(error))
             found, failed = load_results(error.where), True

@@ -17,7 +17,10 @@ Methods
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from harness.core.case import DEFAULTS, PAIR_COLUMNS
@@ -195,16 +198,13 @@ STRUCTS = {
     "primitive": {"name": "string", "role": "string", "calls": "int32", "time_s": "double"},
 }
 
-_PYTHON: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("int16", "int32", "int64"), (int,)),
-    **dict.fromkeys(("string", "dictionary"), (str,)),
-    "double": (float, int),
-    "bool": (bool,),
-}
+_SURROGATES = re.compile("[\ud800-\udfff]")  # JSON may hold half a character; UTF-8 cannot
+_MOST = {"int16": 2**15, "int32": 2**31, "int64": 2**63, "double": sys.float_info.max}
 
 
 def fits(kind: str, value: object) -> bool:
-    """Whether a value from JSON may be stored under a column's type, as `double?` or `list<string>`."""
+    """Whether a value may be stored under a column's type, as `double?` or `list<string>`; NaN and infinity
+    may not."""
     base = kind.removesuffix("?")
     if value is None:
         return kind.endswith("?")
@@ -214,7 +214,13 @@ def fits(kind: str, value: object) -> bool:
         return isinstance(value, dict) and all(
             fits(f"{of}?", value.get(name)) for name, of in STRUCTS[base].items()
         )
-    return isinstance(value, _PYTHON[base]) and (base == "bool" or not isinstance(value, bool))
+    if base in _MOST:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        return abs(value) < _MOST[base] and (base == "double" or isinstance(value, int))
+    if base in ("string", "dictionary"):
+        return isinstance(value, str) and not _SURROGATES.search(value)
+    return isinstance(value, {"bool": bool, "timestamp": datetime}[base])
 
 
 BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}

@@ -54,7 +54,7 @@ def run_answer(results: Results, folder: Path) -> None:
         prose(f"{finding.rule}. {finding.text}")
     print()
     prose(_ending(results, summary))
-    for text in _without_latency(points, summary):
+    for text in (*_without_latency(points, summary), *results.runs[0]["lost"]):
         prose(text)
     print(f"Next: convscope report {folder}")
 

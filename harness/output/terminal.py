@@ -39,7 +39,12 @@ SHORT_WORDS = SHORT_KINDS | {"channels_last": "nhwc", "allocator=default": "defa
 DEFAULT_TOLERANCE = TOLERANCES["latency_s"]
 GAUGE, GAUGE_REACH = 17, 4.0  # letters of a gauge, and the tolerances that it reaches to
 STATE_SIGNS = {"ok": "ok", "warning": "! warning", "unknown": "? unknown"}
-ENDINGS = {"interrupted": ", stopped by Ctrl-C", "time_limit": ", stopped by its time limit"}
+ENDINGS = {
+    "interrupted": ", stopped by Ctrl-C",
+    "time_limit": ", stopped by its time limit",
+    "killed": ", killed",
+    "failed": ", ended by an error",
+}
 TRUST_SIGNS = {"ok": "ok", "wide": "~ wide", "invalid": "! invalid"}
 
 

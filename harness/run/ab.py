@@ -6,7 +6,7 @@ In: two arms, cases, a gate, an order of measuring. Out: rows, two a pair (`pair
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log1p
 from typing import TYPE_CHECKING
 
@@ -98,10 +98,12 @@ class AbRun(PairedRun):
         *,
         quick: bool,
         tell: Callable[[Confirming], None],
+        confirming: Confirming | None = None,
     ) -> None:
+        """`confirming`: as fixed before the run was resumed."""
         super().__init__(arms, cases, how)
         self.gate, self.quick, self.tell = gate, quick, tell
-        self.confirming = Confirming({}, [], [])
+        self.confirming = confirming or Confirming({}, [], [])
 
     def go(self) -> str:
         """Do all of it; why it ended: `complete` or `time_limit`."""
@@ -120,9 +122,9 @@ class AbRun(PairedRun):
         if self.quick or not any(map(self.taking_part, self.cases)) or not self.rows:
             return "complete" if screened else "time_limit"
         self.stage, self.limit_s = "confirm", whole_s
-        plan = self.confirming = plan_confirming(
-            pd.DataFrame(self.rows), self.gate, self.costs_s, self.start_s, self.left_s
-        )
+        plan = plan_confirming(pd.DataFrame(self.rows), self.gate, self.costs_s, self.start_s, self.left_s)
+        # a number of pairs that was fixed once stays, whatever these have shown so far
+        plan = self.confirming = replace(plan, pairs=plan.pairs | self.confirming.pairs)
         self.tell(plan)
         if undecided := len(plan.pairs) + len(plan.left):
             self.listener.confirming(len(plan.pairs), undecided, plan.lacking_s)

@@ -107,6 +107,7 @@ class Arm:
             (device, apart, case)
             for device, apart, mine in by_worker(cases, self.context.placement)
             for case in mine
+            if case.case_id not in self._facts and case.case_id not in self.dropped
         ]
         try:
             for number, (device, apart, case) in enumerate(listed):
@@ -142,6 +143,13 @@ class Arm:
                 "its output has another shape, holds what is no number, or changes when it is called again"
             )
         self.keep_row(case, {"status": "incorrect", "message": message}, position=0)
+
+    def recall(self, row: Row) -> None:
+        """Take a row of this arm that was kept before the run was resumed."""
+        self.kept += 1
+        if row["survey_message"] is not None or row["peak_bytes"] is not None:
+            self._facts.setdefault(row["asked_id"], {name: row[name] for name in SURVEYED})
+        self._close_failed(row)
 
     def peak_bytes(self, case: Case) -> int:
         """What a call takes at its peak, beside its inputs and weights, as far as the survey saw it."""
@@ -180,12 +188,16 @@ class Arm:
         }
         self._keep(row)
         self.kept += 1
-        if row["status"] != "ok" and not str(row["message"]).startswith(PARTNER):
-            self.dropped.add(case.case_id)
-            if row["status"] == "skipped":
-                self.skipped.add(case.case_id)
+        self._close_failed(row)
         self.listener.visited(self.as_executed(case), row)
         return row
+
+    def _close_failed(self, row: Row) -> None:
+        """A case that failed, or is not supported, is not measured again."""
+        if row["status"] != "ok" and not str(row["message"]).startswith(PARTNER):
+            self.dropped.add(row["asked_id"])
+            if row["status"] == "skipped":
+                self.skipped.add(row["asked_id"])
 
 
 def by_worker(cases: Iterable[Case], placement: dict[str, int]) -> list[tuple[str, str, list[Case]]]:

@@ -60,8 +60,28 @@ class PairedRun(ABC):
         self._counted: Counter[str] = Counter()  # ... of which so many count
         self._apart: set[str] = set()  # cases whose arms do not fit the device together
         self._pair = 0
+        # pairs that count and were kept before the run was resumed, by stage and asked_id
+        self._recalled: Counter[tuple[str, str]] = Counter()
         self._random = random.Random(self.context.seed)
         self._began = time.monotonic()
+
+    def recall(self, rows: Iterable[Row]) -> None:
+        """Go on after these visits: what is lacking of each case's pairs is measured. A pair that was cut
+        short does not count."""
+        cases = {case.case_id: case for case in self.cases}
+        pairs: dict[int, list[Row]] = defaultdict(list)
+        for row in rows:
+            self.arms[row["arm"]].recall(row)
+            self._remember(row)
+            pairs[row["pair"]].append(row)
+            self.rounds = max(self.rounds, row["round"])
+        self._pair = max(pairs, default=0)
+        self._random = random.Random(f"{self.context.seed} pair {self._pair}")
+        for pair in pairs.values():
+            case, took_s = cases[pair[0]["asked_id"]], max(row["wall_s"] or 0.0 for row in pair)
+            counts = len(pair) >= len(self.taking_part(case)) > 0 and _counts(pair)
+            self._note(case, took_s, counts)
+            self._recalled[pair[0]["stage"], case.case_id] += counts
 
     @property
     def visits(self) -> int:
@@ -107,18 +127,23 @@ class PairedRun(ABC):
         """Rounds, until each case has as many pairs as wanted, by asked_id, and so many under the same
         workers. False when the time is up."""
         for done in range(0, max(wanted.values(), default=0), in_a_round):
+            lacking = {
+                case.case_id: min(done + in_a_round, wanted.get(case.case_id, 0))
+                - max(done, self._recalled[self.stage, case.case_id])
+                for case in self.cases
+                if self.taking_part(case)
+            }
+            waiting = [case for case in self.cases if lacking.get(case.case_id, 0) > 0]
+            if not waiting:
+                continue
             self.rounds += 1
             self.start_s = 0.0
-            waiting = [
-                case for case in self.cases if self.taking_part(case) and done < wanted.get(case.case_id, 0)
-            ]
             after_s = sum(
                 max(wanted[case.case_id] - done - in_a_round, 0) * self.pair_s[case.case_id]
                 for case in waiting
             )
             for device, _, mine in by_worker(waiting, self.context.placement):
-                counts = [min(in_a_round, wanted[case.case_id] - done) for case in mine]
-                pairs = [case for case, count in zip(mine, counts, strict=True) for _ in range(count)]
+                pairs = [case for case in mine for _ in range(lacking[case.case_id])]
                 if not self._round(device, pairs, after_s):
                     return False
         return True
@@ -159,7 +184,7 @@ class PairedRun(ABC):
                 rows = self._take_turns(workers, case, position)
             else:
                 rows = [self._visit(workers, name, case, position, self._pair) for name in self._tossed(case)]
-            counts = all(row["trust"] != "invalid" and not _left(row) for row in rows)
+            counts = _counts(rows)
             self._note(case, time.monotonic() - began, counts)
             if not counts:
                 disturbed.append(case)
@@ -232,15 +257,20 @@ class PairedRun(ABC):
         row = self.arms[name].keep_row(
             case, answer, round=self.rounds, position=position, started=started, pair=pair, stage=self.stage
         )
+        self._remember(row)
+        return row
+
+    def _remember(self, row: Row) -> None:
+        """What a visit adds to the run."""
         self.rows.append(row | {"samples_s": None})  # they stay in the run's folder alone
         if row["status"] == "ok":
             self.timed_s += timed_s(row)
-        return row
 
     def _may_go_on(self, case: Case) -> bool:
         return self.left_s is None or self.pair_s[case.case_id] <= self.left_s
 
 
-def _left(row: Row) -> bool:
-    """Whether an arm was left by another that failed, and is to be measured without it."""
-    return str(row["message"]).startswith(PARTNER)
+def _counts(pair: Iterable[Row]) -> bool:
+    """Whether none of a pair's visits was disturbed, or left by another that failed and is to be measured
+    without it."""
+    return all(row["trust"] != "invalid" and not str(row["message"]).startswith(PARTNER) for row in pair)

@@ -94,16 +94,31 @@ class RoundsRun:
         self.valid: dict[str, list[Counted]] = defaultdict(list)
         self.call_s = {case.case_id: call_s(case) for case in self.cases}
         self.rounds = 0
+        self._done: set[str] = set()  # cases that have had their visit of the round that comes next
         self.timed_s = 0.0
         self._ready: dict[str, list[DeviceWorker]] = defaultdict(list)  # by device, for rounds to come
-        self._random = random.Random(arm.context.seed)
         self._began = time.monotonic()
+
+    def recall(self, rows: Iterable[Row]) -> None:
+        """Go on after these visits, in the order in which they were kept: a round that was cut short is
+        finished first."""
+        cases = {case.case_id: case for case in self.cases}
+        for row in rows:
+            self.arm.recall(row)
+            if row["round"] != self.rounds:
+                self.rounds = row["round"]
+                self._done = set()
+            if row["status"] == "ok":
+                self._count(cases[row["asked_id"]], row)
+            if row["trust"] != "invalid":
+                self._done.add(row["asked_id"])
+        self.rounds = max(self.rounds - 1, 0)
 
     def go(self) -> str:
         """Do all of it; why it ended: `complete` or `time_limit`."""
         self.listener.begin(
             len(self.cases),
-            rounds_s(self.policy, self.cases),
+            self._left_s(()) if self.arm.kept else rounds_s(self.policy, self.cases),
             "cases with a wide confidence interval are measured again",
         )
         if self.tell:
@@ -116,6 +131,7 @@ class RoundsRun:
                 self.rounds += 1
                 if not self._round(cases):
                     return "time_limit"
+                self._done = set()
         finally:
             for worker in chain.from_iterable(self._ready.values()):
                 worker.end()
@@ -154,8 +170,11 @@ class RoundsRun:
     def _round(self, cases: list[Case]) -> bool:
         """Every case once, in random order, under fresh workers, invalid visits again at the end. False when
         the time is up."""
+        order = random.Random(f"{self.arm.context.seed} round {self.rounds}")
         for device, _, mine in by_worker(cases, self.arm.context.placement):
-            waiting = self._shuffled(mine)
+            waiting = [case for case in self._shuffled(mine, order) if case.case_id not in self._done]
+            if not waiting:
+                continue
             repeats: dict[str, int] = defaultdict(int)
             position = 0
             self.listener.visiting(waiting[0], self._stage, self._left_s(waiting))
@@ -175,7 +194,7 @@ class RoundsRun:
                     del waiting[: len(together)]
         return True
 
-    def _shuffled(self, cases: Sequence[Case]) -> list[Case]:
+    def _shuffled(self, cases: Sequence[Case], order: random.Random) -> list[Case]:
         """In random order, but those that the suite has side by side stay together: what is compared with
         each other meets the same moments. Those that are measured alone come last."""
         some, alone = (
@@ -185,11 +204,9 @@ class RoundsRun:
         size = ceil(len(some) / ceil(len(some) / self._most_together)) if some else 1
         groups = [some[start : start + size] for start in range(0, len(some), size)]
         shuffled = [
-            case
-            for group in self._random.sample(groups, len(groups))
-            for case in self._random.sample(group, len(group))
+            case for group in order.sample(groups, len(groups)) for case in order.sample(group, len(group))
         ]
-        return shuffled + self._random.sample(alone, len(alone))
+        return shuffled + order.sample(alone, len(alone))
 
     @property
     def _most_together(self) -> int:

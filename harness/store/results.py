@@ -17,13 +17,12 @@ from harness.core.gate import SIDES
 from harness.store.migrations import migrated
 from harness.store.run_folder import (
     POINTS_SCHEMA,
-    VISITS_SCHEMA,
     find_run,
     read_header,
     read_points,
-    read_visits,
     run_folders,
 )
+from harness.store.visit_files import VISITS_SCHEMA, Visits, read_visits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,13 +80,22 @@ def load_results(*runs: str | Path, results: str | Path = "results", samples: bo
         raise UsageError(
             "the same run is given twice", where=" ".join(map(str, runs)), hint="Give each run once."
         )
-    tables = [migrated(read_visits(path, samples=samples)) for path in paths]
+    visits = [read_visits(path, samples=samples) for path in paths]
     points = [read_points(path, header["run_id"]) for path, header in zip(paths, headers, strict=True)]
     return Results(
-        headers,
-        _frame(tables, VISITS_SCHEMA),
+        [header | {"lost": _lost(header, found)} for header, found in zip(headers, visits, strict=True)],
+        _frame([migrated(found.table) for found in visits], VISITS_SCHEMA),
         _frame(points, POINTS_SCHEMA.append(pa.field("run_id", pa.string()))),
     )
+
+
+def _lost(header: Mapping[str, Any], found: Visits) -> list[str]:
+    """What is gone of a run's visits, in sentences; usually nothing."""
+    lacking = (header.get("visits") or 0) - found.table.num_rows
+    return [
+        *([f"Lines of journal.jsonl that cannot be read: {found.torn}."] if found.torn else []),
+        *([f"{lacking} of {header['visits']} repetitions cannot be found."] if lacking > 0 else []),
+    ]
 
 
 def find_case(identity: str, results: Path) -> tuple[Results, dict[Any, Any]]:

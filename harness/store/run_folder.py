@@ -2,76 +2,44 @@
 
     results/<run_id>/   run.json              what was asked, of whom, and how it ended
                         points.parquet        the points of the suite
-                        journal.jsonl         a line per visit while running, flushed and synced;
-                                              a torn last line is the only damage possible
-                        measurements.parquet  one row per visit (`core/columns`), folded from the journal
+                        cases.parquet         what each arm runs for each case that is asked for
+                        measurements.parquet  one row per visit (`core/columns`); see `visit_files`
+                        run.lock              while a process writes it
 
-In: rows as dicts by the names of the columns. Out: files, and their tables.
+In: rows as dicts by the names of the columns. Out: files, and what they say.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
-from harness.core.case import DEFAULTS
-from harness.core.columns import COLUMNS, SCHEMA, STRUCTS
-from harness.core.errors import StorageError, UsageError, nearest
+from harness.core.case import DEFAULTS, Case
+from harness.core.columns import SCHEMA
+from harness.core.errors import BusyError, ProblemError, StorageError, UsageError, nearest
 from harness.core.problem import FIELDS
-from harness.store.files import sync_folder, whole, write_text
+from harness.plan.points import distinct_cases
+from harness.store.files import write_text
+from harness.store.visit_files import VisitLog, storing, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.core.columns import Row
     from harness.plan.points import Point
 
 
-RUN_FILE, POINTS_FILE, JOURNAL_FILE, MEASUREMENTS_FILE = (
-    "run.json",
-    "points.parquet",
-    "journal.jsonl",
-    "measurements.parquet",
-)
-FOLD_EVERY = 1000
-VISIT_KEY = ("arm", "started_at", "case_id", "position")
-_ARROW = {
-    "int16": pa.int16(),
-    "int32": pa.int32(),
-    "int64": pa.int64(),
-    "double": pa.float64(),
-    "bool": pa.bool_(),
-    "string": pa.string(),
-    "dictionary": pa.dictionary(pa.int32(), pa.string()),
-    "timestamp": pa.timestamp("us", tz="UTC"),
-}
-
-
-def _arrow_type(name: str) -> pa.DataType:
-    base = name.rstrip("?")
-    if base.startswith("list<"):
-        return pa.list_(_arrow_type(base[5:-1]))
-    if base in STRUCTS:
-        return pa.struct({field: _arrow_type(kind) for field, kind in STRUCTS[base].items()})
-    return _ARROW[base]
-
-
-VISITS_SCHEMA = pa.schema(
-    [
-        pa.field(c.name, _arrow_type(c.type), c.nullable, {"unit": c.unit, "meaning": c.meaning})
-        for c in COLUMNS
-    ],
-    {"convscope_schema": str(SCHEMA)},
-)
+RUN_FILE, POINTS_FILE, CASES_FILE, LOCK_FILE = "run.json", "points.parquet", "cases.parquet", "run.lock"
 POINTS_SCHEMA = pa.schema(
     [
         pa.field("sweep", pa.string(), False),
@@ -87,6 +55,11 @@ POINTS_SCHEMA = pa.schema(
 )
 
 
+# a case as it crosses the pipe, in JSON
+CASES_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("arm", "asked", "executed")])
+MAIN: dict[str, dict[str, Case]] = {"main": {}}
+
+
 def new_run_id(suite: str, now: datetime | None = None) -> str:
     """A name that sorts by time, reads, and is not drawn twice: `20261124T095503-quickstart-4f1c`."""
     moment = (now or datetime.now(timezone.utc)).strftime("%Y%m%dT%H%M%S")
@@ -94,24 +67,36 @@ def new_run_id(suite: str, now: datetime | None = None) -> str:
 
 
 class RunFolder:
-    """A run while it is being written. Raises StorageError where the folder cannot be made or written; then
-    nothing is left behind."""
+    """A run while it is being written, by one process at a time. Raises StorageError where the folder cannot
+    be made or written; then nothing is left behind."""
 
-    def __init__(self, results: Path, header: dict[str, Any], points: Sequence[Point]) -> None:
+    def __init__(
+        self,
+        results: Path,
+        header: dict[str, Any],
+        points: Sequence[Point],
+        executed: Mapping[str, Mapping[str, Case]] = MAIN,
+    ) -> None:
+        """`executed`: by arm and case_id of what is asked for, the case that it runs, where that is
+        another."""
         self.path = results / header["run_id"]
         self.header = header
-        self._journaled = 0
         made = False
         try:
             self.path.mkdir(parents=True)
             made = True
+            self._lock = _locked(self.path)
             self.write_header()
-            write_table(
-                pa.Table.from_pylist([_point_row(point) for point in points], POINTS_SCHEMA),
-                self.path / POINTS_FILE,
-            )
-            self._journal = (self.path / JOURNAL_FILE).open("a", encoding="utf-8")
-        except (OSError, ValueError, pa.ArrowException) as error:
+            rows = [_point_row(point) for point in points]
+            write_table(pa.Table.from_pylist(rows, POINTS_SCHEMA), self.path / POINTS_FILE)
+            rows = [
+                _case_row(arm, case, mine.get(case.case_id, case))
+                for arm, mine in executed.items()
+                for case in distinct_cases(points)
+            ]
+            write_table(pa.Table.from_pylist(rows, CASES_SCHEMA), self.path / CASES_FILE)
+            self._visits = VisitLog(self.path)
+        except (OSError, ValueError, pa.ArrowException, StorageError) as error:
             if made:  # what was there before us is not ours
                 shutil.rmtree(self.path, ignore_errors=True)
             reason = getattr(error, "strerror", None) or error
@@ -119,36 +104,59 @@ class RunFolder:
                 f"cannot be written: {reason}", where=str(results), hint="Name another folder with --results."
             ) from None
 
+    @classmethod
+    def reopen(cls, path: Path) -> RunFolder:
+        """A run that goes on. Raises BusyError where another process writes it."""
+        self = cls.__new__(cls)
+        self.path, self.header = path, read_header(path)
+        with storing(path):
+            self._lock = _locked(path)
+        self._visits = VisitLog(path)
+        return self
+
     def write_header(self, **changes: Any) -> None:
-        """Write run.json anew, with changes."""
+        """Write run.json anew, with changes. Raises OSError."""
         self.header |= changes
         write_text(self.path / RUN_FILE, json.dumps(self.header, indent=1, allow_nan=False) + "\n")
 
     def add(self, row: Row) -> None:
-        """Keep one visit: on disk when this returns. Raises StorageError where it cannot be."""
-        with _storing(self.path):
-            self._journal.write(json.dumps(row, allow_nan=False, default=_as_text) + "\n")
-            self._journal.flush()
-            os.fsync(self._journal.fileno())
-        self._journaled += 1
-        if self._journaled >= FOLD_EVERY:
-            self.fold()
-
-    def fold(self) -> None:
-        """Move the journal's rows into measurements.parquet. Raises StorageError where it cannot be written;
-        the journal stays then."""
-        with _storing(self.path):
-            write_table(read_visits(self.path), self.path / MEASUREMENTS_FILE)
-            sync_folder(self.path)  # the new name is on disk before the journal is not
-            self._journal.truncate(0)
-        self._journaled = 0
+        """Keep one visit: on disk when this returns."""
+        self._visits.add(row)
 
     def close(self, **changes: Any) -> None:
-        """Fold, and write how it ended."""
-        self.fold()
-        with _storing(self.path):
-            self._journal.close()
-            self.write_header(**changes)
+        """Make one file of all visits, and write how it ended, which is tried whatever became of the
+        first."""
+        try:
+            self._visits.close()
+        finally:
+            try:
+                with storing(self.path):
+                    self.write_header(**changes)
+            finally:
+                self._lock.release()
+                with contextlib.suppress(OSError):
+                    (self.path / LOCK_FILE).unlink()
+
+
+def _locked(path: Path) -> FileLock:
+    """The lock of who writes a run. Raises BusyError, OSError."""
+    lock = FileLock(path / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BusyError("is being written by another process", where=str(path)) from None
+    return lock
+
+
+def _is_written(path: Path) -> bool:
+    """Whether a process writes this run now. The kernel frees the lock of one that was killed."""
+    if not (path / LOCK_FILE).is_file():
+        return False
+    try:
+        with FileLock(path / LOCK_FILE, timeout=0):
+            return False
+    except (Timeout, OSError):  # where it may not be tried, the run's own word stands
+        return True
 
 
 def run_folders(results: Path) -> list[Path]:
@@ -205,44 +213,35 @@ def read_header(path: Path) -> dict[str, Any]:
             where=str(path),
             hint="Upgrade convscope.",
         )
+    if header["state"] == "running" and not _is_written(path):
+        header["state"] = "killed"
     return {"method": 1} | header  # the first did not say
 
 
-def read_visits(path: Path, *, samples: bool = True) -> pa.Table:
-    """Everything kept of a run: its parquet, and after it the whole lines of its journal. Without `samples`
-    these are null."""
-    rows = []
-    journal = path / JOURNAL_FILE
-    if journal.is_file():
-        try:
-            lines = journal.read_text(encoding="utf-8").split("\n")
-            # what follows the last line's end is torn, or nothing
-            rows = [_row_from_journal(json.loads(line)) for line in lines[:-1]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"cannot be read: {error}", where=str(journal)) from None
-    if not samples:
-        rows = [row | {"samples_s": None} for row in rows]
-    folded = path / MEASUREMENTS_FILE
-    if not folded.is_file():
-        return pa.Table.from_pylist(rows, VISITS_SCHEMA)
+@dataclass(frozen=True, slots=True)
+class KeptCases:
+    """What a run is asked for, in the order of its suite, and by arm and case_id of that, what it runs."""
+
+    asked: list[Case]
+    executed: dict[str, dict[str, Case]]
+
+
+def read_cases(path: Path) -> KeptCases:
+    """The cases of a run. Raises StorageError, also for a run of a version that did not write them."""
+    file = path / CASES_FILE
+    if not file.is_file():
+        raise StorageError("is missing; runs of older versions have none", where=str(file))
+    asked: dict[str, Case] = {}
+    executed: dict[str, dict[str, Case]] = {}
     try:
-        wanted = None if samples else [name for name in pq.read_schema(folded).names if name != "samples_s"]
-        kept = pa.concat_tables(
-            [pq.read_table(folded, columns=wanted), VISITS_SCHEMA.empty_table()], promote_options="permissive"
-        )
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"cannot be read: {error}", where=str(folded)) from None
-    known = set(zip(*(kept.column(name).to_pylist() for name in VISIT_KEY), strict=True)) if rows else set()
-    fresh = [row for row in rows if tuple(row[name] for name in VISIT_KEY) not in known]
-    return (
-        pa.concat_tables([kept, pa.Table.from_pylist(fresh, VISITS_SCHEMA)], promote_options="permissive")
-        if fresh
-        else kept
-    )
-
-
-def _row_from_journal(row: Row) -> Row:
-    return row | {"started_at": datetime.fromisoformat(row["started_at"])}
+        for row in pq.read_table(file, columns=CASES_SCHEMA.names, partitioning=None).to_pylist():
+            case = Case.from_message(json.loads(row["asked"]))
+            asked[case.case_id] = case
+            mine = executed.setdefault(row["arm"], {})
+            mine[case.case_id] = Case.from_message(json.loads(row["executed"]))
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, ProblemError) as error:
+        raise StorageError(f"cannot be read: {error}", where=str(file)) from None
+    return KeptCases(list(asked.values()), executed)
 
 
 def read_points(path: Path, run_id: str) -> pa.Table:
@@ -267,24 +266,6 @@ def _point_row(point: Point) -> Row:
     }
 
 
-def _as_text(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"a row may not hold {type(value).__name__}")
-
-
-@contextlib.contextmanager
-def _storing(path: Path) -> Iterator[None]:
-    """What the system says while a run is written, as our error."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"cannot be written: {error.strerror}", where=str(path), hint="Finished measurements are kept."
-        ) from None
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table as parquet, whole. Raises OSError."""
-    with whole(path, "wb") as file:
-        pq.write_table(table, file, compression="zstd")
+def _case_row(arm: str, asked: Case, executed: Case) -> Row:
+    both = {"asked": asked, "executed": executed}
+    return {"arm": arm} | {name: json.dumps(case.as_message()) for name, case in both.items()}

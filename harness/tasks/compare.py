@@ -106,6 +106,7 @@ def judge(run: Results, gate: Gate | None = None) -> Comparison:
         differences=comparability.informative(*(comparability.facts(header, arm) for arm in SIDES)),
         notes=[
             *_how_ended(completeness),
+            *header["lost"],
             *_what_it_lacked(header),
             *_how_paired(header.get("order", "turns"), run.visits),
             *_how_exact(judged),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness import __version__
 from harness.core.columns import METHOD, SCHEMA
 from harness.core.errors import CasesFailed, Stopped, UsageError
+from harness.core.gate import SIDES
 from harness.plan.points import distinct_cases, without_devices
 from harness.run.context import RunContext
 from harness.run.device_worker import device_name, require_devices
@@ -53,7 +54,8 @@ def drive(run: RoundsRun | PairedRun, folder: RunFolder) -> str:
     except KeyboardInterrupt:
         state = "interrupted"
     finally:
-        folder.close(state=state, wall_s=time.monotonic() - began, timed_s=run.timed_s, rounds=run.rounds)
+        wall_s = (folder.header["wall_s"] or 0.0) + time.monotonic() - began
+        folder.close(state=state, wall_s=wall_s, timed_s=run.timed_s, rounds=run.rounds, visits=run.visits)
     return state
 
 
@@ -66,7 +68,10 @@ def finish(run: RoundsRun | PairedRun, folder: RunFolder, state: str, cases: lis
         raise Stopped(
             f"stopped; {run.visits} measurements are kept",
             where=str(folder.path),
-            hint=f"convscope report {folder.path}",
+            hint=(
+                f"Go on: convscope {sort_of(folder.header)} --resume {folder.path}\n"
+                f"Or look at it: convscope report {folder.path}"
+            ),
         )
     if run.failed:
         raise CasesFailed(
@@ -75,6 +80,11 @@ def finish(run: RoundsRun | PairedRun, folder: RunFolder, state: str, cases: lis
             hint=f"convscope report {folder.path}",
         )
     return found
+
+
+def sort_of(header: Mapping[str, Any]) -> str:
+    """The command that makes runs like this one: `run`, `ab` or `versus`."""
+    return str(header.get("comparison") or ("ab" if set(header["arms"]) == set(SIDES) else "run"))
 
 
 def present_points(suite: Suite, points: list[Point], hello: Hello, *, named: bool) -> list[Point]:
@@ -106,6 +116,7 @@ def header_of(
             "source": suite.source,
         },
         "policy": suite.policy.as_message(),
+        "placement": context.placement,
         "gate": suite.gate.as_json(),
         "quick": quick,
         "arms": {

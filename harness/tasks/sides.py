@@ -86,6 +86,14 @@ def measured(
 
 
 @contextmanager
+def connected(pythons: Mapping[str, str]) -> Iterator[dict[str, Connection]]:
+    """The interpreters of arms, by arm; each is started once."""
+    with ExitStack() as stack:
+        known = {python: stack.enter_context(connect(python)) for python in dict.fromkeys(pythons.values())}
+        yield {name: known[python] for name, python in pythons.items()}
+
+
+@contextmanager
 def _ready(
     suite: Suite,
     sides: Mapping[str, Side],
@@ -103,16 +111,19 @@ def _ready(
     asked = sides_of(suite, changes, one_interpreter=len(set(pythons.values())) == 1)
     points = asked.points
     context = new_context(suite)
-    with locks.hold(devices_of(points, context), wait=wait, on_wait=listener.waiting), ExitStack() as stack:
-        known = {python: stack.enter_context(connect(python)) for python in dict.fromkeys(pythons.values())}
-        connections = {name: known[python] for name, python in pythons.items()}
-        spread = machine_cache.run_spread(*(one.environment_id for one in known.values()))
+    with (
+        locks.hold(devices_of(points, context), wait=wait, on_wait=listener.waiting),
+        connected(pythons) as connections,
+    ):
+        spread = machine_cache.run_spread(*{one.environment_id for one in connections.values()})
         context = replace(context, run_spread=spread)
         _require_alike(connections, points)
-        for one in known.values():
+        for one in dict(zip(pythons.values(), connections.values(), strict=True)).values():
             points = present_points(suite, points, one.hello, named=named)
         told = {name: (connections[name], mine) for name, mine in changes.items()}
-        folder = RunFolder(Path(results), header_of(suite, context, told, quick) | dict(header), points)
+        folder = RunFolder(
+            Path(results), header_of(suite, context, told, quick) | dict(header), points, asked.cases
+        )
         listener.started(folder.path)
         arms = {
             name: Arm(name, context, connections[name], folder.add, listener, asked.cases[name])

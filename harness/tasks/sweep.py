@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.plan.points import distinct_cases, expand, prepare
 from harness.run import locks
@@ -21,11 +21,15 @@ from harness.store.run_folder import RunFolder
 from harness.tasks.recorded_run import devices_of, drive, finish, header_of, new_context, present_points
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
+    from harness.core.case import Case
+    from harness.core.columns import Row
     from harness.plan.axes import Value
     from harness.plan.points import Point
     from harness.plan.suite import Suite
+    from harness.run.context import RunContext
+    from harness.run.device_worker import Connection
     from harness.store.results import Results
 
 
@@ -62,13 +66,27 @@ def sweep(
             Path(results), header_of(asked, context, {"main": (connection, {})}, quick), points
         )
         listener.started(folder.path)
-
-        def tell(ceilings: list[dict[str, Any]]) -> None:
-            folder.write_header(ceilings=machine_cache.best_ceilings(connection.environment_id, ceilings))
-
-        run = RoundsRun(Arm("main", context, connection, folder.add, listener), cases, tell)
-        state = drive(run, folder)
+        run, state = drive_sweep(folder, context, connection, cases, listener)
     return finish(run, folder, state, cases)
+
+
+def drive_sweep(
+    folder: RunFolder,
+    context: RunContext,
+    connection: Connection,
+    cases: list[Case],
+    listener: ProgressListener,
+    before: Iterable[Row] = (),
+) -> tuple[RoundsRun, str]:
+    """Measure what is lacking after the visits `before`: the run, and how it ended."""
+
+    def tell(ceilings: list[Row]) -> None:
+        folder.write_header(ceilings=machine_cache.best_ceilings(connection.environment_id, ceilings))
+
+    arm = Arm("main", context, connection, folder.add, listener)
+    run = RoundsRun(arm, cases, tell if folder.header["ceilings"] is None else None)
+    run.recall(before)
+    return run, drive(run, folder)
 
 
 def _selected(points: list[Point], only: Container[str] | None) -> list[Point]:

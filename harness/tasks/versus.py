@@ -71,7 +71,7 @@ def versus(
     return measured(
         prepare(suite, axes | all_state, time_limit_s=time_limit_s),
         sides,
-        {"comparison": "versus", "order": "turns"},
+        {"comparison": "versus", "order": "turns", "pairs": pairs},
         lambda made: VersusRun(made.arms, made.cases, pairs),
         named="device" in axes,
         results=results,

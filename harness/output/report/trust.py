@@ -40,7 +40,9 @@ STATES = {
     "complete": "",
     "time_limit": "Stopped by its time limit: finished measurements are complete",
     "interrupted": "Interrupted: finished measurements are complete",
-    "running": "Not finished: still running, or killed",
+    "running": "Not finished: still running",
+    "killed": "Killed: finished measurements are complete",
+    "failed": "Ended by an error: finished measurements are complete",
 }
 MOSTLY = 0.5  # of the cases within their target: with fewer the page says so in amber
 OBEDIENT = ("Cudnn", "Mkldnn")  # back ends by torch's names that follow fp32_precision
@@ -149,7 +151,14 @@ def _marks(header: Mapping[str, Any]) -> tuple[str, ...]:
     state = header.get("state", "unknown")
     said = STATES.get(state, f"Not finished: {state}")
     return tuple(
-        filter(None, ["Quick run: approximate, cannot be a baseline" if header.get("quick") else "", said])
+        filter(
+            None,
+            [
+                "Quick run: approximate, cannot be a baseline" if header.get("quick") else "",
+                said,
+                *header["lost"],
+            ],
+        )
     )
 
 
