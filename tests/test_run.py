@@ -137,17 +137,16 @@ def test_a_worker_that_does_not_come_up_is_started_again(
 
 
 @pytest.mark.parametrize("fault", ["crash", "die", "garbage", "error", "out_of_memory", "incorrect"])
-def test_a_case_that_fails_is_one_row_and_the_run_goes_on(
+def test_a_case_that_fails_is_a_row_and_the_run_goes_on(
     convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str
 ) -> None:
     ended = run(convscope, suite, stub({"match": {"kind": "depthwise"}, "fault": fault}, {"spread": 0}))
     assert ended.code == 4
     visits = visits_of(ended, tmp_path)
     failed = visits[visits["kind"] == "depthwise"]
-    assert (
-        failed["status"].tolist()
-        == [{"die": "crashed", "garbage": "crashed", "crash": "crashed"}.get(fault, fault)] * 2
-    )
+    crashed = fault in ("crash", "die", "garbage")
+    # two cases, each with one more try where its process was killed, as may be by chance
+    assert failed["status"].tolist() == (["crashed"] * 4 if crashed else [fault] * 2)
     assert failed["message"].str.len().gt(0).all()
     assert failed["latency_s"].isna().all()
     assert (visits[visits["kind"] != "depthwise"]["status"] == "ok").sum() == 12

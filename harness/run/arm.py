@@ -8,7 +8,7 @@ In: cases, answers. Out: rows by the columns' names, one a visit, whatever becam
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 SURVEY_LIMIT_S = 60.0  # beyond a visit's limit: the survey traces, profiles and checks besides
+MOST_CRASHES = 2  # of a case, before it is given up
 CEILINGS_LIMIT_S = 120.0  # large products on one slow core in a dtype that it emulates
 EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
@@ -50,6 +51,7 @@ class Arm:
         self.dropped: set[str] = set()
         self.skipped: set[str] = set()
         self.kept = 0  # rows
+        self._crashes: Counter[str] = Counter()  # by asked_id
         self._keep = keep
         self._facts: dict[str, Row] = {}
         self._lookers: dict[tuple[str, str], DeviceWorker] = {}  # by device and what sets its worker apart
@@ -193,7 +195,12 @@ class Arm:
         return row
 
     def _close_failed(self, row: Row) -> None:
-        """A case that failed, or is not supported, is not measured again."""
+        """A case that failed, or is not supported, is not measured again. A process that was killed may have
+        been so by chance, as where other programs took the memory: that case has another try."""
+        if row["status"] == "crashed":
+            self._crashes[row["asked_id"]] += 1
+            if self._crashes[row["asked_id"]] < MOST_CRASHES:
+                return
         if row["status"] != "ok" and not str(row["message"]).startswith(PARTNER):
             self.dropped.add(row["asked_id"])
             if row["status"] == "skipped":

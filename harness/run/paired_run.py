@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from harness.core.protocol import PARTNER
 from harness.plan.duration import call_s, pair_s
 from harness.run.arm import by_worker
-from harness.run.rounds import GRACE_S, MOST_REPEATS, timed_s
+from harness.run.rounds import GRACE_S, MOST_REPEATS, counts, timed_s
 from harness.run.turns import alternate, open_all
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ class PairedRun(ABC):
         self._random = random.Random(f"{self.context.seed} pair {self._pair}")
         for pair in pairs.values():
             case, took_s = cases[pair[0]["asked_id"]], max(row["wall_s"] or 0.0 for row in pair)
-            counts = len(pair) >= len(self.taking_part(case)) > 0 and _counts(pair)
-            self._note(case, took_s, counts)
-            self._recalled[pair[0]["stage"], case.case_id] += counts
+            good = len(pair) >= len(self.taking_part(case)) > 0 and _all_count(pair)
+            self._note(case, took_s, good)
+            self._recalled[pair[0]["stage"], case.case_id] += good
 
     @property
     def visits(self) -> int:
@@ -184,9 +184,9 @@ class PairedRun(ABC):
                 rows = self._take_turns(workers, case, position)
             else:
                 rows = [self._visit(workers, name, case, position, self._pair) for name in self._tossed(case)]
-            counts = _counts(rows)
-            self._note(case, time.monotonic() - began, counts)
-            if not counts:
+            good = _all_count(rows)
+            self._note(case, time.monotonic() - began, good)
+            if not good:
                 disturbed.append(case)
         return disturbed, True
 
@@ -201,8 +201,8 @@ class PairedRun(ABC):
                     return [], False
                 self._announce(case, cases[position:], after_s)
                 row = self._visit(workers, name, case, position, pairs[case.case_id])
-                self._note(case, len(self.arms) * (row["wall_s"] or 0.0), row["trust"] != "invalid")
-                if row["trust"] == "invalid":
+                self._note(case, len(self.arms) * (row["wall_s"] or 0.0), counts(row))
+                if not counts(row):
                     disturbed[case.case_id] = case
         return list(disturbed.values()), True
 
@@ -270,7 +270,7 @@ class PairedRun(ABC):
         return self.left_s is None or self.pair_s[case.case_id] <= self.left_s
 
 
-def _counts(pair: Iterable[Row]) -> bool:
-    """Whether none of a pair's visits was disturbed, or left by another that failed and is to be measured
-    without it."""
-    return all(row["trust"] != "invalid" and not str(row["message"]).startswith(PARTNER) for row in pair)
+def _all_count(pair: Iterable[Row]) -> bool:
+    """Whether none of a pair's visits is to be repeated, or was left by another that failed and is to be
+    measured without it."""
+    return all(counts(row) and not str(row["message"]).startswith(PARTNER) for row in pair)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from harness.core.protocol import Message
 
 GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
-MOST_REPEATS = 2  # of an invalid visit, at the end of its round
+MOST_REPEATS = 2  # of a visit that does not count, at the end of its round
 MOST_TOGETHER = 48  # cases whose blocks are interleaved, twenty seconds of visits ...
 MOST_THREADS = 1024  # ... on so many threads, which a container may count ...
 MEMORY_SHARE = 0.25  # ... while they take so much of the memory ...
@@ -110,7 +110,7 @@ class RoundsRun:
                 self._done = set()
             if row["status"] == "ok":
                 self._count(cases[row["asked_id"]], row)
-            if row["trust"] != "invalid":
+            if counts(row):
                 self._done.add(row["asked_id"])
         self.rounds = max(self.rounds - 1, 0)
 
@@ -185,7 +185,8 @@ class RoundsRun:
                         return False
                     visited = list(self._visits(worker, together, position, self._left_s(waiting)))
                     for case, row in visited:
-                        if row["trust"] == "invalid" and repeats[case.case_id] < MOST_REPEATS:
+                        again = not counts(row) and case.case_id not in self.arm.dropped
+                        if again and repeats[case.case_id] < MOST_REPEATS:
                             repeats[case.case_id] += 1
                             waiting.append(case)
                     if len(visited) < len(together):
@@ -331,6 +332,11 @@ def _interleaves(case: Case) -> bool:
     """Whether its blocks may lie between those of others: where a process each measures, and none fills the
     memory with copies."""
     return hasattr(os, "fork") and case.setting.device == "cpu" and case.setting.cache == "hot"
+
+
+def counts(row: Row) -> bool:
+    """Whether a visit need not be repeated: it was not disturbed, nor its process killed."""
+    return bool(row["trust"] != "invalid" and row["status"] != "crashed")
 
 
 def timed_s(row: Mapping[str, Any]) -> float:
