@@ -90,17 +90,15 @@ class Bench:
         self.seen: Counter[str] = Counter()
         (folder / "tmp").mkdir()
 
-    @property
-    def environment(self) -> dict[str, str]:
+    def start(
+        self, *words: object, program: tuple[str, ...] = ("-m", "harness"), **variables: str
+    ) -> subprocess.Popen[str]:
+        """A command of convscope, with folders of its own for locks and for what is learned."""
         own = {"TMPDIR": str(self.folder / "tmp"), "XDG_CACHE_HOME": str(self.folder / "cache")}
-        return dict(os.environ) | own | {"COLUMNS": "120"}
-
-    def start(self, *words: object, program: tuple[str, ...] = ("-m", "harness")) -> subprocess.Popen[str]:
-        """A command of convscope."""
         return subprocess.Popen(
             [sys.executable, *program, *map(str, words)],
             cwd=self.folder,
-            env=self.environment,
+            env=dict(os.environ) | own | {"COLUMNS": "120"} | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -222,18 +220,24 @@ def writes(bench: Bench, _: int) -> None:
 
 def worker(bench: Bench, times: int) -> None:
     """Runs whose worker answers with mutated lines."""
-    hostile = bench.folder / "hostile"
-    for n in range(times):
-        script = {"cases": [{"spread": 0.001}], "mutate": bench.random.randrange(2**31)}
-        python = testing.interpreter(hostile / str(n), script)
-        results = bench.folder / f"results-{n}"
-        words = ("run", bench.suite, "--quick", "--python", python, "--results", results)
-        code, out = bench.ended(bench.start(*words), f"dialogue {script['mutate']}")
+    hostile, suite = bench.folder / "hostile", bench.folder / "short.toml"
+    suite.write_text(SUITE.replace("max_rounds = 4", "visit_limit_s = 0.3"), encoding="utf-8")
+
+    def one(seed: int) -> None:
+        script = {"cases": [{"spread": 0.001}], "mutate": seed}
+        python = testing.interpreter(hostile / str(seed), script)
+        results = hostile / str(seed) / "results"
+        # a worker that falls silent is waited for, and no longer than this
+        words = ("run", suite, "--quick", "--time-limit", 5, "--python", python, "--results", results)
+        process = bench.start(*words, TMPDIR=str(hostile / str(seed)))
+        code, out = bench.ended(process, f"dialogue {seed}")
         if code not in (0, 2, 4):
-            bench.faults.append(f"dialogue {script['mutate']}: exit {code}: {out[-300:]}")
-        _load(bench, results, f"dialogue {script['mutate']}")
-        shutil.rmtree(results, ignore_errors=True)
-        shutil.rmtree(hostile / str(n))
+            bench.faults.append(f"dialogue {seed}: exit {code}: {out[-300:]}")
+        _load(bench, results, f"dialogue {seed}")
+        shutil.rmtree(hostile / str(seed))
+
+    with ThreadPoolExecutor(8) as pool:  # most of the time is waiting
+        list(pool.map(one, [bench.random.randrange(2**31) for _ in range(times)]))
 
 
 def _load(bench: Bench, results: Path, what: str) -> None:

@@ -9,7 +9,8 @@ The stub is a real process on a real pipe that starts in some 50 ms. What it ans
 
 The first entry whose `match` agrees with the case's problem and setting counts; `spread` is the relative
 standard deviation between visits; `fault` is one of `FAULTS`, and holds once a worker has done `after`
-visits; `turns_fault` holds in turns alone; `values` are columns to answer with. Of visits together one that
+visits; `turns_fault` holds in turns alone; `values` are columns to answer with. With `mutate`, a seed, some
+of what it says is damaged on its way. Of visits together one that
 hangs is over, as a worker sees to that. `log` gets a line for every request, with its span.
 `interpreter(folder, script)` makes an executable that stands in for a Python: give it to `--python`.
 """
@@ -44,6 +45,10 @@ FAULTS = (
     "invalid",
     "noisy",
     "incorrect",
+)
+HOSTILE: tuple[object, ...] = (
+    *(None, "", "text", "\ud800", "\u001b[31m\u202e<b>$x$</b>", -1, 0, 10**12, 10**30, 1e308, -1e308),
+    *(float("nan"), float("inf"), True, [], {}, [None], ["x"], [1e-3] * 1000, {"x": {"y": []}}),
 )
 BLOCKS, BLOCK_SAMPLES = 10, 3
 TURN_S = 0.0005
@@ -258,6 +263,50 @@ class StubWorker:
                 )
 
 
+class Damaging(Channel):
+    """A channel that damages some of what it is given: hostile, but of a process that still answers."""
+
+    def __init__(self, read_fd: int, write_fd: int, seed: int) -> None:
+        super().__init__(read_fd, write_fd)
+        self.random = random.Random(
+            f"{seed} {time.monotonic_ns()}"
+        )  # each worker of a run damages other lines
+        self.share = self.random.choice((0.02, 0.1, 0.5))
+
+    def send(self, message: Message) -> None:
+        """Write a message, or what becomes of it."""
+        if self.random.random() > self.share:
+            super().send(message)
+            return
+        line = json.dumps(self._altered(message)).encode()
+        how = self.random.randrange(8)
+        if how == 0:
+            line = line[: self.random.randrange(len(line))]
+        elif how == 1:
+            line = b"\xff\x00 this is no message"
+        elif how == 2:
+            line = b"\n".join([b'{"is":"progress"}'] * 1000 + [line])
+        elif how == 3:
+            line = line + b"\n" + line
+        os.write(self.write_fd, line + b"\n")
+
+    def _altered(self, message: Message) -> Message:
+        """With one field, at any depth, of another type, missing, or beyond what a column holds."""
+        inner, altered = message, message
+        while isinstance(inner, dict) and inner:
+            altered, name = inner, self.random.choice(list(inner))
+            inner = inner[name]
+            if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+                inner = self.random.choice(inner)
+            if self.random.random() < 0.3:
+                break
+        if self.random.random() < 0.2:
+            altered.pop(name, None)
+        else:
+            altered[name] = self.random.choice(HOSTILE)
+        return message
+
+
 def _faulty(entry: Message, planner: Channel) -> Message | None:
     """Answer with a status, or do not answer at all; None where the case has no such fault."""
     fault = entry.get("fault")
@@ -284,7 +333,8 @@ def _wait_for_the_end(planner: Channel) -> None:
 def main() -> None:
     """The stub as a process: its script is the first argument, the pipe its standard streams."""
     script = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    channel = Damaging(0, 1, script["mutate"]) if "mutate" in script else Channel(0, 1)
     try:
-        StubWorker(script, Channel(0, 1)).serve()
+        StubWorker(script, channel).serve()
     except ChannelClosed:
         return

@@ -21,6 +21,7 @@ import re
 import sys
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from harness.core.case import DEFAULTS, PAIR_COLUMNS
@@ -34,7 +35,6 @@ METHOD = 3  # how a figure comes about; figures of different methods are not com
 
 # in `error`, what is no number (JSON has neither NaN nor infinity), or an output that does not last
 WRONG = 1e9
-STATUSES = ("ok", "skipped", "error", "out_of_memory", "timeout", "crashed", "incorrect")
 TRUST = ("ok", "noisy", "invalid", "unknown")  # from best to worst, but for unknown
 TRUST_REASONS = (
     *("load", "modes", "drift", "correlated", "throttled", "low_clock", "resolution"),
@@ -217,7 +217,9 @@ def fits(kind: str, value: object) -> bool:
     if base in _MOST:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
-        return abs(value) < _MOST[base] and (base == "double" or isinstance(value, int))
+        if isinstance(value, int):
+            return abs(value) < min(_MOST[base], 2**53 if base == "double" else inf)
+        return base == "double" and abs(value) < _MOST[base]
     if base in ("string", "dictionary"):
         return isinstance(value, str) and not _SURROGATES.search(value)
     return isinstance(value, {"bool": bool, "timestamp": datetime}[base])

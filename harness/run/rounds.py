@@ -275,7 +275,7 @@ class RoundsRun:
         They pass a time limit by one visit's limit at most, like a visit alone."""
 
         def tell(message: Message) -> None:
-            if "turn" in message:  # where there is no fork, visits tell of themselves
+            if message.get("turn") and message.get("of"):  # where there is no fork, visits tell of themselves
                 self.listener.turned(cases, self._stage, message["turn"], message["of"], left_s)
 
         visits = [self.arm.request("visit", case) for case in cases]
@@ -295,8 +295,9 @@ class RoundsRun:
 
     def _visit(self, worker: DeviceWorker, case: Case, position: int) -> Row:
         def tell(message: Message) -> None:
-            self.call_s[case.case_id] = message["latency_s"]
-            self.listener.progress(case, message["latency_s"])
+            if latency_s := message.get("latency_s"):
+                self.call_s[case.case_id] = latency_s
+                self.listener.progress(case, latency_s)
 
         started = datetime.now(timezone.utc)
         answer = worker.ask(self.arm.request("visit", case), self.policy.visit_limit_s + GRACE_S, tell)

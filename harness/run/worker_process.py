@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,12 +127,8 @@ class WorkerProcess:
             )
             self.kill()
             raise InterpreterError(reason, where=self.python, hint=hint) from None
-        if (
-            answer.get("is") == "hello"
-            and answer.get("protocol") == protocol.VERSION
-            and {"environment", "devices"} <= answer.keys()
-        ):
-            return Hello(answer["environment"], answer["devices"], answer.get("message") or "")
+        if _greets(answer):
+            return Hello(answer["environment"], answer["devices"], str(answer.get("message") or ""))
         self.kill()
         what = str(
             answer.get("message")
@@ -147,11 +144,12 @@ class WorkerProcess:
         self, request: Message, limit_s: float, on_progress: Callable[[Message], None] = lambda _: None
     ) -> Message:
         """Send a request and wait for its `ready`, `turned` or `done`. Raises WorkerTimeout after `limit_s`
-        seconds, and WorkerGone."""
+        seconds, however often it says how far it is, and WorkerGone."""
         self._send(request)
+        ends = time.monotonic() + limit_s
         while True:
             try:
-                answer = self._channel.receive(limit_s)
+                answer = protocol.checked(self._channel.receive(max(ends - time.monotonic(), 0.0)))
             except ChannelTimeout:
                 self.kill()
                 raise WorkerTimeout(f"no answer within {limit_s:g} s") from None
@@ -159,7 +157,7 @@ class WorkerProcess:
                 raise self._gone() from None
             except NotAMessage as error:
                 self.kill()
-                raise WorkerGone(f"answered with something that is no message: {error}") from None
+                raise WorkerGone(f"the worker answered with something that is no message: {error}") from None
             if answer.get("is") != "progress":
                 return answer
             on_progress(answer)
@@ -207,3 +205,19 @@ class WorkerProcess:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         tail = self._log_tail()
         return WorkerGone(f"the worker {how}" + (f": {tail}" if tail else ""))
+
+
+def _greets(answer: Message) -> bool:
+    """Whether an answer holds what a worker of this protocol says of itself."""
+    environment, devices = answer.get("environment"), answer.get("devices")
+    return (
+        answer.get("is") == "hello"
+        and answer.get("protocol") == protocol.VERSION
+        and isinstance(environment, dict)
+        and type(environment.get("threads_available")) is int
+        and isinstance(devices, list)
+        and all(
+            isinstance(device, dict) and isinstance(device.get("type"), str) and "index" in device
+            for device in devices
+        )
+    )

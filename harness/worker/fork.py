@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 WAITS = ("ready", "turned")  # what a child says before it waits for its turn
+END_LIMIT_S = 0.5  # for a process that closed its pipe
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "cannot allocate memory")
 
 
@@ -62,11 +63,16 @@ class Child:
         self._since = time.perf_counter()
         self._pid, self.link = _start(work, apart)
         self.outcome: Message | None = None
+        self._ends_by_itself = False
 
     def take(self, timeout_s: float | None = None) -> Message:
         """Its next message. Raises ChannelClosed where it ended without one, ChannelTimeout where none came
         within the time."""
-        message = self.link.receive(timeout_s)
+        try:
+            message = self.link.receive(timeout_s)
+        except ChannelClosed:
+            self._ends_by_itself = True
+            raise
         if message["is"] == "done":
             self.outcome = message
         return message
@@ -85,14 +91,27 @@ class Child:
         """What it came to, with its `wall_s`, once it is reaped; one that has not said so is ended by force
         if it does not end itself."""
         self.link.close()
-        reaped, status = os.waitpid(self._pid, os.WNOHANG if self.outcome is None else 0)
+        if self.outcome is None:
+            reaped, status = self._reaped(END_LIMIT_S if self._ends_by_itself else 0.0)
+        else:
+            reaped, status = os.waitpid(self._pid, 0)
         if not reaped:
             os.kill(self._pid, signal.SIGKILL)
-            _, status = os.waitpid(self._pid, 0)
+            os.waitpid(self._pid, 0)
+            return {"status": "crashed", "message": "the process gave no answer, and was ended"}
         if self.outcome is None:
             return {"status": "crashed", "message": _death(status)}
         self.outcome.get("values", {})["wall_s"] = self.active_s + time.perf_counter() - self._since
         return self.outcome
+
+    def _reaped(self, limit_s: float) -> tuple[int, int]:
+        """As waitpid, which has no limit: a process closes its pipe a moment before it can be reaped."""
+        ends = time.monotonic() + limit_s
+        while True:
+            reaped, status = os.waitpid(self._pid, os.WNOHANG)
+            if reaped or time.monotonic() >= ends:
+                return reaped, status
+            time.sleep(END_LIMIT_S / 100)
 
 
 def in_child(work: Work, planner: Channel) -> Message:
@@ -103,15 +122,17 @@ def in_child(work: Work, planner: Channel) -> Message:
     """
     child = Child(work, [planner])
     try:
-        while True:
-            readable, _, _ = select.select([child.link.read_fd, planner.read_fd], [], [])
+        # until it says what it came to: a process that a kernel forked may hold the pipe for longer
+        while child.outcome is None:
+            said = child.link.has_message
+            readable = [] if said else select.select([child.link.read_fd, planner.read_fd], [], [])[0]
             if planner.read_fd in readable:
                 message = planner.receive()
                 if message["do"] == "drop":
                     return {"status": "skipped", "message": f"{PARTNER}{message.get('why', 'gone')}"}
                 child.go_on()
                 child.link.send(message)
-            if child.link.read_fd in readable:
+            if said or child.link.read_fd in readable:
                 message = child.take()
                 if message["is"] in WAITS:
                     child.stop()
