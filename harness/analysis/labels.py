@@ -96,9 +96,9 @@ def padding_by(implementation: str) -> str:
     """Who pads a case whose padding is uneven, and what of it is measured."""
     if implementation in ("onnxruntime", "openvino"):
         return f"{implementation} pads within its convolution"
-    if ":" in implementation:
-        return f"{implementation} pads in its own way, and a latency includes it"
-    return "torch.nn.functional.pad copies the input first, and a latency includes both"
+    if implementation in ("torch", "native", "unfold"):
+        return "torch.nn.functional.pad copies the input first, and a latency includes both"
+    return f"{implementation} pads in its own way, and a latency includes it"
 
 
 def in_words(value: object) -> str:
