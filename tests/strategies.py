@@ -9,6 +9,7 @@ from harness.core.problem import KINDS, Problem
 
 sizes = st.integers(1, 40)
 pairs = st.tuples(st.integers(1, 5), st.integers(1, 5))
+borders = st.integers(0, 3)
 
 
 @st.composite
@@ -27,7 +28,7 @@ def problems(draw: st.DrawFn) -> Problem:
         in_channels *= 2
     if kind == "standard" and kernel == (1, 1):
         kernel = (3, 1)
-    padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    padding = draw(st.tuples(borders, borders) | st.tuples(borders, borders, borders, borders))
     height, width = (draw(sizes) + d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
     return Problem(
         kind,

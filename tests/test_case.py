@@ -63,6 +63,17 @@ def test_two_cases_share_an_id_only_where_they_are_equal(problem: Problem, setti
     assert case.problem_id == other.problem_id
 
 
+def test_uneven_padding_is_written_by_its_sides_and_even_padding_as_ever() -> None:
+    uneven = Case(Problem("depthwise", in_channels=128, size=56, padding="0+1x2"), Setting())
+    assert ";padding=0+1x2;" in uneven.descriptor
+    assert uneven.case_id == "a6bb195d484a7188"
+    assert uneven.label == "depthwise 128->128 k3 p0+1x2 1x128x56x56 cpu float32"
+    row = case_columns(uneven)
+    assert (row["padding_height"], row["padding_width"]) == (0, 2)
+    even = replace(uneven, problem=Problem("depthwise", in_channels=128, size=56, padding=(1, 1, 1, 1)))
+    assert even == Case(DEPTHWISE, Setting())
+
+
 def test_training_counts_three_passes_and_macs_stay_those_of_the_forward_pass() -> None:
     row = case_columns(Case(DEPTHWISE, Setting(computation="training", dtype="float16")))
     assert row["macs"] == DEPTHWISE.macs

@@ -7,6 +7,7 @@ from math import prod
 import pytest
 import torch
 from hypothesis import given, settings
+from torch.nn import functional
 
 from harness.core.case import Case, Setting
 from harness.core.problem import Problem
@@ -34,6 +35,21 @@ def test_the_closed_form_is_what_fvcore_counts_and_what_the_module_holds(problem
         for part, layer in zip(problem.parts, layers, strict=True)
     )
     assert problem.macs == macs_fvcore(problem) == by_module
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_what_runs_is_torchs_own_padding_and_then_its_convolution(problem: Problem) -> None:
+    part = problem.parts[0]
+    module = torch_layer(part)
+    (layer,) = convolutions(module)
+    x = torch.randn(part.input_shape)
+    with torch.inference_mode():
+        expected = functional.conv2d(
+            functional.pad(x, part.pads), layer.weight, layer.bias, part.stride, 0, part.dilation, part.groups
+        )
+        assert tuple(expected.shape) == part.output_shape
+        torch.testing.assert_close(module(x), expected)
 
 
 @settings(max_examples=40, deadline=None)

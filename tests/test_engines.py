@@ -131,6 +131,11 @@ def test_cudnn_is_asked_for_the_convolution_that_torch_makes(problem: Problem, m
         assert lies.is_contiguous(memory_format=FORMATS[memory_format])
 
 
+def test_cudnn_is_not_asked_for_padding_that_torch_makes_by_a_copy() -> None:
+    with pytest.raises(NotSupported, match="the padding is uneven"):
+        arguments_of(Problem("standard", in_channels=4, size=6, padding="0+1"), "contiguous")
+
+
 def test_strides_are_those_of_a_dense_tensor_where_a_dimension_is_one_too() -> None:
     """Torch calls both of these contiguous and channels last, and leaves their strides as they come."""
     depthwise, pointwise = (8, 1, 3, 3), (4, 8, 1, 1)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.case import written
+from harness.core.problem import FIELDS, Problem
 from harness.plan.points import distinct_cases, expand
 from harness.plan.suite import read_suite
 from tests.conftest import Convscope
@@ -105,6 +107,7 @@ def efficientnet_b0():
 functional, twice = Functional(), Twice()
 even = nn.Sequential(Padding(3, 4, 3, pads=(1, 1, 1, 1)))
 uneven = nn.Sequential(Padding(3, 4, 3, 2, pads=(0, 1, 0, 1)))
+cut = nn.Sequential(Padding(3, 4, 3, pads=(0, 0, 0, -1)))
 same_even = nn.Sequential(nn.Conv2d(3, 4, (4, 3), padding="same"))
 linear = nn.Linear(8, 8)
 mixed = Mixed()
@@ -160,8 +163,9 @@ def test_what_cannot_be_measured_is_told_and_not_dropped(convscope: Convscope, m
         ("functional", ["forward", "3", "1", "2", 8, 8], False),
         ("twice", ["forward", "3", "1", "1", 8, 8], False),
         ("even", ["0", "3", "1", "1", 8, 8], False),
-        ("uneven", ["0", "3", "0", "2", 9, 9], True),
-        ("same_even", ["0", "4x3", "1", "1", 9, 8], True),
+        ("uneven", ["0", "3", "0+1", "2", 8, 8], False),
+        ("same_even", ["0", "4x3", "1+2x1", "1", 8, 8], False),
+        ("cut", ["0", "3", "0", "1", 7, 8], True),
     ],
 )
 def test_what_reaches_the_convolution_is_listed(
@@ -190,6 +194,11 @@ def test_efficientnet_that_pads_as_tensorflow_does_has_its_macs(convscope: Convs
     points = expand(read_suite(models / "net.toml"))
     assert sum(point.repeat for point in points) == 81
     assert sum(point.repeat * point.case.problem.macs for point in points if point.case) == 384_534_752
+    problems = {point.layer: point.case.problem for point in points if point.case}
+    uneven = [one for one in problems.values() if len(one.padding) == 4]
+    assert [written(one.padding) for one in uneven] == ["0+1x0+1", "0+1x0+1", "1+2x1+2", "0+1x0+1", "1+2x1+2"]
+    fields = {name: getattr(uneven[0], name) for name in FIELDS}
+    assert Problem("standard", **fields | {"padding": "same"}) == uneven[0]
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@ generated shapes."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import ProblemError
 from harness.core.problem import Problem, kind_of
-from tests.strategies import problems
+from tests.strategies import pairs, problems, sizes
 
 
 def at_56(kind: str, **more: object) -> Problem:
@@ -92,6 +94,52 @@ def test_same_padding_keeps_the_size_with_any_odd_kernel_and_dilation() -> None:
     assert problem.output_shape == (1, 1, 30, 20)
 
 
+def test_padding_may_differ_on_each_side() -> None:
+    problem = Problem("standard", in_channels=1, height=10, width=20, padding="0+1x2")
+    assert problem.padding == problem.pads == (2, 2, 0, 1), "left, right, top, bottom"
+    assert problem.output_shape == (1, 1, 9, 22)
+    assert problem.minimum_bytes(1) == 10 * 20 + 9 + 9 * 22, "zeros need not be read"
+    assert problem == Problem("standard", in_channels=1, height=10, width=20, padding=(2, 2, 0, 1))
+    assert Problem("pointwise", in_channels=1, size=4, padding="0+1").standard.pads == (1, 2, 1, 2)
+
+
+@pytest.mark.parametrize("padding", ["1+1x2+2", "1x2", (2, 2, 1, 1), (1, 2)])
+def test_padding_that_is_alike_on_both_sides_is_a_pair(padding: str | tuple[int, int]) -> None:
+    assert Problem("standard", in_channels=1, size=10, padding=padding).padding == (1, 2)
+
+
+@given(st.tuples(sizes, sizes), pairs, pairs, pairs)
+def test_same_with_a_stride_is_tensorflows(
+    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> None:
+    """ceil(size / stride) pixels come out, of as few zeros as that takes, the odd one after."""
+    stride = (stride[0] + 1, stride[1])
+    kernel = (kernel[0] + 1, kernel[1])
+    fields: dict[str, Any] = {
+        "in_channels": 1, "height": size[0], "width": size[1],
+        "kernel_size": kernel, "stride": stride, "dilation": dilation,
+    }  # fmt: skip
+    problem = Problem("standard", **fields, padding="same")
+    assert problem.output_shape[2:] == tuple(-(-n // s) for n, s in zip(size, stride, strict=True))
+    left, right, top, bottom = problem.pads
+    assert {bottom - top, right - left} <= {0, 1}
+    for before, after, n, s, k, d in zip(
+        (top, left), (bottom, right), size, stride, kernel, dilation, strict=True
+    ):
+        fewer = n + before + after - 1 - d * (k - 1) - 1
+        assert not after or fewer // s + 1 < -(-n // s)
+
+
+def test_same_without_a_stride_and_what_is_left_out_are_as_ever() -> None:
+    left_out = Problem("standard", in_channels=1, size=56, stride=2)
+    assert left_out.padding == (1, 1)
+    assert Problem("standard", in_channels=1, size=56, stride=2, padding="same").pads == (0, 1, 0, 1)
+    assert Problem("standard", in_channels=1, size=56, padding="same").padding == (1, 1)
+    with pytest.raises(ProblemError, match='"same" needs an odd kernel') as raised:
+        Problem("standard", in_channels=1, size=56, kernel_size=4, padding="same")
+    assert "1+2" in raised.value.hint
+
+
 def test_torch_default_padding_must_be_asked_for() -> None:
     assert Problem("standard", in_channels=1, size=10, padding=0).output_shape == (1, 1, 8, 8)
 
@@ -117,6 +165,11 @@ def test_torch_default_padding_must_be_asked_for() -> None:
         ("kernel_size", {"kernel_size": "3x"}),
         ("padding", {"kernel_size": 4}),
         ("padding", {"padding": -1}),
+        ("padding", {"padding": "1+"}),
+        ("padding", {"padding": "0+1x2x3"}),
+        ("padding", {"padding": (0, 1, 2)}),
+        ("padding", {"padding": (0, 1, 0, -1)}),
+        ("height", {"padding": "same", "stride": 2, "size": None}),
         ("stride", {"stride": 0}),
         ("dilation", {"dilation": (1, 2, 3)}),
         ("bias", {"bias": "no"}),

@@ -44,6 +44,17 @@ def test_a_suite_is_a_test_a_case_measured_in_one_run(run_pytest: Any, suite: Pa
     assert len(loaded.visits) == 18
 
 
+def test_a_case_that_pads_unevenly_is_a_test_like_any_other(
+    run_pytest: Any, suite: Path, tmp_path: Path
+) -> None:
+    padded = tmp_path / "padded.toml"
+    text = suite.read_text(encoding="utf-8")
+    padded.write_text(text.replace("[problem]", '[problem]\npadding = "0+1"'), encoding="utf-8")
+    ended = run_pytest(padded, "-k", "depthwise and float32")
+    assert "depthwise 8->8 k3 p0+1 1x8x14x14 cpu float32" in ended.out
+    assert "2 passed" in ended.out
+
+
 @pytest.mark.parametrize("chosen", [("-m", "depthwise"), ("-k", "depthwise and float32")])
 def test_what_is_selected_is_measured_and_nothing_else(
     run_pytest: Any, suite: Path, tmp_path: Path, chosen: tuple[str, ...]

@@ -30,6 +30,7 @@ SMALL: dict[str, Any] = {"in_channels": 8, "size": 10}
             Problem("grouped", **SMALL, groups=4, kernel_size="3x5", stride=2, bias=True),
             Setting(threads="1", allocator="default"),
         ),
+        (Problem("standard", **SMALL, stride=2, padding="same"), Setting(threads="1")),
         (Problem("depthwise", **SMALL, dilation=2), Setting(computation="training", dtype="bfloat16")),
         (
             Problem("depthwise_separable", **SMALL, out_channels=16, batch=2),

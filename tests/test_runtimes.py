@@ -52,6 +52,21 @@ def test_each_runtime_computes_what_torch_does_or_says_that_it_cannot(
     assert ask(worker, "visit", layer(kind, name))["status"] == "ok"
 
 
+@pytest.mark.parametrize("name", ["torch", *RUNTIMES])
+def test_uneven_padding_is_torchs_copy_or_the_runtimes_own(worker: WorkerProcess, name: str) -> None:
+    if not all(map(find_spec, PACKED.get(name, ()))):
+        pytest.skip(f"{name} is not installed")
+    problem = Problem("depthwise_separable", in_channels=8, size=13, stride=2, padding="0+1x3+0")
+    surveyed = ask(worker, "survey", Case(problem, Setting(implementation=name)))
+    if name == "linear":
+        assert surveyed["status"] == "skipped"
+        return
+    assert surveyed["status"] == "ok", surveyed
+    assert 0 < surveyed["values"]["error"] <= surveyed["values"]["error_bound"]
+    assert surveyed["values"]["macs_fvcore"] in (problem.macs, None)
+    assert surveyed["values"]["survey_message"] is None
+
+
 @pytest.mark.parametrize("name", PACKED)
 def test_a_runtime_refuses_what_it_would_measure_as_something_else(worker: WorkerProcess, name: str) -> None:
     if not all(map(find_spec, PACKED[name])):

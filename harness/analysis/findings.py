@@ -46,7 +46,7 @@ PROBLEM = (
     "width",
     *(f"{p}_{s}" for p in ("stride", "dilation") for s in ("height", "width")),
 )
-KERNEL = ("kernel_height", "kernel_width", "padding_height", "padding_width")
+KERNEL = ("kernel_height", "kernel_width", "padding")
 SIDE = ("run_id", "arm")
 # axes along which cliffs are looked for
 CURVES = ("in_channels", "out_channels", "height", "batch", "kernel_height", "groups")

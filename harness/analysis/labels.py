@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.summary import FACTS
 from harness.core import units
 from harness.core.problem import KINDS
+from harness.core.window import short_text
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -91,6 +92,15 @@ def listed(words: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def padding_by(implementation: str) -> str:
+    """Who pads a case whose padding is uneven, and what of it is measured."""
+    if implementation in ("onnxruntime", "openvino"):
+        return f"{implementation} pads within its convolution"
+    if implementation in ("torch", "native", "unfold"):
+        return "torch.nn.functional.pad copies the input first, and a latency includes both"
+    return f"{implementation} pads in its own way, and a latency includes it"
+
+
 def in_words(value: object) -> str:
     """A word of a column as people read it; empty where there is none."""
     return "" if value is None or value != value else str(value).replace("_", " ")
@@ -127,8 +137,8 @@ def labels(summary: pd.DataFrame, without: Iterable[str] = ()) -> list[str]:
     kernels = summary[summary["kind"] != "pointwise"]
     skip = {*without, *([] if _several(kernels, "kernel") else _sides("kernel"))}
     if _several(summary, "kernel", "dilation"):
-        skip |= {*_sides("padding")}  # goes with kernel and dilation, where it is "same"
-    names = [name for name in (*FACTS, "run", "arm") if name in summary and name not in skip]
+        skip |= {"padding"}  # goes with kernel and dilation, where it is not stated
+    names = [name for name in (*FACTS, "padding", "run", "arm") if name in summary and name not in skip]
     differs = {name for name in names if summary[name].map(str).nunique() > 1}
     return [
         " · ".join([kind_name(row["kind"]), *_differing(row, differs)]) for row in summary.to_dict("records")
@@ -167,8 +177,7 @@ def _differing(row: Mapping[Hashable, Any], differs: set[str]) -> list[str]:
         parts.append(f"g{row['groups']}")
     parts += [words("batch", row["batch"])] * ("batch" in differs)
     parts += [
-        words(name, _side_by_side(row, name))
-        for name in ("stride", "dilation", "padding")
-        if differs & {*_sides(name)}
+        words(name, _side_by_side(row, name)) for name in ("stride", "dilation") if differs & {*_sides(name)}
     ]
+    parts += [words("padding", short_text(row["padding"]))] * ("padding" in differs)
     return parts + [words(name, row[name]) for name in ("bias", *SETTINGS, "run", "arm") if name in differs]

@@ -15,6 +15,7 @@ import pandas as pd
 from harness.analysis import case_estimate
 from harness.analysis.case_estimate import FEWEST_VISITS
 from harness.analysis.comparability import run_spread
+from harness.core.case import padding_of
 from harness.core.columns import COLUMNS
 from harness.core.interval import Interval
 from harness.core.policy import Policy
@@ -47,7 +48,7 @@ MEDIANS = ["system_share", "run_queue_share", "device_s", "dispatch_s", "sm_cloc
 
 def summarize(visits: pd.DataFrame, headers: Mapping[str, Mapping[str, Any]] | None = None) -> pd.DataFrame:
     """The summary of a frame of visits: `KEYS`, latency with interval, trust, counts, medians of what was
-    seen, facts; as they first appear.
+    seen, facts, padding as its text; as they first appear.
 
     `headers`: of each run, by its run_id, what its run.json says: `run_spread`, what runs of its machine
     differ by, by environment, and the policy, whose target_width tells `ok` from `wide`.
@@ -57,8 +58,9 @@ def summarize(visits: pd.DataFrame, headers: Mapping[str, Mapping[str, Any]] | N
         for keys, group in _groups(visits)
     ]
     if not rows:
-        return pd.DataFrame(columns=[*KEYS, *COMPUTED, *MEDIANS, *FACTS])
+        return pd.DataFrame(columns=[*KEYS, *COMPUTED, *MEDIANS, *FACTS, "padding"])
     facts = visits.groupby(KEYS, sort=False)[FACTS].first()
+    facts["padding"] = facts["descriptor"].map(padding_of)  # the columns say it where it is even
     medians = visits[is_valid(visits)].groupby(KEYS, sort=False)[MEDIANS].median()
     return pd.DataFrame(rows).join(medians, on=KEYS).join(facts, on=KEYS)
 

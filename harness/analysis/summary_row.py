@@ -100,6 +100,7 @@ class SummaryRow(TypedDict):
     threads_used: Any
     device_name: Any
     resident_bytes: Any
+    padding: str
     attainable_s: Any
     roofline_fraction: Any
     bound: Any

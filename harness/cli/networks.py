@@ -71,7 +71,7 @@ def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | No
 
     MODULE:ATTRIBUTE is a torch module, or a function without arguments that returns one, in the measured
     interpreter. Calls of torch.nn.functional are seen too. Layers that cannot be measured (transposed, 1-D,
-    3-D) are listed on stderr, and so are those that pad unevenly, whose size is that after the padding.
+    3-D) are listed on stderr. Padding that a layer adds in its own forward is the layer's, uneven too.
 
     \b
     Examples:  convscope trace mymodels:resnet --out trace.csv

@@ -178,9 +178,8 @@ def problem_options(*left_out: str) -> Callable[[Command], Command]:
         "stride": click.option("--stride", default="1", show_default=True),
         "padding": click.option(
             "--padding",
-            default="same",
-            show_default=True,
-            help="A number, a pair, or same (torch's own default is 0).",
+            help="1, 3x5 for height x width, 0+1 for before and after, or same (strided as TensorFlow's).  "
+            "[default: dilation * (kernel - 1) / 2; torch's own is 0]",
         ),
         "dilation": click.option("--dilation", default="1", show_default=True),
         "groups": click.option(

@@ -15,7 +15,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import SettingError, nearest
-from harness.core.problem import FIELDS, Problem, centred_padding
+from harness.core.problem import FIELDS, PAIR_FIELDS, Problem
+from harness.core.window import centred_padding, padding_text, short_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -39,7 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 RUNTIMES = ("native", "linear", "unfold", "onnxruntime", "openvino")
 
 # field: how its two columns begin
-PAIR_COLUMNS = {"kernel_size": "kernel", "stride": "stride", "padding": "padding", "dilation": "dilation"}
+PAIR_COLUMNS = {"kernel_size": "kernel", "stride": "stride", "dilation": "dilation"}
 ALWAYS_WRITTEN = ("device", "dtype")
 
 
@@ -96,9 +97,9 @@ DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Settin
 
 
 def written(value: object) -> str:
-    """A value as the descriptor writes it: pairs as HxW, bool as 0 or 1."""
+    """A value as the descriptor writes it: pairs as HxW, uneven padding as 0+1x0+1, bool as 0 or 1."""
     if isinstance(value, tuple):
-        return "x".join(map(str, value))
+        return padding_text(value) if len(value) == 4 else "x".join(map(str, value))
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
@@ -195,12 +196,13 @@ class Case:
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Case:
-        """The case of a row, from its columns."""
+        """The case of a row, from its columns; padding from the descriptor, which alone has it where it is
+        uneven."""
         values: dict[str, Any] = {
             name: (int(row[f"{short}_height"]), int(row[f"{short}_width"]))
             for name, short in PAIR_COLUMNS.items()
-        }
-        values |= {name: int(row[name]) for name in FIELDS if name not in PAIR_COLUMNS and name != "bias"}
+        } | {"padding": padding_of(row["descriptor"])}
+        values |= {name: int(row[name]) for name in FIELDS if name not in PAIR_FIELDS and name != "bias"}
         problem = Problem(str(row["kind"]), **values, bias=bool(row["bias"]))
         return cls(problem, Setting(**{name: row[name] for name in DEFAULTS}))
 
@@ -210,9 +212,14 @@ class Case:
         return cls(Problem(**message["problem"]), Setting(**message["setting"]))
 
 
+def padding_of(descriptor: str) -> str:
+    """As a descriptor writes it: `1x1` or `0+1x0+1`."""
+    return descriptor.partition(";padding=")[2].partition(";")[0]
+
+
 def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def _short(pair: tuple[int, int]) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else written(pair)
+def _short(value: tuple[int, ...]) -> str:
+    return short_text(written(value))

@@ -96,8 +96,8 @@ COLUMNS: tuple[Column, ...] = (
         kernel_width     | int32      | px    |
         stride_height    | int32      | px    |
         stride_width     | int32      | px    |
-        padding_height   | int32      | px    | on each side
-        padding_width    | int32      | px    | on each side
+        padding_height   | int32      | px    | above; below too, where the descriptor does not say another (0+1x0+1)
+        padding_width    | int32      | px    | left; right too, likewise
         dilation_height  | int32      | px    |
         dilation_width   | int32      | px    |
         groups           | int32      |       | of the depthwise half for separable
@@ -255,5 +255,6 @@ def case_columns(case: Case) -> dict[str, Any]:
     }
     for name, column in PAIR_COLUMNS.items():
         row[f"{column}_height"], row[f"{column}_width"] = getattr(problem, name)
+    row["padding_width"], _, row["padding_height"], _ = problem.pads
     _, _, row["output_height"], row["output_width"] = problem.output_shape
     return row | {name: getattr(setting, name) for name in DEFAULTS}

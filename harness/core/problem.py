@@ -4,21 +4,32 @@ In: shapes, in the names of torch.nn.Conv2d. Out: a `Problem` that cannot be bui
 weight and output shapes, parameters, MACs and least bytes, all exact. Not here: how it is executed (`case`),
 what it costs on a device (`worker`). One MAC is one multiply-add and counts as two FLOPs; fvcore calls a MAC
 a flop. Bias is never counted in MACs.
-What may surprise: padding is "same" unless stated (torch's default is 0), and a kind is exclusive: a grouped
-convolution with one group is a standard one, and a standard convolution with a 1x1 kernel is pointwise.
+What may surprise: padding is half the kernel unless stated (torch's default is 0), and a kind is exclusive: a
+grouped convolution with one group is a standard one, and a standard one with a 1x1 kernel is pointwise.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal, TypeGuard, get_args
+from typing import Literal, get_args
 
 from harness.core.errors import ProblemError, nearest
+from harness.core.window import (
+    Padding,
+    Pair,
+    Sides,
+    default_padding,
+    folded,
+    is_whole,
+    parse_padding,
+    parse_pair,
+    same_padding,
+    unfolded,
+)
 
 Kind = Literal["standard", "grouped", "depthwise", "pointwise", "depthwise_separable"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-Pair = tuple[int, int]
 
 # kinds in which every output sees every input channel and a neighbourhood: one can stand for the other
 SAME_CONNECTIONS: tuple[Kind, ...] = ("standard", "depthwise_separable")
@@ -69,50 +80,15 @@ def kind_of(*, in_channels: int, groups: int, kernel_size: Pair) -> Kind:
     return "pointwise" if kernel_size == (1, 1) else "standard"
 
 
-def parse_pair(field: str, value: int | str | Pair) -> Pair:
-    """`3`, `"3x5"` or `(3, 5)` as (height, width). Raises ProblemError."""
-    if isinstance(value, str):
-        parts = value.lower().split("x")
-        if len(parts) in (1, 2) and all(part.strip().isdecimal() for part in parts):
-            numbers = [int(part) for part in parts]
-            return (numbers[0], numbers[-1])
-    elif _is_whole(value):
-        return (value, value)
-    elif isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_whole, value)):
-        return (value[0], value[1])
-    raise ProblemError(
-        field,
-        f"{value!r} is neither a whole number nor a pair",
-        hint="Write 3, or 3x5 for height 3 and width 5.",
-    )
-
-
-def same_padding(kernel_size: Pair, dilation: Pair) -> Pair:
-    """The padding that keeps height and width at stride 1: dilation * (k - 1) / 2 on each side. Raises
-    ProblemError for even kernels."""
-    if any(k % 2 == 0 for k in kernel_size):
-        text = "x".join(map(str, kernel_size))
-        raise ProblemError(
-            "padding",
-            f'"same" needs an odd kernel, kernel_size is {text}',
-            hint="State the padding as a number.",
-        )
-    return centred_padding(kernel_size, dilation)
-
-
-def centred_padding(kernel_size: Pair, dilation: Pair) -> Pair:
-    """dilation * (k - 1) / 2, rounded down: with an even kernel the output is one pixel smaller."""
-    return (dilation[0] * (kernel_size[0] - 1) // 2, dilation[1] * (kernel_size[1] - 1) // 2)
-
-
 @dataclass(frozen=True, slots=True, init=False)
 class Problem:
     """One 2-D convolution: its kind and its shapes, in elements. Hashable; equal when all fields are.
 
-    What is left out takes our defaults: batch 1, stride 1, padding "same", dilation 1, no bias, kernel_size 3
-    (pointwise 1), out_channels = in_channels, groups by the kind (grouped must state it). `size` stands for
-    height = width. Raises ProblemError, which names the field, for a convolution that cannot be or is not of
-    its kind.
+    What is left out takes our defaults: batch 1, stride 1, padding dilation * (k - 1) / 2 on each side,
+    dilation 1, no bias, kernel_size 3 (pointwise 1), out_channels = in_channels, groups by the kind (grouped
+    must state it). `size` stands for height = width. `padding` may be "same", and may differ before and
+    after: (left, right, top, bottom), as torch.nn.functional.pad takes it. Raises ProblemError, which names
+    the field, for a convolution that cannot be or is not of its kind.
     """
 
     kind: Kind
@@ -123,7 +99,7 @@ class Problem:
     width: int
     kernel_size: Pair
     stride: Pair
-    padding: Pair
+    padding: Padding
     dilation: Pair
     groups: int
     bias: bool
@@ -140,7 +116,7 @@ class Problem:
         batch: int = 1,
         kernel_size: int | str | Pair | None = None,
         stride: int | str | Pair = 1,
-        padding: int | str | Pair = "same",
+        padding: int | str | Padding | None = None,
         dilation: int | str | Pair = 1,
         groups: int | None = None,
         bias: bool = False,
@@ -164,7 +140,6 @@ class Problem:
             "width": size if width is None else width,
             "kernel_size": kernel,
             "stride": parse_pair("stride", stride),
-            "padding": same_padding(kernel, spread) if padding == "same" else parse_pair("padding", padding),
             "dilation": spread,
             "groups": _default_groups(kind, in_channels) if groups is None else groups,
             "bias": bias,
@@ -172,6 +147,7 @@ class Problem:
         for name, value in values.items():
             object.__setattr__(self, name, value)
         _check_numbers(self)
+        object.__setattr__(self, "padding", _padding(self, padding))
         _check_kind(self)
         _check_output(self)
 
@@ -181,16 +157,21 @@ class Problem:
         return (self.batch, self.in_channels, self.height, self.width)
 
     @property
+    def pads(self) -> Sides:
+        """The padding as (left, right, top, bottom), even or not: what torch.nn.functional.pad takes."""
+        return unfolded(self.padding)
+
+    @property
     def output_shape(self) -> tuple[int, int, int, int]:
         """(batch, out_channels, output height, output width), by the formula in torch.nn.Conv2d's
-        documentation."""
+        documentation, of the padded input."""
+        left, right, top, bottom = self.pads
         height, width = (
-            (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-            for size, kernel, stride, padding, dilation in zip(
-                (self.height, self.width),
+            (size - dilation * (kernel - 1) - 1) // stride + 1
+            for size, kernel, stride, dilation in zip(
+                (self.height + top + bottom, self.width + left + right),
                 self.kernel_size,
                 self.stride,
-                self.padding,
                 self.dilation,
                 strict=True,
             )
@@ -281,7 +262,7 @@ class Problem:
             width=self.width,
             kernel_size=kernel,
             stride=self.stride,
-            padding=(self.padding[0] + 1, self.padding[1] + 1) if pointwise else self.padding,
+            padding=_wider(self.pads) if pointwise else self.padding,
             dilation=self.dilation,
             groups=1,
             bias=self.bias,
@@ -293,10 +274,6 @@ class Problem:
         return self.macs / self.standard.macs
 
 
-def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _default_groups(kind: str, in_channels: int) -> int:
     if kind == "grouped":
         raise ProblemError(
@@ -306,29 +283,51 @@ def _default_groups(kind: str, in_channels: int) -> int:
 
 
 def _check_numbers(problem: Problem) -> None:
-    """Every number whole and in range, and the groups dividing the channels."""
+    """Every number but those of the padding whole and in range, and the groups dividing the channels."""
     for name in FIELDS:
-        if name == "bias":
+        if name in ("bias", "padding"):
             continue
-        least = 0 if name == "padding" else 1
         value = getattr(problem, name)
         for number in value if name in PAIR_FIELDS else (value,):
             if number is None:
                 raise ProblemError(
                     name, "is not stated", hint=f"State {name}, or size for both height and width."
                 )
-            if not _is_whole(number) or not least <= number <= LARGEST:
-                raise ProblemError(
-                    name,
-                    f"{number!r} is not a whole number of at least {least}",
-                    hint=f"Use {least} or more.",
-                )
+            _check_number(name, number, least=1)
     for name in ("in_channels", "out_channels"):
         channels = getattr(problem, name)
         if problem.kind != "depthwise_separable" and channels % problem.groups:
             raise ProblemError(
                 "groups", f"{problem.groups} does not divide {name} = {channels}", hint=_divisors(problem)
             )
+
+
+def _check_number(name: str, number: object, *, least: int) -> None:
+    if not is_whole(number) or not least <= number <= LARGEST:
+        raise ProblemError(
+            name, f"{number!r} is not a whole number of at least {least}", hint=f"Use {least} or more."
+        )
+
+
+def _padding(problem: Problem, stated: int | str | Padding | None) -> Padding:
+    """What is stated, or else the default, for a problem whose other numbers are checked."""
+    if stated is None:
+        return default_padding(problem.kernel_size, problem.dilation)
+    size = (problem.height, problem.width)
+    found = (
+        same_padding(size, problem.kernel_size, problem.stride, problem.dilation)
+        if stated == "same"
+        else parse_padding(stated)
+    )
+    for number in found:
+        _check_number("padding", number, least=0)
+    return found
+
+
+def _wider(sides: Sides) -> Padding:
+    """One pixel more on each side."""
+    left, right, top, bottom = sides
+    return folded((left + 1, right + 1, top + 1, bottom + 1))
 
 
 def _divisors(problem: Problem) -> str:

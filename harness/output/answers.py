@@ -20,6 +20,7 @@ from harness.output.terminal import (
     TRUST_SIGNS,
     as_arguments,
     interval_text,
+    padding_line,
     print_fields,
     prose,
     table,
@@ -67,6 +68,7 @@ def measurement(
                     f"plus {_size(row['peak_bytes'])} at the peak of a call"
                 ),
             ),
+            *padding_line(case.problem, case.setting.implementation),
             ("back end", row["backend"] or "unknown"),
             *_bound(row, drawn=in_full),
             *(_health(row) if in_full else ()),

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from harness.analysis.labels import padding_by
 from harness.core import units
 from harness.core.case import Setting, written
-from harness.core.errors import ProblemError
 from harness.core.gate import TOLERANCES
-from harness.core.problem import same_padding
+from harness.core.window import centred_padding
 from harness.output import ranking_text, verdict_text
 
 if TYPE_CHECKING:
@@ -222,6 +222,7 @@ def explanation(problem: Problem, definition: str) -> None:
                 for shape in problem.weight_shapes
             ),
             ("output", _shape(problem.output_shape)),
+            *padding_line(problem, "torch"),
             ("parameters", f"{problem.parameters:,}"),
             ("MACs", f"{problem.macs:,}   ({problem.flops:,} FLOPs; bias is not counted)"),
             ("minimum traffic", f"{problem.minimum_bytes(4):,} bytes in float32"),
@@ -236,6 +237,15 @@ def explanation(problem: Problem, definition: str) -> None:
     )
 
 
+def padding_line(problem: Problem, implementation: str) -> list[tuple[str, str]]:
+    """What is padded, and by whom, where it is uneven."""
+    if len(problem.padding) == 2:
+        return []
+    left, right, top, bottom = problem.pads
+    sides = f"{top} above, {bottom} below, {left} left, {right} right"
+    return [("padding", f"{sides}   ({padding_by(implementation)})")]
+
+
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
@@ -244,10 +254,11 @@ def as_arguments(problem: Problem, setting: Setting = DEFAULT) -> str:
     """A problem and a setting as the arguments of `explain` and `measure` that state them; what is default is
     left out."""
     side = 1 if problem.kind == "pointwise" else 3
+    odd = all(k % 2 for k in problem.kernel_size)  # an even kernel has no default
     usual = {
         "kernel_size": (side, side),
         "stride": (1, 1),
-        "padding": _usual_padding(problem),
+        "padding": centred_padding(problem.kernel_size, problem.dilation) if odd else None,
         "dilation": (1, 1),
         "batch": 1,
     }
@@ -275,11 +286,3 @@ def as_arguments(problem: Problem, setting: Setting = DEFAULT) -> str:
             *stated,
         ]
     )
-
-
-def _usual_padding(problem: Problem) -> tuple[int, int] | None:
-    """What `same` comes to; None for an even kernel, whose padding must be stated."""
-    try:
-        return same_padding(problem.kernel_size, problem.dilation)
-    except ProblemError:
-        return None

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.case import ALLOWED, DEFAULTS, Setting
 from harness.core.errors import ProblemError, UsageError, nearest
-from harness.core.problem import FIELDS, KINDS, PAIR_FIELDS, parse_pair
+from harness.core.problem import FIELDS, KINDS, PAIR_FIELDS
+from harness.core.window import padding_text, parse_padding, parse_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -178,9 +179,9 @@ def _evaluate(axis: str, node: ast.expr, known: Mapping[str, Value]) -> int:
 
 def _value(name: str, value: object) -> Value:
     """One value of an axis, checked as far as it can be alone."""
+    if name == "padding":
+        return "same" if value == "same" else padding_text(parse_padding(value))  # type: ignore[arg-type]  # as parse_pair
     if name in PAIR_FIELDS:
-        if name == "padding" and value == "same":
-            return "same"
         return "x".join(map(str, parse_pair(name, value)))  # type: ignore[arg-type]  # parse_pair refuses what it does not know
     if name == "kind":
         return _one_of(value, KINDS)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from harness.core.case import DEFAULTS, Case, Setting
 from harness.core.errors import ProblemError, UsageError, nearest
 from harness.core.policy import Policy
-from harness.core.problem import FIELDS, FIXED_AXES, Problem, kind_of, parse_pair
+from harness.core.problem import FIELDS, FIXED_AXES, Problem, kind_of
+from harness.core.window import parse_pair
 from harness.plan.axes import AXES, evaluated, merge, take_placement
 from harness.plan.suite import Suite, Sweep, find_suite, read_suite
 

@@ -2,7 +2,9 @@
 
 In: text. benchdnn's words and batch files, lines of oneDNN's verbose mode (ONEDNN_VERBOSE=1), commands of
 MIOpenDriver, a trace of torch's profiler with shapes. Out: `Layers`; whatever is no forward 2-D convolution
-is among those left out, with the reason. One that pads unevenly is listed with its padded input.
+is among those left out, with the reason.
+What may surprise: a word of benchdnn has no padding behind, which follows from the output. Of several that
+lead to this output it is the one before, or else the least.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.case import written
 from harness.core.errors import ProblemError
 from harness.core.problem import FIELDS, Problem, kind_of
+from harness.core.window import tensorflow_same
 from harness.plan.layer_list import Layers, distinct
 
 if TYPE_CHECKING:
@@ -57,17 +60,14 @@ class NotMeasured(Exception):
 
 def read_problems(text: str) -> Layers:
     """The convolutions that a text states, equal ones once with how often they are there."""
-    executed, left, notes = list[dict[str, Any]](), Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    executed, left = list[dict[str, Any]](), Counter[tuple[str, str]]()
     for name, asked in _stated(text):
-        uneven = isinstance(asked, dict) and asked.pop("uneven", False)
         row = asked if isinstance(asked, NotMeasured) else _row(asked)
         if isinstance(row, NotMeasured):
             left[name, str(row)] += 1
-            continue
-        executed.append({"name": name, **row})
-        if uneven:
-            notes[name, "pads unevenly, and is listed with its padded input"] += 1
-    return Layers(distinct(executed), _counted(left), _counted(notes))
+        else:
+            executed.append({"name": name, **row})
+    return Layers(distinct(executed), _counted(left))
 
 
 def _counted(found: Counter[tuple[str, str]]) -> list[dict[str, str]]:
@@ -163,30 +163,36 @@ def _benchdnn(word: str, name: str, *, bias: bool) -> tuple[str, dict[str, Any]]
         "out_channels": numbers["oc"],
         "groups": numbers.get("g", 1),
         "bias": bias,
-        "uneven": any(side["uneven"] for side in sides.values()),
+        "padding": (sides["w"]["p"], sides["w"]["behind"], sides["h"]["p"], sides["h"]["behind"]),
         "height": sides["h"]["i"],
         "width": sides["w"]["i"],
     }
-    for field, letter in (("kernel_size", "k"), ("stride", "s"), ("padding", "p"), ("dilation", "d")):
+    for field, letter in (("kernel_size", "k"), ("stride", "s"), ("dilation", "d")):
         asked[field] = tuple(side[letter] + (letter == "d") for side in sides.values())
     return title, asked
 
 
 def _side(numbers: dict[str, int], side: str) -> dict[str, int]:
-    """What a word says of a height or a width; where the padding behind differs from that before, of the
-    padded one, and `uneven` is not 0."""
+    """What a word says of a height or a width, and the padding `behind` it. Raises NotMeasured for an output
+    that no padding leads to."""
     other = "wh"[side == "w"] if f"i{side}" not in numbers else side
     if side == "h" and other == "w":  # a width alone has a height of one pixel
-        return {"i": 1, "k": 1, "s": 1, "d": 0, "p": 0, "uneven": 0}
+        return {"i": 1, "k": 1, "s": 1, "d": 0, "p": 0, "behind": 0}
     found = {letter: numbers.get(f"{letter}{other}", default) for letter, default in (("s", 1), ("d", 0))}
     found["i"], found["k"] = numbers[f"i{other}"], numbers.get(f"k{other}", 1)
     reach = (found["k"] - 1) * (found["d"] + 1) + 1
-    output, padding = numbers.get(f"o{other}"), numbers.get(f"p{other}")
-    if padding is None:
-        padding = 0 if output is None else max((output - 1) * found["s"] + reach - found["i"], 0) // 2
-    if output is not None and output != (found["i"] + 2 * padding - reach) // found["s"] + 1:
-        return found | {"i": (output - 1) * found["s"] + reach, "p": 0, "uneven": 1}
-    return found | {"p": padding, "uneven": 0}
+    output, before = numbers.get(f"o{other}"), numbers.get(f"p{other}")
+    total = 0 if output is None else max((output - 1) * found["s"] + reach - found["i"], 0)
+    if before is None:
+        before = total // 2
+
+    def leads_there(behind: int) -> bool:
+        return output in (None, (found["i"] + before + behind - reach) // found["s"] + 1)
+
+    behind = next(filter(leads_there, (before, max(total - before, 0))), None)
+    if behind is None:
+        raise NotMeasured(f"has {output} pixels in its output, to which no padding leads")
+    return found | {"p": before, "behind": behind}
 
 
 def _miopen(line: str) -> dict[str, Any]:
@@ -217,6 +223,12 @@ def _miopen(line: str) -> dict[str, Any]:
     }
     for field, column in (("kernel_size", "kernel"), ("stride",) * 2, ("padding",) * 2, ("dilation",) * 2):
         asked[field] = (values[f"{column}_height"], values[f"{column}_width"])
+    mode = option("z", "pad_mode", "default")
+    if mode == "same" and asked["dilation"] == (1, 1):  # MIOpen asks for no other
+        size = (values["height"], values["width"])
+        asked["padding"] = tensorflow_same(size, asked["kernel_size"], asked["stride"], asked["dilation"])
+    elif mode == "valid":
+        asked["padding"] = (0, 0)
     return asked | {"bias": bool(values["bias"])}
 
 

@@ -199,11 +199,13 @@ def _training() -> str:
 
 
 def _layer(problem: Problem) -> str:
-    made = [
-        f"torch.nn.Conv2d({half.in_channels}, {half.out_channels}, {half.kernel_size}, stride={half.stride}, padding={half.padding}, "
-        f"dilation={half.dilation}, groups={half.groups}, bias={half.bias})"
-        for half in problem.parts
-    ]
+    made = [f"torch.nn.ZeroPad2d({problem.padding})"] if len(problem.padding) == 4 else []
+    for half in problem.parts:
+        padding = (0, 0) if len(half.padding) == 4 else half.padding
+        made.append(
+            f"torch.nn.Conv2d({half.in_channels}, {half.out_channels}, {half.kernel_size}, stride={half.stride}, "
+            f"padding={padding}, dilation={half.dilation}, groups={half.groups}, bias={half.bias})"
+        )
     return made[0] if len(made) == 1 else f"torch.nn.Sequential({', '.join(made)})"
 
 
@@ -237,10 +239,11 @@ def benchdnn(case: Case) -> list[str]:
 
 def _benchdnn(problem: Problem, dtype: str, memory_format: str) -> str:
     _, _, height, width = problem.output_shape
+    left, _, top, _ = problem.pads  # what lies behind follows from the output
     parts = [f"g{problem.groups}mb{problem.batch}_ic{problem.in_channels}oc{problem.out_channels}"]
     for axis, size, output, i in (("h", problem.height, height, 0), ("w", problem.width, width, 1)):
         # benchdnn counts the gaps of a dilated kernel, which torch's 1 has none of
         sizes = f"i{axis}{size}o{axis}{output}k{axis}{problem.kernel_size[i]}s{axis}{problem.stride[i]}"
-        parts.append(f"{sizes}d{axis}{problem.dilation[i] - 1}p{axis}{problem.padding[i]}")
+        parts.append(f"{sizes}d{axis}{problem.dilation[i] - 1}p{axis}{(top, left)[i]}")
     direction, tag = "FWD_B" if problem.bias else "FWD_D", TAGS[memory_format]
     return f"benchdnn --conv --mode=P --dir={direction} --dt={TYPES[dtype]} --stag={tag} --dtag={tag} {'_'.join(parts)}"

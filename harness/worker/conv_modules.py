@@ -14,7 +14,8 @@ from torch import nn
 
 if TYPE_CHECKING:
     from harness.core.case import Case
-    from harness.core.problem import Pair, Problem
+    from harness.core.problem import Problem
+    from harness.core.window import Pair
 
 
 class DepthwiseSeparableConv2d(nn.Module):
@@ -45,18 +46,23 @@ class DepthwiseSeparableConv2d(nn.Module):
 
 def torch_layer(problem: Problem, device: str = "cpu") -> nn.Module:
     """The kind as torch makes it. Padding is given as integers: fvcore counts a padding given as text as
-    nothing."""
+    nothing. Where it is uneven, which torch's convolutions do not take, the input is padded first, by a
+    copy."""
+    padding = problem.padding
     shape = (
         problem.in_channels,
         problem.out_channels,
         problem.kernel_size,
         problem.stride,
-        problem.padding,
+        padding if len(padding) == 2 else (0, 0),
         problem.dilation,
     )
-    if problem.kind == "depthwise_separable":
-        return DepthwiseSeparableConv2d(*shape, bias=problem.bias, device=device)
-    return nn.Conv2d(*shape, groups=problem.groups, bias=problem.bias, device=device)
+    layer = (
+        DepthwiseSeparableConv2d(*shape, bias=problem.bias, device=device)
+        if problem.kind == "depthwise_separable"
+        else nn.Conv2d(*shape, groups=problem.groups, bias=problem.bias, device=device)
+    )
+    return layer if len(padding) == 2 else nn.Sequential(nn.ZeroPad2d(padding), layer)
 
 
 def convolutions(module: nn.Module) -> list[nn.Conv2d]:

@@ -209,8 +209,8 @@ def _patches(part: Problem, x: torch.Tensor, positions: torch.Tensor, groups: to
     """(P, Cin / groups, kh, kw): the inputs that each output position of a single convolution sees, zeros
     where there is padding."""
     width = part.in_channels // part.groups
-    (ph, pw), (sh, sw), (dh, dw), (kh, kw) = part.padding, part.stride, part.dilation, part.kernel_size
-    padded = functional.pad(x, (pw, pw, ph, ph))
+    (sh, sw), (dh, dw), (kh, kw) = part.stride, part.dilation, part.kernel_size
+    padded = functional.pad(x, part.pads)
     channels = (groups * width)[:, None, None, None] + torch.arange(width)[None, :, None, None]
     rows = (positions[:, 2] * sh)[:, None, None, None] + (torch.arange(kh) * dh)[None, None, :, None]
     columns = (positions[:, 3] * sw)[:, None, None, None] + (torch.arange(kw) * dw)[None, None, None, :]

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.core.case import Setting
-    from harness.core.problem import Pair, Problem
+    from harness.core.problem import Problem
+    from harness.core.window import Pair
     from harness.worker.workload import Workload
 
     Call = Callable[[], object]
@@ -129,7 +130,10 @@ def tried(plans: Plans, time_s: Callable[[Call], float], *, limit_s: float = LIM
 
 
 def arguments_of(problem: Problem, memory_format: str) -> Arguments:
-    """What cuDNN is told of a single convolution whose tensors lie in a memory format."""
+    """What cuDNN is told of a single convolution whose tensors lie in a memory format. Raises NotSupported
+    for uneven padding: torch asks cuDNN about the padded copy."""
+    if len(problem.padding) == 4:
+        raise NotSupported("the padding is uneven: ask for the padded input with padding 0")
     (weight_shape,) = problem.weight_shapes
     shapes = (problem.input_shape, weight_shape, problem.output_shape)
     x, w, y = (Layout(shape, strides(shape, memory_format)) for shape in shapes)
@@ -228,11 +232,12 @@ def _asked(workload: Workload) -> Arguments:
     problem, setting = workload.case.problem, workload.case.setting
     if len(problem.parts) > 1:
         raise NotSupported(f"{problem.kind} is two convolutions: ask for its parts")
+    arguments = arguments_of(problem, setting.memory_format)
     if not isinstance(workload.module, nn.Conv2d):
         raise NotSupported(f"{setting.implementation} makes no torch.nn.Conv2d")
     if setting.dtype not in IO_TYPES:
         raise NotSupported(f"engines are asked for {', '.join(IO_TYPES)}, not for {setting.dtype}")
-    return arguments_of(problem, setting.memory_format)
+    return arguments
 
 
 def _front_end() -> Any:

@@ -17,6 +17,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from harness.core import stats
 from harness.worker import allocator, correctness, counters, devices, environment, memory, onednn, torch_ops
@@ -26,8 +27,6 @@ from harness.worker.workload import Workload, guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from torch import nn
 
     from harness.core.case import Case
     from harness.core.problem import Problem
@@ -171,11 +170,14 @@ def backend(module: nn.Module, x: torch.Tensor) -> str | None:
     """The back end that torch's selector picks for each convolution in a module, joined by +; None where
     there is none to ask about."""
     select = getattr(torch._C, "_select_conv_backend", None)
-    layers = convolutions(module)
-    if select is None or not layers:
+    if select is None or not convolutions(module):
         return None
     chosen = []
-    for layer in layers:
+    for layer in module.modules():
+        if isinstance(layer, nn.ZeroPad2d):
+            x = layer(x)
+        if not isinstance(layer, nn.Conv2d):
+            continue
         picked = select(
             x,
             layer.weight,

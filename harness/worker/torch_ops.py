@@ -45,6 +45,7 @@ CONVERTS = {
         r"nchw_?to_?nhwc|nhwc_?to_?nchw|convert_?tensor|transpose|^triton_\w*(clone|copy)", re.IGNORECASE
     ),
 }
+PAD = "aten::constant_pad_nd"
 # kernels that do not convolve
 BESIDE = re.compile(r"elementwise|fill|bias|memcpy|memset|^triton_(poi|red|per)_", re.IGNORECASE)
 
@@ -63,11 +64,22 @@ def _operators(workload: Workload) -> list[dict[str, Any]]:
             workload.call()
     events = _in_order(profiler, DeviceType.CPU)
     lines = [
-        Line(_kind(event.name, "cpu"), event.name, (), (), event.self_cpu_time_total / 1e6)
+        Line(
+            "other" if _pads(event) else _kind(event.name, "cpu"),
+            event.name,
+            (),
+            (),
+            event.self_cpu_time_total / 1e6,
+        )
         for event in events
         if event.name.startswith("aten::")
     ]
     return of_one_call(lines, [calls], workload.case.problem)
+
+
+def _pads(event: FunctionEvent | None) -> bool:
+    """Whether an operator belongs to a padding, whose copy changes no memory format."""
+    return event is not None and (event.name == PAD or _pads(event.cpu_parent))
 
 
 def _kernels(workload: Workload) -> dict[str, Any]:

@@ -4,21 +4,26 @@ In: `module:attribute`, a factory without arguments or a module, and the shape o
 each execution of a 2-D convolution, by the names of a layer list; what cannot be measured here, with the
 reason; and what was listed otherwise than its module states it. The numbers do not matter, so the pass runs
 on zeros, without autograd.
-What may surprise: what counts is the input that reaches the convolution. A layer that pads in its own forward
-is listed with that padding where it is the same on both sides, and else with its padded input.
+What may surprise: what counts is the input that reaches the convolution. A layer that pads with zeros in its
+own forward is listed with that padding, uneven or not; one that pads otherwise, with its padded input.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from harness.core.window import folded, padding_text, short_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from harness.core.window import Padding, Sides
 
 CONVOLUTION, PAD = torch.ops.aten.convolution.default, torch.ops.aten.constant_pad_nd.default
 
@@ -100,13 +105,13 @@ class Recorder(TorchDispatchMode):
             why = "is transposed" if transposed else f"has an input of {x.dim()} dimensions"
             self.left.append({"name": name, "why": f"{why}, and is not measured"})
             return
-        source, padding = self._before_padding(x, list(padding))
+        source, sides = self._before_padding(x, (padding[-1], padding[-1], padding[0], padding[0]))
         if isinstance(given, torch.Tensor) and given.dim() == 4 and given.shape[2:] != source.shape[2:]:
             sizes = ["x".join(map(str, one.shape[2:])) for one in (source, given)]
             self.notes.append(
                 {"name": name, "why": f"listed with the {sizes[0]} pixels that it makes of {sizes[1]}"}
             )
-        pairs = {"kernel_size": weight.shape[2:], "stride": stride, "padding": padding, "dilation": dilation}
+        pairs = {"kernel_size": weight.shape[2:], "stride": stride, "dilation": dilation}
         self.layers.append(
             {
                 "name": name,
@@ -115,24 +120,25 @@ class Recorder(TorchDispatchMode):
                 "out_channels": weight.shape[0],
                 "height": source.shape[2],
                 "width": source.shape[3],
-                **{field: _written(pair) for field, pair in pairs.items()},
+                **{field: _written((pair[0], pair[-1])) for field, pair in pairs.items()},
+                "padding": _written(folded(sides)),
                 "groups": groups,
                 "bias": int(bias is not None),
             }
         )
 
-    def _before_padding(self, x: torch.Tensor, padding: list[int]) -> tuple[torch.Tensor, list[int]]:
-        """The input and the padding of a convolution whose input may have been padded just before: the same
-        on both sides, it is the convolution's."""
+    def _before_padding(self, x: torch.Tensor, sides: Sides) -> tuple[torch.Tensor, Sides]:
+        """The input and the padding of a convolution whose input may have been padded just before. What was
+        cut off is no padding, nor is what was added to channels or images."""
         if self._padded is None or self._padded[0] is not x:
-            return x, padding
+            return x, sides
         _, source, amounts = self._padded
-        left, right, top, bottom = [*amounts, 0, 0, 0, 0][:4]
-        if left == right >= 0 and top == bottom >= 0 and not any(amounts[4:]):
-            return source, [padding[0] + top, padding[-1] + left]
-        return x, padding
+        if min(amounts[:4]) < 0 or any(amounts[4:]):
+            return x, sides
+        left, right, top, bottom = map(add, sides, [*amounts, 0, 0, 0, 0])
+        return source, (left, right, top, bottom)
 
 
-def _written(pair: Sequence[int]) -> str:
-    """As a layer list has it: 3, or 3x5 for height and width."""
-    return f"{pair[0]}" if pair[0] == pair[-1] else f"{pair[0]}x{pair[-1]}"
+def _written(value: Padding) -> str:
+    """As a layer list has it: 3, 3x5 for height and width, 0+1 for before and after."""
+    return short_text(padding_text(value))

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.analysis.case_ratio import with_moments
-from harness.analysis.labels import SETTINGS, in_words, kind_name, words
+from harness.analysis.labels import SETTINGS, in_words, kind_name, listed, padding_by, words
 from harness.core.problem import KINDS
 from harness.output.report.chart import axis_title
 from harness.output.report.drawing import STYLES, case_anchor
@@ -71,6 +71,7 @@ def render(results: Results) -> str:
         policy=policy_table(results),
         cases=cases_table(summary, points),
         same=what_is_same(summary),
+        padded=how_padded(summary),
         disagree=len(disagreements(summary)),
         css=_inlined("templates/page.css"),
         script=_inlined("templates/page.js"),
@@ -143,6 +144,15 @@ def what_is_same(summary: pd.DataFrame) -> str:
         if summary[name].map(str).nunique() == 1 and summary[name].notna().all()
     ]
     return ", ".join(shared)
+
+
+def how_padded(summary: pd.DataFrame) -> str:
+    """What is measured of the cases that pad unevenly; empty where none does."""
+    uneven = summary[summary["padding"].fillna("").str.contains("+", regex=False)]
+    if uneven.empty:
+        return ""
+    by = listed(dict.fromkeys(map(padding_by, uneven["implementation"])))
+    return f"{len(uneven)} of {len(summary)} cases pad unevenly (0+1: 0 before, 1 after): {by}."
 
 
 def _without_figures(summary: pd.DataFrame, points: pd.DataFrame) -> list[Mapping[Hashable, Any]]:

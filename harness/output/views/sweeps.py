@@ -19,6 +19,7 @@ import pandas as pd
 from harness.analysis.labels import RESOLVED, SETTINGS, words
 from harness.core.case import DEFAULTS
 from harness.core.problem import FIELDS, FIXED_AXES
+from harness.core.window import short_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,10 +90,12 @@ def networks(frame: pd.DataFrame) -> list[Sweep]:
 
 
 def resolved(frame: pd.DataFrame, axis: str) -> pd.Series[Any]:
-    """An axis as numbers where it has them, as resolved; else as text. A kernel that is not square is
-    text."""
+    """An axis as numbers where it has them, as resolved; else as text. A kernel that is not square is text,
+    and so is padding that is uneven."""
     column = RESOLVED.get(axis, axis)
     other = column.replace("_height", "_width")
+    if axis == "padding" and frame["padding"].str.contains("+", regex=False).any():
+        return frame["padding"].map(short_text)
     if axis == "threads" and frame[column].isna().any():
         return frame["threads"]
     if column != other and column != axis and (frame[column] != frame[other]).any():

@@ -12,7 +12,8 @@ from harness.worker.environment import NotSupported
 
 if TYPE_CHECKING:
     from harness.core.case import Setting
-    from harness.core.problem import Pair, Problem
+    from harness.core.problem import Problem
+    from harness.core.window import Pair
 
 
 class PixelwiseLinear(nn.Module):

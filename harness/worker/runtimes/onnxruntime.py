@@ -41,6 +41,7 @@ def _model(packed: Packed) -> Any:
     """The parts of the problem one after the other, their weights as constants."""
     nodes, constants, flows = [], [], "x"
     for number, (part, weights) in enumerate(zip(packed.problem.parts, packed.weights, strict=True)):
+        left, right, top, bottom = part.pads
         names = [f"{name}{number}" for name in ("weight", "bias")][: len(weights)]
         constants += [
             numpy_helper.from_array(tensor.numpy(), name) for tensor, name in zip(weights, names, strict=True)
@@ -52,7 +53,7 @@ def _model(packed: Packed) -> Any:
                 [f"y{number}"],
                 kernel_shape=part.kernel_size,
                 strides=part.stride,
-                pads=part.padding * 2,
+                pads=(top, left, bottom, right),
                 dilations=part.dilation,
                 group=part.groups,
             )

@@ -47,7 +47,8 @@ def _model(packed: Packed) -> openvino.Model:
     inputs = opset13.parameter(packed.problem.input_shape, openvino.Type.f32, name="x")
     flows = inputs
     for part, weights in zip(packed.problem.parts, packed.weights, strict=True):
-        where = (part.stride, part.padding, part.padding, part.dilation)
+        left, right, top, bottom = part.pads
+        where = (part.stride, (top, left), (bottom, right), part.dilation)
         weight = weights[0].numpy()
         if part.groups == 1:
             flows = opset13.convolution(flows, weight, *where)

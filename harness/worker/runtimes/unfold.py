@@ -31,7 +31,10 @@ class Unfolded(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, in_channels, H, W) to (N, out_channels, OH, OW)."""
         problem = self.problem
-        columns = functional.unfold(x, problem.kernel_size, problem.dilation, problem.padding, problem.stride)
+        padding = problem.padding
+        if len(padding) == 4:  # which unfold does not take
+            x, padding = functional.pad(x, padding), (0, 0)
+        columns = functional.unfold(x, problem.kernel_size, problem.dilation, padding, problem.stride)
         images, _, pixels = columns.shape
         groups, _, height, width = problem.groups, *problem.output_shape[1:]
         # (N, groups, in_channels / groups * kernel, pixels) and (groups, out_channels / groups, the same)
