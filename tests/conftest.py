@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,12 @@ from hypothesis import settings
 
 from harness import testing
 from harness.cli.main import main
+from harness.run import doctor
+from harness.run.worker_process import WorkerProcess
+from tests import real_worker
+
+os.environ["OMP_WAIT_POLICY"] = "passive"  # torch's threads spin else, on processors that other tests use
+doctor.LOOK_S = 0.02  # what other processes do is asked before every run, and no test depends on the answer
 
 settings.register_profile("no times", deadline=None)  # a shared machine stalls, and no test asserts a time
 settings.load_profile("no times")
@@ -51,6 +58,23 @@ def stub(tmp_path: Path) -> Callable[..., Path]:
         return testing.interpreter(tmp_path / name, {"cases": list(cases), **script})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def implementations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which `worker` finds kernels.py and whatever else a test writes there."""
+    folder = tmp_path_factory.mktemp("implementations")
+    shutil.copy(Path(__file__).with_name("kernels.py"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def worker(implementations: Path) -> Iterator[WorkerProcess]:
+    """A real worker; one for all tests, since every visit and every survey is a process of its own."""
+    with chdir(implementations):
+        running = real_worker.started()
+    with running:
+        yield running
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
