@@ -40,7 +40,7 @@ def ask(worker: WorkerProcess, what: str, case: Case, **more: Any) -> dict[str, 
     return worker.ask({"do": what, "id": 1, "case": case.as_message(), **more}, 60)
 
 
-def small(kind: str = "depthwise", **setting: Any) -> Case:
+def small(kind: str = "standard", **setting: Any) -> Case:
     """A case of 8 channels of 12x12."""
     groups = 4 if kind == "grouped" else None
     return Case(Problem(kind, in_channels=8, size=12, groups=groups), Setting(**setting))

@@ -53,7 +53,7 @@ def test_a_visit_answers_with_columns_of_the_record_and_a_figure_inside_its_inte
 def test_calls_that_fault_are_in_the_figure(worker: WorkerProcess) -> None:
     """A low quantile of the samples is of the calls that do not."""
     case = Case(
-        Problem("standard", in_channels=64, size=56),
+        Problem("standard", in_channels=32, size=28),
         Setting(threads="1", allocator="default", implementation="kernels:faulting"),
     )
     values = ask(worker, "visit", case)["values"]
@@ -429,24 +429,22 @@ def test_copies_that_rotate_fill_the_cache_twice(surveyed: list[Any]) -> None:
     assert 0 < values["latency_low_s"] <= values["latency_s"] <= values["latency_high_s"]
 
 
-def test_a_busy_neighbour_is_seen_in_the_run_queue(worker: WorkerProcess) -> None:
-    """Three of them on every core: more of the time goes in waiting for a processor than without."""
-    case = Case(Problem("standard", in_channels=64, size=56), Setting())
-    with configured(worker, Policy(warm_up_s=0.02, visit_time_s=0.1)):
-        quiet = min(ask(worker, "visit", case)["values"]["run_queue_share"] for _ in range(2))
-        loops = [
-            subprocess.Popen([sys.executable, "-c", "while True: pass"])
-            for _ in range(3 * (os.cpu_count() or 1))
-        ]
-        try:
-            loaded = ask(worker, "visit", case)["values"]
-        finally:
-            for loop in loops:
-                loop.kill()
-                loop.wait()
-    assert loaded["run_queue_share"] > quiet
-    assert loaded["trust"] == "invalid"
-    assert "load" in loaded["trust_reasons"]
+def test_busy_neighbours_are_seen_in_the_run_queue(worker: WorkerProcess) -> None:
+    """Three on every core: most of the time goes in waiting for a processor."""
+    loops = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3 * (os.cpu_count() or 1))
+    ]
+    try:
+        with configured(worker, Policy(warm_up_s=0.02, visit_time_s=0.1)):
+            case = Case(Problem("standard", in_channels=64, size=56), Setting())
+            values = ask(worker, "visit", case)["values"]
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+    assert values["run_queue_share"] > 0.1
+    assert values["trust"] == "invalid"
+    assert "load" in values["trust_reasons"]
 
 
 def test_every_visit_on_a_cpu_is_a_process_of_its_own(worker: WorkerProcess) -> None:
