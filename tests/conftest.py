@@ -100,27 +100,42 @@ def convscope(tmp_path: Path) -> Convscope:
     test_run."""
 
     def run(*arguments: str | Path, cwd: Path = tmp_path, **variables: str) -> Ended:
-        with pytest.MonkeyPatch.context() as patch, _handlers_kept():
-            for name in os.environ.keys() - environment(tmp_path).keys():
-                patch.delenv(name)
-            for name, value in (environment(tmp_path) | variables).items():
-                patch.setenv(name, value)
-            patch.setattr("tempfile.tempdir", None)  # looked up anew
-            patch.setattr("sys.argv", ["convscope", *map(str, arguments)])
-            patch.chdir(cwd)
-            streams = {
-                name: _stream(errors, variables)
-                for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace"))
-            }
-            for name, stream in streams.items():
-                patch.setattr(sys, name, stream)
-            patch.setattr("sys.stdin", io.StringIO())
-            code = _ending(lambda: main.main(list(map(str, arguments)), "convscope"))
-        out, err = (_written(stream) for stream in streams.values())
-        assert "Traceback" not in err, err
-        return Ended(code, out, err)
+        words = list(map(str, arguments))
+        ended = in_this_process(
+            lambda: main.main(words, "convscope"),
+            ["convscope", *words],
+            cwd=cwd,
+            variables=environment(tmp_path) | variables,
+        )
+        assert "Traceback" not in ended.err, ended.err
+        return ended
 
     return run
+
+
+def in_this_process(
+    command: Callable[[], object], words: list[str], *, cwd: Path, variables: dict[str, str]
+) -> Ended:
+    """What a command that was called by these words came to, in a folder, with these variables and no
+    other."""
+    with pytest.MonkeyPatch.context() as patch, _handlers_kept():
+        for name in os.environ.keys() - variables.keys():
+            patch.delenv(name)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        patch.setattr("tempfile.tempdir", None)  # looked up anew
+        patch.setattr("sys.argv", words)
+        patch.chdir(cwd)
+        streams = {
+            name: _stream(errors, variables)
+            for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace"))
+        }
+        for name, stream in streams.items():
+            patch.setattr(sys, name, stream)
+        patch.setattr("sys.stdin", io.StringIO())
+        code = _ending(command)
+    out, err = (_written(stream) for stream in streams.values())
+    return Ended(code, out, err)
 
 
 def _ending(command: Callable[[], object]) -> int:
