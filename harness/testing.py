@@ -46,7 +46,7 @@ FAULTS = (
     "incorrect",
 )
 BLOCKS, BLOCK_SAMPLES = 10, 3
-TURN_S = 0.0005
+TURN_S = 0.0001
 ENVIRONMENT = {
     "python": "3.11.0",
     "torch": "0.0-stub",
