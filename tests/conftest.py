@@ -170,15 +170,23 @@ def _handlers_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The variables of a command under test, for calls of `harness.tasks` in this process: no other run is
+    waited for."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(folder).items():
+            patch.setenv(name, value)
+        patch.setattr("tempfile.tempdir", None)  # looked up anew
+        yield
+
+
 @pytest.fixture
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the current one, and the variables of a command under test: for calls of
-    `harness.tasks.measure` in this process."""
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("tempfile.tempdir", None)  # looked up anew
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder as the current one, and alone in it."""
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    with alone(tmp_path):
+        yield tmp_path
 
 
 SUITE = """

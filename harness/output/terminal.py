@@ -21,7 +21,7 @@ from harness.core.case import Setting, written
 from harness.core.errors import ProblemError
 from harness.core.gate import TOLERANCES
 from harness.core.problem import same_padding
-from harness.output import ranking_text, verdict_text
+from harness.output import verdict_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,6 +63,8 @@ def comparison(found: Comparison) -> None:
 
 def rankings(found: Sequence[Ranking], about: Iterable[str], reference: str | None = None) -> None:
     """The answer of `versus`: who is fastest, then the arms of each case."""
+    from harness.output import ranking_text  # with pandas, which takes longer than all that only tells
+
     prose(ranking_text.headline(found, reference))
     for sentence in about:
         prose(sentence)
