@@ -51,7 +51,7 @@ HOSTILE: tuple[object, ...] = (
     *(float("nan"), float("inf"), True, [], {}, [None], ["x"], [1e-3] * 1000, {"x": {"y": []}}),
 )
 BLOCKS, BLOCK_SAMPLES = 10, 3
-TURN_S = 0.0005
+TURN_S = 0.0001
 ENVIRONMENT = {
     "python": "3.11.0",
     "torch": "0.0-stub",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,12 @@ from hypothesis import settings
 
 from harness import testing
 from harness.cli.main import main
+from harness.run import doctor
+from harness.run.worker_process import WorkerProcess
+from tests import real_worker
+
+os.environ["OMP_WAIT_POLICY"] = "passive"  # torch's threads spin else, on processors that other tests use
+doctor.LOOK_S = 0.02  # what other processes do is asked before every run, and no test depends on the answer
 
 settings.register_profile("no times", deadline=None)  # a shared machine stalls, and no test asserts a time
 settings.load_profile("no times")
@@ -53,6 +60,23 @@ def stub(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def implementations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which `worker` finds kernels.py and whatever else a test writes there."""
+    folder = tmp_path_factory.mktemp("implementations")
+    shutil.copy(Path(__file__).with_name("kernels.py"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def worker(implementations: Path) -> Iterator[WorkerProcess]:
+    """A real worker; one for all tests, since every visit and every survey is a process of its own."""
+    with chdir(implementations):
+        running = real_worker.started()
+    with running:
+        yield running
+
+
 def environment(tmp_path: Path) -> dict[str, str]:
     """The variables of a command under test: its own folders for locks and for what is learned of the
     machine, none of the user's settings, no word of the pytest that runs the test."""
@@ -76,27 +100,42 @@ def convscope(tmp_path: Path) -> Convscope:
     test_run."""
 
     def run(*arguments: str | Path, cwd: Path = tmp_path, **variables: str) -> Ended:
-        with pytest.MonkeyPatch.context() as patch, _handlers_kept():
-            for name in os.environ.keys() - environment(tmp_path).keys():
-                patch.delenv(name)
-            for name, value in (environment(tmp_path) | variables).items():
-                patch.setenv(name, value)
-            patch.setattr("tempfile.tempdir", None)  # looked up anew
-            patch.setattr("sys.argv", ["convscope", *map(str, arguments)])
-            patch.chdir(cwd)
-            streams = {
-                name: _stream(errors, variables)
-                for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace"))
-            }
-            for name, stream in streams.items():
-                patch.setattr(sys, name, stream)
-            patch.setattr("sys.stdin", io.StringIO())
-            code = _ending(lambda: main.main(list(map(str, arguments)), "convscope"))
-        out, err = (_written(stream) for stream in streams.values())
-        assert "Traceback" not in err, err
-        return Ended(code, out, err)
+        words = list(map(str, arguments))
+        ended = in_this_process(
+            lambda: main.main(words, "convscope"),
+            ["convscope", *words],
+            cwd=cwd,
+            variables=environment(tmp_path) | variables,
+        )
+        assert "Traceback" not in ended.err, ended.err
+        return ended
 
     return run
+
+
+def in_this_process(
+    command: Callable[[], object], words: list[str], *, cwd: Path, variables: dict[str, str]
+) -> Ended:
+    """What a command that was called by these words came to, in a folder, with these variables and no
+    other."""
+    with pytest.MonkeyPatch.context() as patch, _handlers_kept():
+        for name in os.environ.keys() - variables.keys():
+            patch.delenv(name)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        patch.setattr("tempfile.tempdir", None)  # looked up anew
+        patch.setattr("sys.argv", words)
+        patch.chdir(cwd)
+        streams = {
+            name: _stream(errors, variables)
+            for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace"))
+        }
+        for name, stream in streams.items():
+            patch.setattr(sys, name, stream)
+        patch.setattr("sys.stdin", io.StringIO())
+        code = _ending(command)
+    out, err = (_written(stream) for stream in streams.values())
+    return Ended(code, out, err)
 
 
 def _ending(command: Callable[[], object]) -> int:
@@ -131,15 +170,23 @@ def _handlers_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The variables of a command under test, for calls of `harness.tasks` in this process: no other run is
+    waited for."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(folder).items():
+            patch.setenv(name, value)
+        patch.setattr("tempfile.tempdir", None)  # looked up anew
+        yield
+
+
 @pytest.fixture
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the current one, and the variables of a command under test: for calls of
-    `harness.tasks.measure` in this process."""
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("tempfile.tempdir", None)  # looked up anew
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder as the current one, and alone in it."""
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    with alone(tmp_path):
+        yield tmp_path
 
 
 SUITE = """

@@ -38,6 +38,11 @@ kind = ["standard", "grouped", "depthwise", "pointwise", "depthwise_separable"]
 in_channels = [16, 64, 256]
 groups = 8
 """
+LAYOUTS = 'memory_format = ["contiguous", "channels_last"]\n'
+ALLOCATORS = 'allocator = ["retained", "default"]\n'
+CHANNELS_SUITE = KINDS_SUITE.replace(LAYOUTS + ALLOCATORS, "")  # 15 cases
+# 5 cases, for what is said of any: a page of them takes a sixth of the time
+FEW_SUITE = CHANNELS_SUITE.replace("[16, 64, 256]", "[16]")
 PLANE_SUITE = """
 schema = 1
 name = "plane"

@@ -22,6 +22,7 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.tables: list[list[list[str]]] = []
         self.words: list[str] = []
+        self.source = text
         self._silent = 0
         self._in_cell = False
         self._in_heading = False

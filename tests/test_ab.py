@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 
 import harness
-from harness import Side, load_results
+from harness import Side, load_results, testing
+from harness.cli.main import main
 from harness.core.errors import CasesFailed, DeviceError, UsageError
 from harness.core.gate import Gate
 from harness.output.verdict_text import as_json
 from harness.run.ab import plan_confirming
-from tests.conftest import Convscope, Stub
+from tests.conftest import SUITE, Convscope, Ended, Stub, environment, in_this_process
 from tests.visits import case, pairs_of
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -105,28 +106,43 @@ def test_arms_take_turns_block_by_block(suite: Path, stub: Stub, tmp_path: Path)
     )
 
 
+@pytest.fixture(scope="module")
+def regressed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
+    """What the command says where depthwise is slower, and the folder of that run."""
+    folder = tmp_path_factory.mktemp("regressed")
+    (folder / "small.toml").write_text(SUITE, encoding="utf-8")
+    scripts = {"base": [STEADY], "head": [DEPTHWISE | STEADY | {"latency_s": 1.08e-3}, STEADY]}
+    base, head = (testing.interpreter(folder / name, {"cases": cases}) for name, cases in scripts.items())
+    words = ["ab", "small.toml", f"--base-python={base}", f"--head-python={head}"]
+    ended = in_this_process(
+        lambda: main.main(words, "convscope"),
+        ["convscope", *words],
+        cwd=folder,
+        variables=environment(folder),
+    )
+    (run,) = (folder / "results").glob("*-small-*")
+    return ended, run
+
+
 def test_a_slower_kind_is_confirmed_by_fresh_pairs_named_and_ends_with_1(
-    suite: Path, arms: Any, tmp_path: Path
+    regressed: tuple[Ended, Path],
 ) -> None:
-    ended = ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 1.08e-3}))
-    assert ended["code"] == 1
-    assert verdict_by_kind(ended) == {"depthwise": {"regressed"}, "standard": {"same"}, "pointwise": {"same"}}
-    worst = ended["cases"][0]
+    found = as_json(harness.compare(str(regressed[1])))
+    assert (regressed[0].code, found["code"]) == (1, 1)
+    assert verdict_by_kind(found) == {"depthwise": {"regressed"}, "standard": {"same"}, "pointwise": {"same"}}
+    worst = found["cases"][0]
     assert worst["ratio"] == pytest.approx(1.08, rel=0.01)
     assert worst["stage"] == "confirm"
-    planned = header(tmp_path)["confirming"]
+    loaded = load_results(regressed[1])
+    planned = loaded.runs[0]["confirming"]
     assert len(planned["pairs"]) == 2
-    confirmed = visits(tmp_path).query("stage == 'confirm'")
+    confirmed = loaded.visits.query("stage == 'confirm'")
     assert (confirmed["kind"] == "depthwise").all()
     assert (confirmed.groupby(["case_id", "arm"]).size().unstack()["head"].to_dict()) == planned["pairs"]
 
 
-def test_the_answer_for_people_names_it_and_says_what_could_be_found(
-    convscope: Convscope, suite: Path, arms: Any
-) -> None:
-    base, head = arms(DEPTHWISE | STEADY | {"latency_s": 1.08e-3})
-    ended = convscope("ab", suite, "--base-python", base, "--head-python", head)
-    assert ended.code == 1
+def test_the_answer_for_people_names_it_and_says_what_could_be_found(regressed: tuple[Ended, Path]) -> None:
+    ended, _ = regressed
     assert re.search(r"^✗ depthwise .* \+8\.\d %", ended.out, re.MULTILINE)
     assert "Minimum detectable slowdown" in ended.out
     assert ended.out.strip().splitlines()[-1].startswith("Regressed: depthwise")
@@ -152,13 +168,14 @@ def test_the_other_orders_make_pairs_too_and_say_so(
 def test_an_arm_that_crashes_takes_its_partner_along_and_no_other_case(
     suite: Path, arms: Any, tmp_path: Path
 ) -> None:
-    for fault in ("crash", "die", "garbage"):
-        ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": fault}))
+    for fault, quick in (("crash", False), ("die", True), ("garbage", True)):
+        ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": fault}), quick=quick)
         assert ended["code"] == 4, fault
+        verdict = {"inconclusive" if quick else "same"}
         assert verdict_by_kind(ended) == {
             "depthwise": {"not comparable"},
-            "standard": {"same"},
-            "pointwise": {"same"},
+            "standard": verdict,
+            "pointwise": verdict,
         }
         rows = visits(tmp_path).query("kind == 'depthwise'")
         assert rows.groupby("arm")["status"].agg(set).to_dict() == {"head": {"crashed"}, "base": {"skipped"}}
@@ -169,7 +186,7 @@ def test_what_neither_arm_supports_is_no_fault_and_what_one_supports_is(suite: P
     refusing = DEPTHWISE | STEADY | {"fault": "unsupported"}
     assert ab(suite, arms(refusing, base=(refusing,)))["counts"] == {"same": 8}
     for both in (arms(refusing), arms(base=(refusing,))):
-        ended = ab(suite, both)
+        ended = ab(suite, both, quick=True)
         assert ended["code"] == 3
         assert verdict_by_kind(ended)["depthwise"] == {"not comparable"}
 
@@ -287,7 +304,7 @@ def test_what_torch_differs_in_is_told_before_the_cases(
 def test_an_environment_against_itself_is_a_check_and_says_so(
     convscope: Convscope, suite: Path, stub: Stub
 ) -> None:
-    ended = convscope("ab", suite, "--base-python", stub(STEADY))
+    ended = convscope("ab", suite, "--base-python", stub(STEADY), "--quick")
     assert ended.code == 0
     assert "Both sides are the same: this checks the machine and the method." in ended.out
 
@@ -375,10 +392,12 @@ def test_a_suite_says_what_its_sides_are_and_the_command_overrules_it(
     with suite.open("a", encoding="utf-8") as file:
         file.write('[ab]\nhead = { memory_format = "channels_last" }\n')
     python = stub(STEADY)
-    assert convscope("ab", suite, "--base-python", python, "--json").json["head"] == (
+    assert convscope("ab", suite, "--base-python", python, "--quick", "--json").json["head"] == (
         "head (memory_format=channels_last)"
     )
-    one = convscope("ab", suite, "--base-python", python, "--head", "dtype=bfloat16", "--json").json
+    one = convscope(
+        "ab", suite, "--base-python", python, "--head", "dtype=bfloat16", "--quick", "--json"
+    ).json
     assert (one["base"], one["head"]) == ("base", "head (dtype=bfloat16)")
 
 
@@ -400,7 +419,11 @@ def test_sides_that_cannot_be_meant_are_refused(convscope: Convscope, suite: Pat
 def test_a_numeric_error_that_differs_stands_beside_the_verdict(suite: Path, stub: Stub) -> None:
     exact, rough = ({"survey": {"error": error, "error_bound": 1e-3}} for error in (1e-7, 2e-6))
     found = sides(
-        suite, stub(CHANNELS_LAST | rough | STEADY, exact | STEADY), {}, {"memory_format": "channels_last"}
+        suite,
+        stub(CHANNELS_LAST | rough | STEADY, exact | STEADY),
+        {},
+        {"memory_format": "channels_last"},
+        quick=True,
     )
     (said,) = [note for note in found["notes"] if "numeric error" in note]
     assert "20 times larger than base's in the median of 6 cases" in said
@@ -414,13 +437,15 @@ def test_an_order_or_an_implementation_that_cannot_be_meant_is_refused(suite: Pa
         sides(suite, arms()[0], {"threads": "1"}, {"threads": "2"}, axes={"threads": ("4",)})
 
 
-def test_a_run_is_judged_again_with_another_tolerance(convscope: Convscope, suite: Path, arms: Any) -> None:
-    assert ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 1.1e-3}))["code"] == 1
-    allowed = convscope("compare", "last", "--tolerance", "20%", "--json")
+def test_a_run_is_judged_again_with_another_tolerance(
+    convscope: Convscope, regressed: tuple[Ended, Path]
+) -> None:
+    run = str(regressed[1])
+    allowed = convscope("compare", run, "--tolerance", "20%", "--json")
     assert allowed.code == 0
     assert allowed.json["counts"] == {"same": 12}
-    assert as_json(harness.compare("last", metric="peak_bytes"))["code"] == 0
-    shown = convscope("compare", "last", "--only", "regressed", "--json")
+    assert as_json(harness.compare(run, metric="peak_bytes"))["code"] == 0
+    shown = convscope("compare", run, "--only", "regressed", "--json")
     assert (shown.code, {row["verdict"] for row in shown.json["cases"]}) == (1, {"regressed"})
     assert shown.json["counts"] == {"regressed": 2, "same": 10}, "what is concluded does not change"
 

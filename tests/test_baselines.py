@@ -3,6 +3,7 @@ through the command."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,33 @@ from typing import Any
 import pytest
 
 import harness
+from harness import testing
 from harness.core.errors import CasesFailed, NoBaseline, NotComparable, StorageError, UsageError
 from harness.output.verdict_text import as_json
 from harness.store import baselines
 from harness.store.results import Results
-from tests.conftest import Convscope, Stub
+from tests.conftest import SUITE, Convscope, Stub, alone
 
 STEADY = {"spread": 0.001}
 Measured = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the suite on a machine where nothing is special."""
+    folder = tmp_path_factory.mktemp("usual")
+    (folder / "small.toml").write_text(SUITE, encoding="utf-8")
+    python = testing.interpreter(folder / "machine", {"cases": [STEADY]})
+    with alone(folder):
+        found = harness.sweep(folder / "small.toml", python=str(python), results=folder / "results")
+    return folder / "results" / str(found.runs[0]["run_id"])
+
+
+@pytest.fixture
+def first(usual: Path, own_folder: Path) -> str:
+    """The usual run, as the first in the current folder."""
+    shutil.copytree(usual, own_folder / "results" / usual.name)
+    return usual.name
 
 
 @pytest.fixture
@@ -42,9 +62,8 @@ def compared(base: str, head: str, **more: Any) -> dict[str, Any]:
 
 
 def test_a_run_becomes_a_baseline_and_later_ones_are_held_against_it(
-    convscope: Convscope, measured: Measured
+    convscope: Convscope, first: str, measured: Measured
 ) -> None:
-    measured()
     assert convscope("baseline", "save", "main").code == 0
     assert [row["name"] for row in convscope("baseline", "list", "--json").json] == ["main"]
     assert "6 cases of small" in convscope("baseline", "show", "main").out
@@ -68,52 +87,43 @@ def test_wide_intervals_and_disturbed_visits_are_no_reason_against_one(measured:
 
 
 def test_a_run_that_its_time_limit_ended_becomes_one_where_every_case_has_an_interval(
-    measured: Measured,
+    first: str, measured: Measured
 ) -> None:
-    run = measured()
-    path = Path("results", run, "run.json")
+    path = Path("results", first, "run.json")
     path.write_text(path.read_text(encoding="utf-8").replace('"complete"', '"time_limit"'), encoding="utf-8")
-    save("main", run)
+    save("main", first)
     assert compared("main", measured())["code"] == 0
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden"])
-def test_a_name_that_is_no_folder_is_refused(measured: Measured, name: str) -> None:
+def test_a_name_that_is_no_folder_is_refused(first: str, name: str) -> None:
     with pytest.raises(UsageError, match="cannot name a baseline"):
-        save(name, measured())
+        save(name, first)
 
 
-@pytest.mark.parametrize(
-    ("field", "one", "other"),
-    [
-        ("instruction_set", "AVX2", "AVX512"),
-        ("threads_available", 2, 4),
-        ("cpu", "Xeon", "EPYC"),
-        ("machine", "x86_64", "aarch64"),
-    ],
-)
-def test_another_machine_is_refused_by_the_fields_name(
-    measured: Measured, field: str, one: Any, other: Any
-) -> None:
-    first = measured(name="one", environment={field: one})
-    second = measured(name="other", environment={field: other})
-    with pytest.raises(NotComparable, match=f"{field} {one} -> {other}"):
-        compared(first, second)
+def test_another_machine_is_refused_by_the_fields_name(measured: Measured) -> None:
+    machine = {"instruction_set": "AVX2", "threads_available": 2, "cpu": "Xeon", "machine": "x86_64"}
+    first = measured(environment=machine)
     save("main", first)
-    with pytest.raises(NotComparable, match=f"{field} {one} -> {other}") as refused:
-        compared("main", second)
-    assert f"convscope baseline save main {second}" in refused.value.hint
-    assert refused.value.code == 3
+    others = {"instruction_set": "AVX512", "threads_available": 4, "cpu": "EPYC", "machine": "aarch64"}
+    for field, other in others.items():
+        second = measured(name="other", environment=machine | {field: other})
+        said = f"{field} {machine[field]} -> {other}"
+        with pytest.raises(NotComparable, match=said):
+            compared(first, second)
+        with pytest.raises(NotComparable, match=said) as refused:
+            compared("main", second)
+        assert f"convscope baseline save main {second}" in refused.value.hint
+        assert refused.value.code == 3
 
 
-@pytest.mark.parametrize(("name", "one", "other"), [("threads_used", 2, 4), ("device_name", "one", "two")])
-def test_cases_on_other_threads_or_devices_are_refused(
-    measured: Measured, name: str, one: Any, other: Any
-) -> None:
-    first = measured({"values": {name: one}} | STEADY, name="one")
-    second = measured({"values": {name: other}} | STEADY, name="other")
-    with pytest.raises(NotComparable, match=f"{name} {one} -> {other}"):
-        compared(first, second)
+def test_cases_on_other_threads_or_devices_are_refused(measured: Measured) -> None:
+    values = {"threads_used": 2, "device_name": "one"}
+    first = measured({"values": values} | STEADY)
+    for name, other in (("threads_used", 4), ("device_name", "two")):
+        second = measured({"values": values | {name: other}} | STEADY, name="other")
+        with pytest.raises(NotComparable, match=f"{name} {values[name]} -> {other}"):
+            compared(first, second)
 
 
 def test_of_several_baselines_the_one_of_this_machine_is_taken(measured: Measured) -> None:
@@ -124,8 +134,7 @@ def test_of_several_baselines_the_one_of_this_machine_is_taken(measured: Measure
     assert list(found["differences"]) == ["kernel"]
 
 
-def test_a_first_run_can_make_its_baseline_and_pass(convscope: Convscope, measured: Measured) -> None:
-    measured()
+def test_a_first_run_can_make_its_baseline_and_pass(convscope: Convscope, first: str) -> None:
     ended = convscope("compare", "main", "last")
     assert ended.code == 2
     assert "convscope baseline save main" in ended.err
@@ -133,8 +142,10 @@ def test_a_first_run_can_make_its_baseline_and_pass(convscope: Convscope, measur
     assert [row["name"] for row in baselines.saved(Path("results"))] == ["main"]
 
 
-def test_with_create_another_suites_baseline_does_not_count(measured: Measured, suite: Path) -> None:
-    save("main", measured())
+def test_with_create_another_suites_baseline_does_not_count(
+    first: str, measured: Measured, suite: Path
+) -> None:
+    save("main", first)
     suite.write_text(
         suite.read_text(encoding="utf-8").replace('"small"', '"other"').replace("[8, 16]", "[24]"),
         encoding="utf-8",
@@ -153,16 +164,18 @@ def test_the_baseline_of_the_same_device_is_taken(measured: Measured) -> None:
     assert compared("main", measured({"values": {"device_name": "one GPU"}} | STEADY))["base"] == first
 
 
-def test_a_baseline_that_most_cases_have_left_behind_is_said(measured: Measured) -> None:
-    save("main", measured())
+def test_a_baseline_that_most_cases_have_left_behind_is_said(first: str, measured: Measured) -> None:
+    save("main", first)
     found = compared("main", measured({"latency_s": 0.5e-3} | STEADY))
     assert any(
         "6 of 6 cases improved since 20" in note and "Update the baseline" in note for note in found["notes"]
     )
 
 
-def test_a_renamed_case_is_missing_and_new_and_does_not_pass(measured: Measured, suite: Path) -> None:
-    save("main", measured())
+def test_a_renamed_case_is_missing_and_new_and_does_not_pass(
+    first: str, measured: Measured, suite: Path
+) -> None:
+    save("main", first)
     suite.write_text(suite.read_text(encoding="utf-8").replace("[8, 16]", "[8, 24]"), encoding="utf-8")
     found = compared("main", measured(), tolerance=0.05)
     assert (found["code"], found["counts"]) == (3, {"missing": 3, "new": 3, "same": 6})
@@ -174,8 +187,8 @@ def test_what_this_machine_does_not_support_is_no_fault(measured: Measured) -> N
     assert compared("main", measured(refusing), tolerance=0.05)["counts"] == {"same": 8}
 
 
-def test_one_broken_baseline_hides_no_other(measured: Measured) -> None:
-    kept = save("main", measured())
+def test_one_broken_baseline_hides_no_other(first: str, measured: Measured) -> None:
+    kept = save("main", first)
     broken = kept.parents[1] / "other" / "run"
     broken.mkdir(parents=True)
     (broken / "run.json").write_text("{", encoding="utf-8")
@@ -184,8 +197,8 @@ def test_one_broken_baseline_hides_no_other(measured: Measured) -> None:
         compared("unknown", measured())
 
 
-def test_a_baseline_that_cannot_be_read_is_not_replaced(measured: Measured) -> None:
-    kept = save("main", measured())
+def test_a_baseline_that_cannot_be_read_is_not_replaced(first: str, measured: Measured) -> None:
+    kept = save("main", first)
     (kept / "run.json").write_text("{", encoding="utf-8")
     with pytest.raises(StorageError):
         compared("main", measured(), create=True)
@@ -198,13 +211,11 @@ def test_a_run_without_a_visit_cannot_be_a_baseline(measured: Measured, suite: P
         save("main", Path(ended.value.where).name)
 
 
-def test_a_run_is_found_by_its_path(measured: Measured) -> None:
-    first = Path("results", measured()).resolve()
-    assert compared(str(first), measured())["code"] == 0
+def test_a_run_is_found_by_its_path(usual: Path, measured: Measured) -> None:
+    assert compared(str(usual), measured())["code"] == 0
 
 
-def test_an_ab_is_judged_alone(measured: Measured, suite: Path, stub: Stub) -> None:
-    first = measured()
+def test_an_ab_is_judged_alone(first: str, suite: Path, stub: Stub) -> None:
     python = str(stub(STEADY))
     save("main", first)
     pairs = harness.ab(suite, harness.Side(python), harness.Side(python), quick=True).runs[0]["run_id"]

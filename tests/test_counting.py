@@ -20,7 +20,7 @@ from tests.strategies import problems
 pytestmark = pytest.mark.torch
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(problems())
 def test_the_closed_form_is_what_fvcore_counts_and_what_the_module_holds(problem: Problem) -> None:
     module = torch_layer(problem)
@@ -37,7 +37,7 @@ def test_the_closed_form_is_what_fvcore_counts_and_what_the_module_holds(problem
     assert problem.macs == macs_fvcore(problem) == by_module
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(problems())
 def test_what_runs_is_torchs_own_padding_and_then_its_convolution(problem: Problem) -> None:
     part = problem.parts[0]
@@ -52,7 +52,7 @@ def test_what_runs_is_torchs_own_padding_and_then_its_convolution(problem: Probl
         torch.testing.assert_close(module(x), expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(problems())
 def test_torch_is_within_the_bound_of_rounding_for_every_kind(problem: Problem) -> None:
     workload = Workload(Case(problem, Setting()), 3, places=1)

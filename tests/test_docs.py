@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomllib
 
-from harness import load_results
 from harness.core import columns, protocol
 from harness.core.case import ALLOWED, DEFAULTS, RUNTIMES, Case, Setting
 from harness.core.policy import Policy
@@ -22,7 +21,8 @@ from harness.core.problem import KINDS, Kind, Problem
 from harness.output.report.kinds_section import diagram
 from harness.plan.points import expand
 from harness.plan.suite import parse_suite
-from tests.conftest import Convscope
+from harness.run.worker_process import WorkerProcess
+from tests.real_worker import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,25 +257,16 @@ def test_the_counts_that_the_design_promises_come_out() -> None:
 
 
 @pytest.mark.torch
-def test_the_kernel_in_the_docs_is_right_and_can_be_measured(convscope: Convscope, tmp_path: Path) -> None:
+def test_the_kernel_in_the_docs_is_right_and_can_be_measured(
+    worker: WorkerProcess, implementations: Path
+) -> None:
     (code,) = blocks("own_kernel", "python")
-    (tmp_path / "mykernels.py").write_text(code, encoding="utf-8")
-    chosen = (
-        "-a",
-        "kind=depthwise",
-        "-a",
-        "in_channels=8",
-        "-a",
-        "size=14",
-        "-a",
-        "implementation=mykernels:depthwise",
-        "-a",
-        "stride=1,2",
-    )
-    ended = convscope("run", *chosen, "--json")
-    assert ended.code == 4, "its factory refuses a stride"
-    summary = load_results(tmp_path / ended.json["path"]).summary.set_index("stride_height")
-    assert summary.loc[1, "status"] in ("ok", "invalid")  # as other load has it
-    assert summary.loc[2, "status"] == "error"
-    assert "only depthwise, stride 1" in summary.loc[2, "message"]
-    assert 0 < summary.loc[1, "error"] <= summary.loc[1, "error_bound"]
+    (implementations / "mykernels.py").write_text(code, encoding="utf-8")
+    mine = Setting(implementation="mykernels:depthwise")
+    plain, strided = (Case(Problem("depthwise", in_channels=8, size=14, stride=n), mine) for n in (1, 2))
+    values = ask(worker, "survey", plain)["values"]
+    assert 0 < values["error"] <= values["error_bound"]
+    assert ask(worker, "visit", plain)["status"] == "ok"
+    refused = ask(worker, "visit", strided)
+    assert refused["status"] == "error", "its factory refuses a stride"
+    assert "only depthwise, stride 1" in refused["message"]

@@ -14,7 +14,7 @@ from junitparser import JUnitXml
 import harness
 from harness import load_results, testing
 from harness.core.errors import CasesFailed
-from tests.conftest import SUITE, Convscope, Stub, environment
+from tests.conftest import SUITE, Convscope, Stub, alone, environment
 
 STEADY = {"spread": 0.001}
 
@@ -27,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     slow = {"match": {"kind": "depthwise"}, "latency_s": 1.1e-3} | STEADY
     scripts = {"base": [STEADY], "head": [slow, {"match": {"kind": "pointwise"}, "fault": "crash"}, STEADY]}
     base, head = (testing.interpreter(folder / name, {"cases": cases}) for name, cases in scripts.items())
-    with pytest.raises(CasesFailed):
+    with alone(folder), pytest.raises(CasesFailed):
         harness.ab(
             folder / "small.toml",
             harness.Side(str(base)),

@@ -4,6 +4,8 @@ against the closed form."""
 from __future__ import annotations
 
 import csv
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from harness.core.case import written
 from harness.core.problem import FIELDS, Problem
 from harness.plan.points import distinct_cases, expand
 from harness.plan.suite import read_suite
+from harness.run.device_worker import Connection
+from harness.run.worker_process import Hello, WorkerProcess
 from tests.conftest import Convscope
 
 pytestmark = pytest.mark.torch
@@ -117,34 +121,42 @@ number = 3
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> Path:
+def trace(
+    convscope: Convscope, worker: WorkerProcess, implementations: Path, monkeypatch: pytest.MonkeyPatch
+) -> Convscope:
+    """Traces by the worker that is there, instead of one that is started each time: a model runs in a child
+    of its own."""
+    (implementations / "models.py").write_text(MODELS, encoding="utf-8")
+    connection = Connection(worker.python, worker, Hello({}, []))
+    monkeypatch.setattr("harness.tasks.trace.connect", lambda python: nullcontext(connection))
+    return partial(convscope, "trace")
+
+
+def test_a_networks_layers_are_listed_with_how_often_they_run(convscope: Convscope, tmp_path: Path) -> None:
+    """By a worker of its own, which finds the model in the current folder."""
     (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
-    return tmp_path
-
-
-def test_a_networks_layers_are_listed_with_how_often_they_run(convscope: Convscope, models: Path) -> None:
     ended = convscope("trace", "models:mobilenet", "--out", "layers.csv")
     assert ended.code == 0, ended.err
-    rows = csv.DictReader((models / "layers.csv").read_text(encoding="utf-8").splitlines())
+    rows = csv.DictReader((tmp_path / "layers.csv").read_text(encoding="utf-8").splitlines())
     assert sum(int(row["repeat"]) for row in rows) == 27
     assert "27 convolutions" in ended.out
 
 
-def test_a_suite_of_them_counts_the_networks_macs(convscope: Convscope, models: Path) -> None:
+def test_a_suite_of_them_counts_the_networks_macs(trace: Convscope, tmp_path: Path) -> None:
     """568,740,352 multiply-adds: MobileNetV1 (Howard et al. 2017, table 4) without its last layer of
     1,024,000, by the closed form."""
-    convscope("trace", "models:mobilenet", "--out", "layers.csv")
-    (models / "net.toml").write_text(
+    trace("models:mobilenet", "--out", "layers.csv")
+    (tmp_path / "net.toml").write_text(
         'schema = 1\nname = "net"\n[[sweep]]\nname = "net"\nx = "layer"\nlayers = "layers.csv"\n',
         encoding="utf-8",
     )
-    points = expand(read_suite(models / "net.toml"))
+    points = expand(read_suite(tmp_path / "net.toml"))
     assert sum(point.repeat * point.case.problem.macs for point in points if point.case) == 567_716_352
     assert {case.problem.kind for case in distinct_cases(points)} == {"standard", "depthwise", "pointwise"}
 
 
-def test_what_cannot_be_measured_is_told_and_not_dropped(convscope: Convscope, models: Path) -> None:
-    ended = convscope("trace", "models:mixed", "--input", "1,3,20,30", "--json")
+def test_what_cannot_be_measured_is_told_and_not_dropped(trace: Convscope) -> None:
+    ended = trace("models:mixed", "--input", "1,3,20,30", "--json")
     why = {left["name"]: left["why"].split()[0] for left in ended.json["left"]}
     assert why == {"up": "is", "line": "has"}
     layers = [
@@ -169,29 +181,29 @@ def test_what_cannot_be_measured_is_told_and_not_dropped(convscope: Convscope, m
     ],
 )
 def test_what_reaches_the_convolution_is_listed(
-    convscope: Convscope, models: Path, model: str, layer: list[object], noted: bool
+    trace: Convscope, model: str, layer: list[object], noted: bool
 ) -> None:
-    ended = convscope("trace", f"models:{model}", "--input", "1,3,8,8", "--json")
+    ended = trace(f"models:{model}", "--input", "1,3,8,8", "--json")
     (found,) = ended.json["layers"]
     assert [found[name] for name in ("name", "kernel_size", "padding", "stride", "height", "width")] == layer
     assert bool(ended.json["notes"]) == noted
 
 
-def test_a_model_without_a_convolution_is_said_to_have_none(convscope: Convscope, models: Path) -> None:
-    ended = convscope("trace", "models:linear", "--input", "1,3,8,8")
+def test_a_model_without_a_convolution_is_said_to_have_none(trace: Convscope) -> None:
+    ended = trace("models:linear", "--input", "1,3,8,8")
     assert ended.code == 2
     assert "runs no 2-D convolution" in ended.err
 
 
-def test_efficientnet_that_pads_as_tensorflow_does_has_its_macs(convscope: Convscope, models: Path) -> None:
+def test_efficientnet_that_pads_as_tensorflow_does_has_its_macs(trace: Convscope, tmp_path: Path) -> None:
     """384,534,752 MACs of convolutions in B0 (Tan and Le 2019): 384,534,752 by the sum over its blocks, where
     every layer pads to ceil(size / stride)."""
-    convscope("trace", "models:efficientnet_b0", "--out", "layers.csv")
-    (models / "net.toml").write_text(
+    trace("models:efficientnet_b0", "--out", "layers.csv")
+    (tmp_path / "net.toml").write_text(
         'schema = 1\nname = "net"\n[[sweep]]\nname = "net"\nx = "layer"\nlayers = "layers.csv"\n',
         encoding="utf-8",
     )
-    points = expand(read_suite(models / "net.toml"))
+    points = expand(read_suite(tmp_path / "net.toml"))
     assert sum(point.repeat for point in points) == 81
     assert sum(point.repeat * point.case.problem.macs for point in points if point.case) == 384_534_752
     problems = {point.layer: point.case.problem for point in points if point.case}
@@ -213,8 +225,8 @@ def test_efficientnet_that_pads_as_tensorflow_does_has_its_macs(convscope: Convs
     ],
 )
 def test_a_model_that_does_not_run_is_an_error_that_says_why(
-    convscope: Convscope, models: Path, arguments: tuple[str, ...], said: str
+    trace: Convscope, arguments: tuple[str, ...], said: str
 ) -> None:
-    ended = convscope("trace", *arguments, cwd=models)
+    ended = trace(*arguments)
     assert ended.code == 2
     assert said in ended.err

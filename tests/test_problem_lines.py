@@ -48,7 +48,7 @@ def row_of(text: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name in FIELDS}
 
 
-@limits(max_examples=1000)
+@limits(max_examples=300)
 @given(strategies.problems())
 def test_a_word_of_benchdnn_leads_back_to_its_problem(problem: Problem) -> None:
     """Of uneven padding it says what lies before, and of what lies behind no more than the output does."""

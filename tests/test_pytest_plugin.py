@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness import load_results
-from tests.conftest import Ended, Stub, environment
+from tests.conftest import Convscope, Ended, Stub, environment, in_this_process
 
 STEADY = {"spread": 0.001}
 # pytest-benchmark says so of a test that fails before it has figures
@@ -21,12 +21,21 @@ OPTIONS = ("-p", "no:randomly", "--strict-markers", "-W", "error", "-W", UNUSED,
 
 @pytest.fixture
 def run_pytest(tmp_path: Path, stub: Stub) -> Any:
-    """Runs pytest in an empty folder: `run_pytest("small.toml", "-k", "depthwise")`."""
+    """Runs pytest in an empty folder, in this process: `run_pytest("small.toml", "-k", "depthwise")`; or as
+    one of its own, where it starts others."""
 
-    def run(*arguments: str | Path, cases: tuple[dict[str, Any], ...] = ()) -> Ended:
+    def run(*arguments: str | Path, cases: tuple[dict[str, Any], ...] = (), process: bool = False) -> Ended:
         python = stub(*cases, STEADY, name="measured")
+        words = [*OPTIONS, f"--convscope-python={python}", *map(str, arguments)]
+        if not process:
+            return in_this_process(
+                lambda: sys.exit(pytest.main(words)),
+                ["pytest", *words],
+                cwd=tmp_path,
+                variables=environment(tmp_path),
+            )
         ended = subprocess.run(
-            [sys.executable, "-m", "pytest", *OPTIONS, f"--convscope-python={python}", *map(str, arguments)],
+            [sys.executable, "-m", "pytest", *words],
             cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -35,7 +44,7 @@ def run_pytest(tmp_path: Path, stub: Stub) -> Any:
 
 
 def test_a_suite_is_a_test_a_case_measured_in_one_run(run_pytest: Any, suite: Path, tmp_path: Path) -> None:
-    ended = run_pytest(suite)
+    ended = run_pytest(suite, process=True)
     assert ended.code == 0, ended.out
     assert "6 passed" in ended.out
     assert "depthwise 8->8 k3 1x8x14x14 cpu float32" in ended.out
@@ -88,20 +97,21 @@ def test_pytest_benchmark_holds_the_samples_that_we_hold(
 
 
 def test_saved_figures_and_our_export_are_baselines_for_it(
-    run_pytest: Any, suite: Path, tmp_path: Path
+    run_pytest: Any, suite: Path, convscope: Convscope
 ) -> None:
     assert run_pytest(suite, "--benchmark-save=first").code == 0
     slower = {"match": {"kind": "depthwise"}, "latency_s": 1.3e-3} | STEADY
     again = run_pytest(
-        suite, "--benchmark-compare=0001", "--benchmark-compare-fail=median:10%", cases=(slower,)
+        suite,
+        "--benchmark-compare=0001",
+        "--benchmark-compare-fail=median:10%",
+        cases=(slower,),
+        process=True,
     )
     assert again.code != 0
     assert "Performance has regressed" in again.out + again.err
-    exported = subprocess.run(
-        [sys.executable, "-m", "harness", "export", "last", "--to", "pytest-benchmark", "--out", "ours.json"],
-        cwd=tmp_path, env=environment(tmp_path), check=True,
-    )  # fmt: skip
-    assert exported.returncode == 0
+    exported = convscope("export", "last", "--to", "pytest-benchmark", "--out", "ours.json")
+    assert exported.code == 0
     held = run_pytest(
         suite,
         "-W",
@@ -162,7 +172,7 @@ def test_skipped_benchmarks_measure_nothing(run_pytest: Any, suite: Path, tmp_pa
 def test_beside_other_workers_it_measures_nothing_and_says_so(
     run_pytest: Any, suite: Path, tmp_path: Path
 ) -> None:
-    ended = run_pytest(suite, "-n", "1", "--benchmark-disable")
+    ended = run_pytest(suite, "-n", "1", "--benchmark-disable", process=True)
     assert "6 skipped" in ended.out
     assert "run this file without -n" in ended.out
     assert not (tmp_path / "results").exists()

@@ -9,6 +9,8 @@ import harness
 from harness.core.case import Case
 from tests.conftest import Stub
 from tests.made_runs import (
+    CHANNELS_SUITE,
+    FEW_SUITE,
     KINDS_SUITE,
     NETWORK_LAYERS,
     NETWORK_SUITE,
@@ -27,6 +29,7 @@ def test_a_sweep_says_what_a_saving_brings_with_its_interval(tmp_path: Path) -> 
     page = report(
         make_run(
             tmp_path,
+            CHANNELS_SUITE,
             latency=lambda case: 1.001e-3 if case.problem.kind == "depthwise_separable" else 2.5e-3,
             spread=1e-9,
         ),
@@ -42,17 +45,18 @@ def test_a_sweep_says_what_a_saving_brings_with_its_interval(tmp_path: Path) -> 
 
 def test_only_what_computes_the_same_is_ranked(tmp_path: Path) -> None:
     """Depthwise is by far the fastest here, and no layer by itself."""
-    page = report(make_run(tmp_path), tmp_path=tmp_path)
+    page = report(make_run(tmp_path, CHANNELS_SUITE), tmp_path=tmp_path)
     assert "is fastest" not in page.text
     assert "depthwise (part of a layer)" in page.text
 
 
 def test_a_run_where_everything_failed_is_a_page_without_charts(tmp_path: Path) -> None:
     page = report(
-        make_run(tmp_path, change=lambda _: failing("killed", "crashed"), visits=1), tmp_path=tmp_path
+        make_run(tmp_path, FEW_SUITE, change=lambda _: failing("killed", "crashed"), visits=1),
+        tmp_path=tmp_path,
     )
     assert page.figures == []
-    assert page.headline == "60 of 60 cases could not be measured: crashed (killed)"
+    assert page.headline == "5 of 5 cases could not be measured: crashed (killed)"
     assert "convscope measure repeats one" in page.text
     assert all(row["Latency (µs)"] == "" for row in page.case_rows())
 
@@ -105,24 +109,30 @@ def test_a_replacement_is_told_as_a_gain_with_its_interval(tmp_path: Path) -> No
 
 
 def test_several_runs_are_told_apart_and_compared(tmp_path: Path) -> None:
-    first = make_run(tmp_path)
+    text = KINDS_SUITE.replace("[16, 64, 256]", "[16, 64]")
+    first = make_run(tmp_path, text)
     second = make_run(
         tmp_path,
+        text,
         run_id="20261125T090000-made-0002",
         latency=lambda case: cost(case) * (2 if case.problem.kind == "grouped" else 1),
     )
     page = report(first, second, tmp_path=tmp_path)
     assert "Run A" in page.text
     assert "20261125T090000-made-0002" in page.text
-    assert re.match(r"12 of 60 cases regressed; worst: grouped .*, \+\d+\.\d % \(\+", page.headline)
+    assert re.match(r"8 of 40 cases regressed; worst: grouped .*, \+\d+\.\d % \(\+", page.headline)
     assert page.figures[0] == "forest-b-against-a"
     assert "run A, contiguous, retained allocator" in page.text
 
 
 def test_what_all_cases_share_is_in_the_headline(tmp_path: Path) -> None:
-    first = make_run(tmp_path, visits=6)
+    first = make_run(tmp_path, CHANNELS_SUITE, visits=6)
     second = make_run(
-        tmp_path, run_id="20261125T090000-made-0002", visits=6, latency=lambda case: 1.5 * cost(case)
+        tmp_path,
+        CHANNELS_SUITE,
+        run_id="20261125T090000-made-0002",
+        visits=6,
+        latency=lambda case: 1.5 * cost(case),
     )
     page = report(first, second, tmp_path=tmp_path)
     assert re.match(r"All cases together regressed: \+\d+\.\d % \(", page.headline)
@@ -137,9 +147,9 @@ def test_two_cases_are_compared_and_no_chart_is_drawn_of_them(tmp_path: Path) ->
 
 
 def test_runs_of_different_processors_are_not_compared(tmp_path: Path) -> None:
-    first = make_run(tmp_path)
+    first = make_run(tmp_path, FEW_SUITE)
     other = {"e1": {"torch": "2.0-made", "cpu": "another", "threads_available": 2}}
-    second = make_run(tmp_path, run_id="20261125T090000-made-0002", environments=other)
+    second = make_run(tmp_path, FEW_SUITE, run_id="20261125T090000-made-0002", environments=other)
     page = report(first, second, tmp_path=tmp_path)
     assert page.headline.startswith("These runs cannot be compared")
     assert "another" in page.headline
@@ -147,7 +157,7 @@ def test_runs_of_different_processors_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_of_an_ab_only_ratios_of_pairs_are_drawn(tmp_path: Path) -> None:
-    page = report(make_run(tmp_path, KINDS_SUITE, arms=("base", "head")), tmp_path=tmp_path)
+    page = report(make_run(tmp_path, FEW_SUITE, arms=("base", "head")), tmp_path=tmp_path)
     assert page.figures == ["forest-a"]
     assert "Not for comparison." in page.text
     assert not re.search("times as (?:fast|long)", page.text)

@@ -17,7 +17,7 @@ from harness.core.errors import StorageError, UsageError
 from harness.store.migrations import to_schema_3
 from harness.store.results import as_json_values
 from harness.store.run_folder import RunFolder, find_run
-from tests.conftest import SUITE, Convscope, Stub
+from tests.conftest import SUITE, Convscope, Stub, alone
 from tests.visits import case, visit
 
 
@@ -26,11 +26,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run."""
     place = tmp_path_factory.mktemp("made")
     (place / "small.toml").write_text(SUITE, encoding="utf-8")
-    run = sweep(
-        place / "small.toml",
-        python=str(testing.interpreter(place / "stub", {"cases": [{"spread": 0.001}]})),
-        results=place / "results",
-    )
+    python = testing.interpreter(place / "stub", {"cases": [{"spread": 0.001}]})
+    with alone(place):
+        run = sweep(place / "small.toml", python=str(python), results=place / "results")
     return place / "results" / str(run.runs[0]["run_id"])
 
 
@@ -169,7 +167,7 @@ def test_several_runs_load_together(convscope: Convscope, suite: Path, stub: Stu
     assert loaded.summary["run_id"].nunique() == 2
     assert len(loaded.summary) == 12
     assert len(load_results(results=tmp_path / "results").runs) == 2
-    assert "2 runs" in repr(loaded) or all(run["run_id"] in repr(loaded) for run in loaded.runs)
+    assert all(run["run_id"] in repr(loaded) for run in loaded.runs)
 
 
 def test_a_run_is_found_by_id_by_prefix_and_as_last(folder: Path) -> None:

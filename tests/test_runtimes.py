@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from typing import Any
@@ -14,17 +13,10 @@ from harness.core.errors import SettingError
 from harness.core.problem import KINDS, Problem
 from harness.run.worker_process import WorkerProcess
 from harness.worker import runtimes
-from tests.test_worker import ask, started
+from tests.real_worker import ask
 
 pytestmark = pytest.mark.torch
 PACKED = {"onnxruntime": ("onnx", "onnxruntime"), "openvino": ("openvino",)}
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[WorkerProcess]:
-    """One for all tests: every survey is a process of its own."""
-    with started() as running:
-        yield running
 
 
 def layer(kind: str, implementation: str, **setting: Any) -> Case:

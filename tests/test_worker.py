@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,35 +21,10 @@ from harness.core.columns import BY_NAME, MEASURED
 from harness.core.policy import TURNS, Policy
 from harness.core.problem import KINDS, Problem
 from harness.run.worker_process import WorkerGone, WorkerProcess, WorkerTimeout
+from tests.conftest import Stub
+from tests.real_worker import QUICK, ask, configured, small, started
 
 pytestmark = pytest.mark.torch
-QUICK = Policy(warm_up_s=0.005, visit_time_s=0.02, min_samples=10, visit_limit_s=20)
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[WorkerProcess]:
-    """A configured worker that finds tests/kernels.py; one for all tests, since every visit is a process of
-    its own."""
-    with contextlib.chdir(Path(__file__).parent):
-        running = started()
-    with running:
-        yield running
-
-
-def started(policy: Policy = QUICK) -> WorkerProcess:
-    running = WorkerProcess(sys.executable)
-    running.hello()
-    running.configure("cpu", 7, policy)
-    return running
-
-
-def ask(worker: WorkerProcess, what: str, case: Case, **more: Any) -> dict[str, Any]:
-    return worker.ask({"do": what, "id": 1, "case": case.as_message(), **more}, 60)
-
-
-def small(kind: str = "depthwise", **setting: Any) -> Case:
-    groups = 4 if kind == "grouped" else None
-    return Case(Problem(kind, in_channels=8, size=12, groups=groups), Setting(**setting))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,7 +53,7 @@ def test_a_visit_answers_with_columns_of_the_record_and_a_figure_inside_its_inte
 def test_calls_that_fault_are_in_the_figure(worker: WorkerProcess) -> None:
     """A low quantile of the samples is of the calls that do not."""
     case = Case(
-        Problem("standard", in_channels=64, size=56),
+        Problem("standard", in_channels=32, size=28),
         Setting(threads="1", allocator="default", implementation="kernels:faulting"),
     )
     values = ask(worker, "visit", case)["values"]
@@ -136,9 +112,8 @@ def test_a_machine_has_roofs(worker: WorkerProcess) -> None:
     done = worker.ask({"do": "ceilings", "id": 1, "threads": "1", "dtypes": ["float32"]}, 60)
     assert done["values"]["threads_used"] == 1
     roofs = done["values"]["roofs"]
+    assert {"flops_per_s_float32", "page_fault_s"} < set(roofs)
     assert all(value > 0 for value in roofs.values())
-    assert roofs["flops_per_s_float32"] > 1e8
-    assert 1e-8 < roofs["page_fault_s"] < 1e-4
 
 
 def test_more_threads_than_there_are_have_none(worker: WorkerProcess) -> None:
@@ -154,18 +129,13 @@ def test_more_threads_than_there_are_have_none(worker: WorkerProcess) -> None:
         {"dtype": "float16"},
         {"dtype": "float64"},
         {"threads": "1"},
-        {"cache": "rotating"},
         {"allocator": "default"},
         {"autotune": True},
     ],
     ids=str,
 )
 def test_settings_are_measured_and_correct(worker: WorkerProcess, setting: dict[str, Any]) -> None:
-    """What is rotated is large enough that copies leave the cache within the most allowed, on a large host
-    too."""
-    case = Case(
-        Problem("pointwise", in_channels=64, size=224 if "cache" in setting else 56), Setting(**setting)
-    )
+    case = Case(Problem("pointwise", in_channels=32, size=28), Setting(**setting))
     survey, visit = ask(worker, "survey", case), ask(worker, "visit", case)
     assert (survey["status"], visit["status"]) == ("ok", "ok"), (survey, visit)
     assert survey["values"]["error"] <= survey["values"]["error_bound"]
@@ -179,10 +149,10 @@ def test_what_cannot_be_done_here_is_skipped_and_says_why(worker: WorkerProcess)
     assert "CUDA" in done["message"]
 
 
-def test_the_default_allocator_faults_and_the_retained_does_not() -> None:
+def test_the_default_allocator_faults_and_the_retained_does_not(worker: WorkerProcess) -> None:
     """128 channels at 56x56: the output alone is 392 pages."""
     problem = Problem("depthwise", in_channels=128, size=56)
-    with started(Policy()) as worker:
+    with configured(worker, replace(QUICK, warm_up_s=0.05, visit_time_s=0.1)):
         kept = ask(worker, "visit", Case(problem, Setting()))["values"]["minor_faults_per_call"]
         plain = max(
             ask(worker, "visit", Case(problem, Setting(allocator="default")))["values"][
@@ -236,25 +206,26 @@ def test_a_child_that_fails_is_a_status_and_the_worker_lives_on(
     assert ask(worker, "visit", small())["status"] == "ok"
 
 
-def test_a_visit_whose_limit_comes_first_ends_with_what_it_has_or_as_timeout() -> None:
+def test_a_visit_whose_limit_comes_first_ends_with_what_it_has_or_as_timeout(worker: WorkerProcess) -> None:
     case = Case(Problem("standard", in_channels=256, size=112), Setting(threads="1"))
-    with started(replace(QUICK, visit_limit_s=0.001)) as worker:
+    with configured(worker, replace(QUICK, visit_limit_s=0.001)):
         assert ask(worker, "visit", case)["status"] == "timeout"
     quicker = Case(Problem("standard", in_channels=64, size=56), Setting(threads="1"))
-    with started(replace(QUICK, visit_limit_s=3, visit_time_s=300)) as worker:
+    with configured(worker, replace(QUICK, visit_limit_s=1, visit_time_s=300)):
         values = ask(worker, "visit", quicker)["values"]
     assert values["stop_reason"] == "limit"
     assert "few_samples" in values["trust_reasons"]
     assert len(values["samples_s"]) >= 3
 
 
-def test_two_workers_take_turns_block_by_block() -> None:
+def test_two_workers_take_turns_block_by_block(worker: WorkerProcess) -> None:
     """Blocks correspond one to one; the last turn is answered by `done`."""
     turns = 6
-    with started() as base, started() as head:
-        for worker in (base, head):
-            assert ask(worker, "visit", small(), turns=turns)["is"] == "ready"
-        answers = [[worker.ask({"do": "turn", "id": 1}, 20) for worker in (base, head)] for _ in range(turns)]
+    with started() as other:
+        both = (worker, other)
+        for one in both:
+            assert ask(one, "visit", small(), turns=turns)["is"] == "ready"
+        answers = [[one.ask({"do": "turn", "id": 1}, 20) for one in both] for _ in range(turns)]
     assert [answer["is"] for answer in answers[0]] == ["turned", "turned"]
     assert answers[0][0]["left"] == turns - 1
     for done in answers[-1]:
@@ -304,16 +275,16 @@ def test_blocks_of_several_cases_are_interleaved_each_in_a_process_of_its_own(wo
 def test_of_cases_that_are_interleaved_one_that_fails_costs_the_others_nothing(
     worker: WorkerProcess, name: str, status: str
 ) -> None:
-    limit_s = 5 if name == "endless" else 60  # only what never ends has to be ended: other tests run beside
+    limit_s = 2 if name == "endless" else 60  # only what never ends has to be ended: other tests run beside
     visits = [small(), small("standard", implementation=f"kernels:{name}"), small("pointwise")]
     answers, _ = together(worker, visits, limit_s=limit_s)
     assert [answer["status"] for answer in answers] == ["ok", status, "ok"]
     assert answers[1]["message"]
 
 
-def test_a_slow_case_among_others_ends_with_what_it_has() -> None:
+def test_a_slow_case_among_others_ends_with_what_it_has(worker: WorkerProcess) -> None:
     slow = Case(Problem("standard", in_channels=128, size=56), Setting(threads="1"))
-    with started(replace(QUICK, visit_limit_s=3, visit_time_s=300)) as worker:
+    with configured(worker, replace(QUICK, visit_limit_s=1, visit_time_s=300)):
         answers, _ = together(worker, [small(), slow])
     assert [answer["values"]["stop_reason"] for answer in answers] == ["limit", "limit"]
     assert all(len(answer["values"]["samples_s"]) >= 3 for answer in answers)
@@ -361,18 +332,14 @@ def test_a_partner_that_is_dropped_ends_as_skipped(worker: WorkerProcess) -> Non
     assert ask(worker, "visit", small())["status"] == "ok"
 
 
-def test_an_answer_that_does_not_come_ends_the_worker() -> None:
-    with started(replace(QUICK, visit_time_s=30)) as worker:
+def test_an_answer_that_does_not_come_ends_the_worker_which_then_says_how(stub: Stub) -> None:
+    with WorkerProcess(str(stub({"fault": "hang"}))) as hanging:
+        hanging.hello()
         with pytest.raises(WorkerTimeout):
-            worker.ask({"do": "visit", "id": 1, "case": small().as_message()}, 0.05)
-        assert not worker.alive
-
-
-def test_a_worker_that_is_gone_says_how() -> None:
-    with started() as worker:
-        worker.kill()
+            hanging.ask({"do": "visit", "id": 1, "case": small().as_message()}, 0.05)
+        assert not hanging.alive
         with pytest.raises(WorkerGone, match="SIGKILL"):
-            ask(worker, "visit", small())
+            ask(hanging, "visit", small())
 
 
 def test_a_worker_whose_planner_is_gone_ends_by_itself(tmp_path: Path) -> None:
@@ -394,66 +361,90 @@ def test_a_worker_whose_planner_is_gone_ends_by_itself(tmp_path: Path) -> None:
     assert not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
 
 
-def test_the_worker_imports_the_standard_library_torch_and_nothing_else_of_ours() -> None:
-    """What the planner needs must not be needed where kernels are measured."""
-    code = (
-        "import sys\n"
-        "import harness.worker.__main__, harness.worker.visit, harness.worker.survey, harness.worker.fork\n"
-        "print(*sorted(name for name in sys.modules if name.startswith('harness')))\n"
-        "print(*sorted({'pandas', 'pyarrow', 'pydantic', 'click', 'rich', 'seaborn'} & set(sys.modules)))\n"
-    )
+SURVEYED = """
+import json, sys
+import harness.worker.__main__, harness.worker.visit, harness.worker.survey, harness.worker.fork
+from harness.core.case import Case, Setting
+from harness.core.policy import Policy
+from harness.core.problem import Problem
+from harness.worker import survey, visit
+from harness.worker.devices.cpu import Cpu
+print(json.dumps(sorted(sys.modules)))
+
+
+class LittleCache(Cpu):
+    def cache_bytes(self):
+        return 2**20
+
+
+def case(**setting):
+    return Case(Problem("pointwise", in_channels=64, size=28), Setting(**setting))
+
+
+class Link:
+    def send(self, message):
+        pass
+
+
+survey.prepare("eager")
+for threads in ("1", "all"):  # torch leaves oneDNN out on one
+    found = survey.survey(case(threads=threads), 7, Cpu())
+    print(json.dumps([found["survey_message"], found["peak_bytes"] > 0, bool(found["primitives"])]))
+policy = Policy(warm_up_s=0.005, visit_time_s=0.02, min_samples=10)
+rotating = visit.Visit(case(cache="rotating"), policy, 7, Link(), request={"id": 1}, device=LittleCache())
+print(json.dumps(rotating.measure()))
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def surveyed() -> list[Any]:
+    """What a process of its own says that takes the worker's steps itself: the modules that it has at first,
+    what two surveys found, a visit whose copies rotate, and the modules that it has then."""
     ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", SURVEYED], capture_output=True, text=True, timeout=120, check=True
     )
-    ours, foreign = ended.stdout.split("\n")[:2]
-    assert foreign == ""
-    planner = {
-        f"harness.{name}"
-        for name in ("suite", "points", "runner", "results", "summary", "cli", "api", "bridge")
-    }
-    assert not planner & set(ours.split())
+    return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("threads", [Setting().threads, "1"])  # torch leaves oneDNN out on one
-def test_a_survey_loads_no_compiler(threads: str) -> None:
+def test_the_worker_imports_the_standard_library_torch_and_nothing_else_of_ours(surveyed: list[Any]) -> None:
+    """What the planner needs must not be needed where kernels are measured."""
+    loaded = set(surveyed[0])
+    assert not {"pandas", "pyarrow", "pydantic", "click", "rich", "seaborn"} & loaded
+    ours = {name.split(".")[1] for name in loaded if name.startswith("harness.")}
+    assert ours == {"core", "worker"}
+
+
+def test_a_survey_loads_no_compiler(surveyed: list[Any]) -> None:
     """torch.profiler imports all of torch's compiler when it starts, which takes longer than a
     survey does."""
-    code = (
-        "import sys\n"
-        "from harness.core.case import Case, Setting\n"
-        "from harness.core.problem import Problem\n"
-        "from harness.worker import devices, survey\n"
-        "survey.prepare('eager')\n"
-        "found = survey.survey(Case(Problem('pointwise', in_channels=64, size=28), "
-        f"Setting(threads='{threads}')), 7, devices.of('cpu', None))\n"
-        "print(found['survey_message'], found['peak_bytes'] > 0, bool(found['primitives']))\n"
-        "print({'torch._dynamo', 'torch._inductor'} & set(sys.modules))\n"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert ended.stdout.splitlines()[-2:] == ["None True True", "set()"]
+    assert surveyed[1:3] == [[None, True, True]] * 2
+    assert not {"torch._dynamo", "torch._inductor"} & set(surveyed[4])
 
 
-def test_a_busy_neighbour_is_seen_in_the_run_queue() -> None:
-    """Every core busy with something else: waiting for a processor is at least a tenth of the time, and more
-    than without."""
-    case = Case(Problem("standard", in_channels=64, size=56), Setting())
-    policy = Policy(warm_up_s=0.02, visit_time_s=0.3)
-    with started(policy) as worker:
-        quiet = min(ask(worker, "visit", case)["values"]["run_queue_share"] for _ in range(3))
-        loops = [
-            subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)
-        ]
-        try:
-            loaded = ask(worker, "visit", case)["values"]
-        finally:
-            for loop in loops:
-                loop.kill()
-                loop.wait()
-    assert loaded["run_queue_share"] > max(quiet, 0.1)
-    assert loaded["trust"] == "invalid"
-    assert "load" in loaded["trust_reasons"]
+def test_copies_that_rotate_fill_the_cache_twice(surveyed: list[Any]) -> None:
+    """A cache of a mebibyte: the machine's own may be one of hundreds."""
+    values = surveyed[3]
+    assert values["resident_bytes"] > 2 * 2**20
+    assert 0 < values["latency_low_s"] <= values["latency_s"] <= values["latency_high_s"]
+
+
+def test_busy_neighbours_are_seen_in_the_run_queue(worker: WorkerProcess) -> None:
+    """Three on every core: most of the time goes in waiting for a processor."""
+    loops = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3 * (os.cpu_count() or 1))
+    ]
+    try:
+        with configured(worker, Policy(warm_up_s=0.02, visit_time_s=0.1)):
+            case = Case(Problem("standard", in_channels=64, size=56), Setting())
+            values = ask(worker, "visit", case)["values"]
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+    assert values["run_queue_share"] > 0.1
+    assert values["trust"] == "invalid"
+    assert "load" in values["trust_reasons"]
 
 
 def test_every_visit_on_a_cpu_is_a_process_of_its_own(worker: WorkerProcess) -> None:

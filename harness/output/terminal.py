@@ -21,7 +21,7 @@ from harness.core import units
 from harness.core.case import Setting, written
 from harness.core.gate import TOLERANCES
 from harness.core.window import centred_padding
-from harness.output import ranking_text, verdict_text
+from harness.output import verdict_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,6 +68,8 @@ def comparison(found: Comparison) -> None:
 
 def rankings(found: Sequence[Ranking], about: Iterable[str], reference: str | None = None) -> None:
     """The answer of `versus`: who is fastest, then the arms of each case."""
+    from harness.output import ranking_text  # with pandas, which takes longer than all that only tells
+
     prose(ranking_text.headline(found, reference))
     for sentence in about:
         prose(sentence)

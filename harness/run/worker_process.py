@@ -166,10 +166,10 @@ class WorkerProcess:
         """Ask it to end, and end it where it does not."""
         if not self.alive:
             return self.kill()
-        with contextlib.suppress(ChannelClosed):
+        with contextlib.suppress(ChannelClosed, ChannelTimeout, NotAMessage):
             self._channel.send({"do": "quit"})
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(QUIT_LIMIT_S)
+            while True:  # its end closes the pipe
+                self._channel.receive(QUIT_LIMIT_S)
         return self.kill()
 
     def kill(self) -> None:

@@ -78,6 +78,11 @@ class Recorder(TorchDispatchMode):
         """A hook for when a module ends."""
         self._inside.pop()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: torch would import all of its compiler (1.5 s) to keep it away from this class."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
