@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.options import (
+    add_to_history,
+    add_to_option,
     axes_option,
     complete_runs,
     install_signal_handlers,
@@ -192,6 +194,7 @@ def _counted(number: object, what: str) -> str:
 @click.option("--extend", metavar="RUN", shell_complete=complete_runs, help="Add rounds to a run.")
 @click.option("--rounds", type=More(), help="Rounds that --extend adds: 4 or +4.")
 @measuring_options()
+@add_to_option
 @json_option
 def run(
     suite: str,
@@ -199,6 +202,7 @@ def run(
     resume: str | None,
     extend: str | None,
     rounds: int | None,
+    store: str | None,
     as_json: bool,
     **measuring: Unpack[Measuring],
 ) -> None:
@@ -233,11 +237,15 @@ def run(
     except (CasesFailed, Stopped) as error:
         if progress.run is None:
             raise
+        if store and isinstance(error, CasesFailed):
+            add_to_history(progress.run, store)
         if as_json:
             print(json.dumps(_run_answer(progress.run)))
             sys.exit(error.code)
         run_answer(load_results(progress.run), progress.run)
         raise
+    if store and progress.run:
+        add_to_history(progress.run, store)
     if as_json:
         print(json.dumps(_run_answer(progress.run)))
         return

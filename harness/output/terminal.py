@@ -21,12 +21,13 @@ from harness.core.case import Setting, written
 from harness.core.errors import ProblemError
 from harness.core.gate import TOLERANCES
 from harness.core.problem import same_padding
-from harness.output import ranking_text, verdict_text
+from harness.output import history_text, ranking_text, verdict_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.analysis.comparison import Comparison
+    from harness.analysis.history import History
     from harness.analysis.ranking import Ranking
     from harness.core.problem import Problem
 
@@ -77,6 +78,30 @@ def rankings(found: Sequence[Ranking], about: Iterable[str], reference: str | No
         table(ranking_text.headings(reference), ranking_text.lines(one, reference))
     print()
     prose(ranking_text.METHOD)
+
+
+def history(found: History, stale: Sequence[str] = ()) -> None:
+    """The answer of `history`: what counts, every finding, a row a case by machine, worst first. `stale`: what
+    is to be said of baselines."""
+    prose(history_text.headline(found))
+    for text in stale:
+        prose(text)
+    for finding in found.findings[:MOST_ROWS]:
+        print()
+        prose(history_text.sentence(finding))
+    places = {one.history.place: history_text.machine(one.history) for one in found.standings}
+    for place, name in places.items():
+        mine = [one for one in found.standings if one.history.place == place]
+        runs = max(len(one.history.runs) for one in mine)
+        print()
+        prose(f"{name}: {history_text.counted(runs, 'run')}")
+        table(history_text.HEADINGS, history_text.lines(mine[:MOST_ROWS]))
+        if len(mine) > MOST_ROWS:
+            print(f"... the first {MOST_ROWS} of {len(mine)} rows; --json has all of them")
+    counting = [finding for finding in found.findings if finding.counts]
+    if counting:
+        print()
+        prose(f"To accept one: convscope history bless {counting[0].id} --why REASON")
 
 
 def _comparison_rows(rows: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> None:

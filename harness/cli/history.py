@@ -1,0 +1,127 @@
+"""The commands about many runs: `history` and its `add` and `bless`. They translate, call and print, as those
+of `main` do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.options import anchor_options, complete_runs, json_option, results_option, store_option
+from harness.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.group(invoke_without_command=True)
+@store_option
+@click.option("--case", default="", metavar="TEXT", help="Only cases whose label has these words, or by id.")
+@click.option("--since", default="", metavar="DATE|COMMIT", help="Only changes since then.")
+@click.option("--fail", is_flag=True, help="Exit with 1 if there is an unblessed change for the worse.")
+@results_option
+@json_option
+@click.pass_context
+def history(
+    ctx: click.Context,
+    store: str | None,
+    case: str,
+    since: str,
+    fail: bool,
+    results: Path,
+    as_json: bool,
+) -> None:
+    """Show what every case cost over the runs of a store, and when that changed. Worst first.
+
+    A change is at least 2 %, kept by two runs, and lies between two commits. Runs that were measured against
+    an anchor (`convscope ab --base-python ANCHOR`) are followed by their ratio to it. Baselines in the folder
+    of the runs that are older than a change are told.
+
+    \b
+    Examples:  convscope history --store history
+               convscope history --store s3://bucket/history --since 2026-10-01 --fail
+               convscope history --store history --case "depthwise 128"
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from harness.output import history_text, terminal
+    from harness.tasks.history import history as judged
+    from harness.tasks.history import stale_baselines
+
+    found = judged(_stated(ctx, store), case=case, since=since)
+    stale = stale_baselines(found, results)
+    if as_json:
+        print(json.dumps(history_text.as_json(found, stale)))
+    else:
+        terminal.history(found, stale)
+    if fail:
+        sys.exit(found.code)
+
+
+def _stated(ctx: click.Context, store: str | None) -> str:
+    """The store that a command, or `history` before it, was given. Raises UsageError."""
+    found = store or (ctx.parent.params.get("store") if ctx.parent else None)
+    if not found:
+        raise UsageError(
+            "no store is named", where="--store", hint="Give a folder or a URL, or set CONVSCOPE_STORE."
+        )
+    return str(found)
+
+
+@history.command(name="add")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs)
+@store_option
+@anchor_options
+@results_option
+@json_option
+@click.pass_context
+def add_runs(
+    ctx: click.Context,
+    runs: tuple[str, ...],
+    store: str | None,
+    results: Path,
+    anchor: str | None,
+    joins: str | None,
+    as_json: bool,
+) -> None:
+    """Add runs to the store. Adding one again changes nothing.
+
+    \b
+    Examples:  convscope history add last --store history
+               convscope history add last --store history --anchor "torch 2.12" --joins "torch 2.13"
+    """
+    from harness.tasks.history import add
+
+    where = _stated(ctx, store)
+    added = add(*runs, store=where, results=results, anchor=anchor, joins=joins)
+    if as_json:
+        print(json.dumps({"store": where, "runs": added}))
+        return
+    print(f"Added to {where}: {' '.join(added)}\nNext: convscope history --store {where}")
+
+
+@history.command(name="bless")
+@click.argument("change", metavar="CHANGE")
+@click.option("--why", required=True, help="The reason, kept in the store.")
+@store_option
+@json_option
+@click.pass_context
+def bless_change(ctx: click.Context, change: str, why: str, store: str | None, as_json: bool) -> None:
+    """Accept a change, by its id: it is still shown, and fails no build any more.
+
+    \b
+    Example:  convscope history bless 3f2a91c0 --why "padding is checked now" --store history
+    """
+    from harness.output import history_text
+    from harness.tasks.history import bless
+
+    finding = bless(_stated(ctx, store), change, why)
+    if as_json:
+        print(json.dumps({"id": finding.id, "why": why}))
+        return
+    print(f"Blessed {history_text.sentence(finding)}")
+
+
+COMMANDS = (history,)
