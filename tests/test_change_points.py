@@ -85,8 +85,8 @@ def test_the_best_split_is_that_of_the_definition(values: list[float], weights: 
     """The energy statistic summed pair by pair, as Matteson and James write it."""
     x, w = np.array(values), np.array(weights[: len(values)])
 
-    def energy(place: int) -> float:
-        sides = range(place), range(place, len(x))
+    def energy(place: int, end: int) -> float:
+        sides = range(place), range(place, end)
         mass = [sum(w[i] for i in side) for side in sides]
         between = sum(w[i] * w[j] * abs(x[i] - x[j]) for i in sides[0] for j in sides[1]) / (
             mass[0] * mass[1]
@@ -94,14 +94,18 @@ def test_the_best_split_is_that_of_the_definition(values: list[float], weights: 
         within = 0.0
         for side in sides:
             pairs = [(i, j) for i in side for j in side if i < j]
-            within += sum(w[i] * w[j] * abs(x[i] - x[j]) for i, j in pairs) / sum(
-                w[i] * w[j] for i, j in pairs
-            )
+            total = sum(w[i] * w[j] for i, j in pairs)
+            within += sum(w[i] * w[j] * abs(x[i] - x[j]) for i, j in pairs) / total
         return float(mass[0] * mass[1] / (mass[0] + mass[1]) * (2 * between - within))
 
-    split = best_split(x, w)
-    assert 3 <= split <= len(x) - 2
-    assert energy(split) == pytest.approx(max(energy(place) for place in range(3, len(x) - 1)), abs=1e-12)
+    place, end = best_split(x, w)
+    every = [energy(i, j) for i in range(3, len(x) - 1) for j in range(i + 2, len(x) + 1)]
+    assert energy(place, end) == pytest.approx(max(every), abs=1e-12)
+
+
+def test_what_was_slow_for_four_runs_is_found_long_after() -> None:
+    changes = found((40, 1.0), (4, 1.08), (60, 1.0))
+    assert [change.index for change in changes] == [40, 44]
 
 
 def test_the_changes_of_clear_series_are_those_that_otava_finds() -> None:

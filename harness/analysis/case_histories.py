@@ -38,7 +38,7 @@ ENDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CaseHistory:
     """One case on one machine. `anchor`: the first one of those that its ratios are chained to, None where it
     is followed by its latency. `runs`: a row a run in the order of commits, with run_id, at (date of the

@@ -42,7 +42,7 @@ WEAK = 10.0  # times the level, at which windows give candidates (Hunter)
 LEAST_VARIANCE = 1e-8  # of logarithms: no clock tells less than 0.01 %
 # in variances, how much worse than the best place another one may fit (`benchmarks/history.py`)
 PLACE_FIT = 6.0
-BATCH = 2000  # windows that are looked at together: 15 MB for each of their matrices
+BATCH = 2000  # windows that are looked at together: 6 MB for each of their matrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +101,38 @@ def window_starts(length: int) -> Array:
 
 
 def _promising(values: Array, weights: Array, level: float) -> Iterator[int]:
-    """Starts of the windows that may hold a change: their best split, all windows at once, is within `level`.
-    A window that is not full is always looked at."""
+    """Starts of the windows that may hold a change: some split of theirs is within `level`, all windows
+    looked at together. A window that is not full is always looked at."""
     starts = window_starts(len(values))
     full = starts[starts + WINDOW <= len(values)]
     yield from starts[len(full) :].tolist()
     for first in range(0, len(full), BATCH):
         chosen = full[first : first + BATCH]
         at = chosen[:, None] + np.arange(WINDOW)
-        t = _largest_t(values[at], weights[at])
-        # a look that is quick may be generous
-        yield from chosen[t > student_t(1 - min(level, 0.5) / 2, WINDOW - 2) * 0.9].tolist()
+        yield from chosen[_any_split(values[at], weights[at], level)].tolist()
 
 
-def _largest_t(values: Array, weights: Array) -> Array:
-    """By window, a row each, the t of its best split in two: no split, that of E-divisive least of all, has a
-    larger one."""
-    left = np.cumsum(weights, axis=1)[:, :-1]
-    sums, squares = np.cumsum(weights * values, axis=1), (weights * values**2).sum(axis=1)[:, None]
-    right = weights.sum(axis=1)[:, None] - left
-    one, other = sums[:, :-1] / left, (sums[:, -1:] - sums[:, :-1]) / right
-    within = np.maximum(squares - left * one**2 - right * other**2, LEAST_VARIANCE)
-    spread = np.sqrt(within / (values.shape[1] - 2))
-    t = np.abs(other - one) / (spread * np.sqrt(1 / left + 1 / right))
-    return np.asarray(t[:, FEWEST_BEFORE - 1 : t.shape[1] - FEWEST_AFTER + 1].max(axis=1))
+def _any_split(values: Array, weights: Array, level: float) -> Array:
+    """By window, a row each, whether two neighbouring parts of it, the first of which begins it, differ by
+    their t."""
+    mass, sums, squares = (
+        np.concatenate([np.zeros((len(values), 1)), np.cumsum(part, axis=1)], axis=1)
+        for part in (weights, weights * values, weights * values**2)
+    )
+    place, end = _splits_of(values.shape[1])
+    left, right = mass[:, place], mass[:, end] - mass[:, place]
+    means = sums[:, place] / left, (sums[:, end] - sums[:, place]) / right
+    within = squares[:, end] - left * means[0] ** 2 - right * means[1] ** 2
+    spread = np.sqrt(np.maximum(within, LEAST_VARIANCE) / (end - 2) * (1 / left + 1 / right))
+    least = np.array([student_t(1 - min(level, 0.5) / 2, int(last) - 2) for last in end])
+    return np.asarray((np.abs(means[1] - means[0]) > least * spread).any(axis=1))
+
+
+def _splits_of(length: int) -> tuple[Array, Array]:
+    """Every first run of a second part, and every end of that, in a window of this length."""
+    place, end = np.meshgrid(np.arange(length + 1), np.arange(length + 1), indexing="ij")
+    allowed = (place >= FEWEST_BEFORE) & (end >= place + FEWEST_AFTER)
+    return place[allowed], end[allowed]
 
 
 def _splits(series: Series, weights: Array, start: int, end: int, level: float) -> Iterator[int]:
@@ -132,36 +140,32 @@ def _splits(series: Series, weights: Array, start: int, end: int, level: float) 
     end = min(end, len(series.values))
     if end - start < FEWEST_BEFORE + FEWEST_AFTER:
         return
-    place = start + best_split(series.values[start:end], weights[start:end])
-    if _compared(series, weights, start, place, end).p > level:
+    split, until = best_split(series.values[start:end], weights[start:end])
+    place = start + split
+    if _compared(series, weights, start, place, start + until).p > level:
         return
     yield from _splits(series, weights, start, place, level)
     yield place
     yield from _splits(series, weights, place, end, level)
 
 
-def best_split(values: Array, weights: Array) -> int:
-    """The first of the later ones, where the weighted energy statistic between both sides is largest
-    (Matteson and James, equation 5, with exponent 1; the later side is the whole rest of the window)."""
+def best_split(values: Array, weights: Array) -> tuple[int, int]:
+    """The first run of the later part, and the end of that, where the weighted energy statistic between
+    both parts is largest (Matteson and James, equations 5 to 7, with exponent 1). The later part may end
+    before the window does: what was undone within it is found too."""
     pairs = np.outer(weights, weights)
-    distances = pairs * np.abs(values[:, None] - values[None, :])
-    places = np.arange(FEWEST_BEFORE, len(values) - FEWEST_AFTER + 1)
-    inner = _corner_sums(distances)[places], _corner_sums(distances[::-1, ::-1])[len(values) - places]
-    total = distances.sum() / 2
-    sums = np.concatenate([[0.0], np.cumsum(weights)])
-    squares = np.concatenate([[0.0], np.cumsum(weights**2)])
-    left, right = sums[places], sums[-1] - sums[places]
-    within_left = inner[0] / np.maximum((left**2 - squares[places]) / 2, 1e-300)
-    within_right = inner[1] / np.maximum((right**2 - (squares[-1] - squares[places])) / 2, 1e-300)
-    between = (total - inner[0] - inner[1]) / (left * right)
+    distances = np.pad(pairs * np.abs(values[:, None] - values[None, :]), ((1, 0), (1, 0)))
+    corner = distances.cumsum(axis=0).cumsum(axis=1)
+    mass, squares = (np.concatenate([[0.0], np.cumsum(part)]) for part in (weights, weights**2))
+    place, end = _splits_of(len(values))
+    left, right = mass[place], mass[end] - mass[place]
+    between = (corner[place, end] - corner[place, place]) / (left * right)
+    within_left = corner[place, place] / (left**2 - squares[place])
+    later = corner[end, end] - 2 * corner[place, end] + corner[place, place]
+    within_right = later / (right**2 - squares[end] + squares[place])
     energy = left * right / (left + right) * (2 * between - within_left - within_right)
-    return int(places[np.argmax(energy)])
-
-
-def _corner_sums(distances: Array) -> Array:
-    """By number of first runs, the sum of the distances between them, each pair once."""
-    upper = np.triu(distances, 1).sum(axis=0)
-    return np.concatenate([[0.0], np.cumsum(upper)])
+    best = int(np.argmax(energy))
+    return int(place[best]), int(end[best])
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,36 +184,45 @@ def _compared(series: Series, weights: Array, start: int, place: int, end: int) 
     from scipy.special import stdtr  # of scipy.stats, which takes a second to import
 
     start, end = max(start, place - WINDOW), min(end, place + WINDOW)
-    sides = slice(start, place), slice(place, end)
-    means = [np.average(series.values[side], weights=weights[side]) for side in sides]
-    strayed = sum(
-        float((weights[side] * (series.values[side] - mean) ** 2).sum())
-        for side, mean in zip(sides, means, strict=True)
-    )
+    means, strayed, parts = [], 0.0, 0.0
+    for first, last in ((start, place), (place, end)):
+        values, own = series.values[first:last], weights[first:last]
+        mass = float(own.sum())
+        mean = float(own @ values) / mass
+        means.append(mean)
+        strayed += float(own @ (values - mean) ** 2)
+        parts += 1 / mass
     degrees = end - start - 2
     stated = float(np.median(series.errors[start:end])) ** 2
     variance = max(strayed / degrees, stated, LEAST_VARIANCE)
     joints = series.joints[start:end]
-    shared = float(joints.max() - joints.min())
-    error = sqrt(variance * sum(1 / float(weights[side].sum()) for side in sides) + shared)
-    difference = float(means[1] - means[0])
+    error = sqrt(variance * parts + float(joints.max() - joints.min()))
+    difference = means[1] - means[0]
     return _Step(difference, error, degrees, variance, 2 * float(stdtr(degrees, -abs(difference) / error)))
 
 
 def _kept(series: Series, weights: Array, places: list[int], level: float) -> list[Change]:
     """What remains of the candidates when the weakest is left out again and again, until all hold (Hunter's
     merge)."""
-    while places:
-        bounds = list(zip([0, *places[:-1]], places, [*places[1:], len(series.values)], strict=True))
-        steps = [_compared(series, weights, *three) for three in bounds]
-        faults = [
-            _fault(series, step, place, end, level)
-            for step, (_, place, end) in zip(steps, bounds, strict=True)
-        ]
-        if max(faults) <= 0:
-            return [_change(series, weights, *three, step) for three, step in zip(bounds, steps, strict=True)]
-        del places[int(np.argmax(faults))]
-    return []
+    bounds = [0, *places, len(series.values)]
+
+    def judged(i: int) -> tuple[_Step, float]:
+        start, place, end = bounds[i : i + 3]
+        step = _compared(series, weights, start, place, end)
+        return step, _fault(series, step, place, end, level)
+
+    found = [judged(i) for i in range(len(places))]
+    while found:
+        worst = max(range(len(found)), key=lambda i: found[i][1])
+        if found[worst][1] <= 0:
+            break
+        del bounds[worst + 1], found[worst]
+        for i in range(max(worst - 1, 0), min(worst + 1, len(found))):  # what lies beside it is another now
+            found[i] = judged(i)
+    return [
+        _change(series, weights, bounds[i], bounds[i + 1], bounds[i + 2], step)
+        for i, (step, _) in enumerate(found)
+    ]
 
 
 def _fault(series: Series, step: _Step, place: int, end: int, level: float) -> float:

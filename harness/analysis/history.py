@@ -36,7 +36,7 @@ VERSIONS = ("torch", "torch_git", "onednn", "cuda", "cudnn", "driver", "kernel",
 SLOWER, FASTER = "slower", "faster"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """A change of one case. `over`: it is undone since, within `LEAST`."""
 
@@ -60,7 +60,7 @@ class Step:
         return self.history.runs.iloc[self.change.latest]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Finding:
     """Changes of one machine in one place and direction, the largest first. `why`: of the one who accepted
     it, None where nobody did."""
@@ -109,7 +109,7 @@ class Finding:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Standing:
     """Where a case is now. `since_first`: its level now over that of its first runs, None with too few runs;
     `steps`: its changes."""
@@ -119,7 +119,7 @@ class Standing:
     steps: tuple[Step, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class History:
     """Every case, and every finding, what counts and is largest first."""
 

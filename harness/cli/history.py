@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import anchor_options, complete_runs, json_option, results_option, store_option
-from harness.core.errors import UsageError
+from harness.cli.options import (
+    anchor_options,
+    complete_runs,
+    json_option,
+    results_option,
+    stated_store,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,12 +68,7 @@ def history(
 
 def _stated(ctx: click.Context, store: str | None) -> str:
     """The store that a command, or `history` before it, was given. Raises UsageError."""
-    found = store or (ctx.parent.params.get("store") if ctx.parent else None)
-    if not found:
-        raise UsageError(
-            "no store is named", where="--store", hint="Give a folder or a URL, or set CONVSCOPE_STORE."
-        )
-    return str(found)
+    return stated_store(store or (ctx.parent.params.get("store") if ctx.parent else None))
 
 
 @history.command(name="add")

@@ -70,6 +70,15 @@ def write(out: Path, text: str) -> None:
         ) from None
 
 
+def stated_store(store: str | None) -> str:
+    """The store that a command needs. Raises UsageError where none is named."""
+    if not store:
+        raise UsageError(
+            "no store is named", where="--store", hint="Give a folder or a URL, or set CONVSCOPE_STORE."
+        )
+    return store
+
+
 def add_to_history(run: Path, store: str, *, anchor: str | None = None, joins: str | None = None) -> None:
     """Add a run that has just been measured. Raises StorageError and UsageError that say that it is kept."""
     from harness.tasks.history import add

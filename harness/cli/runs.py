@@ -25,6 +25,8 @@ from harness.cli.options import (
     results_option,
     resume_option,
     split_device,
+    stated_store,
+    store_option,
     suite_argument,
 )
 from harness.core.errors import (
@@ -305,33 +307,48 @@ def _run_answer(path: Path | None) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs)
+@click.argument("runs", nargs=-1, metavar="RUN...", shell_complete=complete_runs)
+@click.option("--history", "over_all", is_flag=True, help="The page over all runs of a history.")
+@store_option
 @results_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write.  [default: reports/<run_id>.html]",
+    help="File to write.  [default: reports/<run_id>.html or reports/history.html]",
 )
 @json_option
-def report(runs: tuple[str, ...], results: Path, out: Path | None, as_json: bool) -> None:
-    """Write an HTML report of one or several runs, each an id, a unique prefix, a path, or last.
+def report(
+    runs: tuple[str, ...],
+    over_all: bool,
+    store: str | None,
+    results: Path,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Write an HTML report of one or several runs, each an id, a unique prefix, a path, or last; or of a
+    history.
 
     \b
     Examples:  convscope report last
                convscope report 20261124T095503 --out five-kinds.html
+               convscope report --history --store history
     """
-    from harness.output.report import write_report
+    if over_all == bool(runs):
+        raise UsageError("give runs, or --history", where="report", hint="convscope report last")
+    from harness.output.report import write_history, write_report
     from harness.store.results import load_results
+    from harness.tasks.history import history
 
-    loaded = load_results(*runs, results=results)
-    path = write_report(
-        loaded,
-        out
-        if out is not None
-        else Path("reports") / f"{'-and-'.join(run['run_id'] for run in loaded.runs[:3])}.html",
-    )
+    if over_all:
+        found = history(stated_store(store))
+        path = write_history(found, out or Path("reports") / "history.html")
+        ids = sorted({run for one in found.standings for run in one.history.runs["run_id"]})
+    else:
+        loaded = load_results(*runs, results=results)
+        ids = [run["run_id"] for run in loaded.runs]
+        path = write_report(loaded, out or Path("reports") / f"{'-and-'.join(ids[:3])}.html")
     if as_json:
-        print(json.dumps({"path": str(path), "runs": [run["run_id"] for run in loaded.runs]}))
+        print(json.dumps({"path": str(path), "runs": ids}))
         return
     print(f"Report written to {path}. Open it in a browser.")
 

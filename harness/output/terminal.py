@@ -81,8 +81,8 @@ def rankings(found: Sequence[Ranking], about: Iterable[str], reference: str | No
 
 
 def history(found: History, stale: Sequence[str] = ()) -> None:
-    """The answer of `history`: what counts, every finding, a row a case by machine, worst first. `stale`: what
-    is to be said of baselines."""
+    """The answer of `history`: what counts, every finding, a row a case by machine, worst first. `stale`:
+    what is to be said of baselines."""
     prose(history_text.headline(found))
     for text in stale:
         prose(text)

@@ -296,10 +296,15 @@ def _how_stale(name: str, base: Mapping[str, Any], head: Mapping[str, Any], stor
     """That a baseline is old, or that history knows a change since: what it lets pass nobody sees."""
     days = (date.fromisoformat(_day(head)) - date.fromisoformat(_day(base))).days
     said = f"{days} days old. " * (days > STALE_DAYS)
-    if store:
-        said += changed_since(history(store), base["run_id"], comparability.facts(base, "main").get("cpu"))
+    unread = []
+    try:
+        if store:
+            cpu = comparability.facts(base, "main").get("cpu")
+            said += changed_since(history(store), base["run_id"], cpu)
+    except UsageError as error:  # what was measured is judged all the same
+        unread = [f"The history says nothing of this baseline: {error.where} {error.what}."]
     cure = f"Update it: convscope baseline save {name} {head['run_id']}"
-    return [f"The baseline is stale: {said.strip()} {cure}"] * bool(said)
+    return [f"The baseline is stale: {said.strip()} {cure}"] * bool(said) + unread
 
 
 def _differing_by_case(base: pd.DataFrame, head: pd.DataFrame) -> comparability.Differences:

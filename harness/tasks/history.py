@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.analysis.history import Finding, History
 
 # of what is stored, all but what neither tells histories apart nor is shown
-LEFT_OUT = ("schema", "added_at", "branch", "changed", "suite", "status", "trust", "visits")
+LEFT_OUT = ("schema", "added_at", "branch", "changed", "status", "trust", "visits")
 
 
 def add(
