@@ -87,13 +87,16 @@ def fill(
     *,
     first: int = 0,
     spread: float = SPREAD,
+    apart: bool = False,
     **change: Any,
 ) -> HistoryStore:
     """A store of so many runs, whose cases take `ratio(run, case)` times as long as the anchor, by chance a
-    little more or less."""
-    kept = HistoryStore(store)
+    little more or less. `apart`: added one by one, as runs are."""
+    kept, tables = HistoryStore(store), []
     for number in range(first, first + runs):
         chance = np.random.default_rng(number).normal(0, spread, len(cases))
         ratios = [ratio(number, i) * exp(chance[i]) for i in range(len(cases))]
-        kept.add(rows(number, ratios, cases, spread=spread, **change))
+        tables.append(rows(number, ratios, cases, spread=spread, **change))
+    for table in tables if apart else [pa.concat_tables(tables)]:
+        kept.add(table)
     return kept

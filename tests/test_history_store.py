@@ -48,7 +48,7 @@ def writer(store: Path, first: int, last: int) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("scheme", ["", "memory://"])
 def test_what_was_added_is_read_and_adding_it_again_changes_nothing(tmp_path: Path, scheme: str) -> None:
-    store = fill(f"{scheme}{tmp_path}/store", 3)
+    store = fill(f"{scheme}{tmp_path}/store", 3, apart=True)
     assert seen(store) == [commit(number) for number in range(3)]
     store.add(rows(1, [1.0, 1.0, 1.0]))
     assert seen(store) == [commit(number) for number in range(3)]
@@ -57,13 +57,13 @@ def test_what_was_added_is_read_and_adding_it_again_changes_nothing(tmp_path: Pa
 
 @pytest.mark.parametrize("scheme", ["", "memory://"])
 def test_many_runs_are_packed_and_still_there(tmp_path: Path, scheme: str) -> None:
-    store = fill(f"{scheme}{tmp_path}/store", LOOSE + 5)
+    store = fill(f"{scheme}{tmp_path}/store", LOOSE + 5, apart=True)
     assert len(seen(store)) == LOOSE + 5
     assert (len(store._names(PACKS)), len(store._names(RUNS))) == (1, 5)
 
 
 def test_of_a_run_that_was_added_again_the_later_rows_count_packed_or_not(tmp_path: Path) -> None:
-    store = fill(str(tmp_path), LOOSE)
+    store = fill(str(tmp_path), LOOSE, apart=True)
     again = rows(3, [2.0, 2.0, 2.0], added_at=rows(9, [1, 1, 1])["added_at"][0].as_py())
     store.add(again)
     found = store.read().to_pandas()
@@ -73,7 +73,7 @@ def test_of_a_run_that_was_added_again_the_later_rows_count_packed_or_not(tmp_pa
 
 
 def test_a_packer_that_died_before_it_deleted_leaves_no_row_twice(tmp_path: Path) -> None:
-    store = fill(str(tmp_path), 6)
+    store = fill(str(tmp_path), 6, apart=True)
     files = {path: path.read_bytes() for path in (tmp_path / RUNS).iterdir()}
     store.pack(store._names(RUNS))
     for path, content in list(files.items())[2:]:  # these it did not come to
@@ -86,7 +86,7 @@ def test_a_packer_that_died_before_it_deleted_leaves_no_row_twice(tmp_path: Path
 def test_a_reader_whose_files_are_packed_away_looks_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = fill(str(tmp_path), 6)
+    store = fill(str(tmp_path), 6, apart=True)
     listed = HistoryStore._names
 
     def overtaken(self: HistoryStore, room: str) -> list[str]:
@@ -122,7 +122,7 @@ def test_whoever_is_killed_loses_no_run_that_was_added(tmp_path: Path, adds: int
     kept = seen(store)
     assert set(kept) >= {commit(number) for number in added}
     assert len(kept) <= len(added) + 1
-    fill(str(tmp_path), LOOSE + 2, first=2000)  # and whoever comes later is not disturbed
+    fill(str(tmp_path), LOOSE + 2, first=2000, apart=True)  # and whoever comes later is not disturbed
     assert set(seen(store)) >= {*kept, *(commit(number) for number in range(2000, 2000 + LOOSE + 2))}
 
 
@@ -130,7 +130,7 @@ def test_an_empty_folder_is_an_empty_store_and_a_broken_file_is_said(tmp_path: P
     store = HistoryStore(str(tmp_path / "none"))
     assert store.read().num_rows == 0
     assert store.blessed() == []
-    fill(str(tmp_path / "none"), 1)
+    fill(str(tmp_path / "none"), 1, apart=True)
     (tmp_path / "none" / RUNS / "torn.parquet").write_bytes(b"PAR1")
     with pytest.raises(StorageError, match="cannot be read"):
         store.read()
@@ -139,7 +139,7 @@ def test_an_empty_folder_is_an_empty_store_and_a_broken_file_is_said(tmp_path: P
 def test_a_file_where_the_store_should_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("", encoding="utf-8")
     with pytest.raises(StorageError, match="cannot be written"):
-        fill(str(tmp_path / "store"), 1)
+        fill(str(tmp_path / "store"), 1, apart=True)
 
 
 def test_a_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_bucket_takes_two_writers_and_packs(monkeypatch: pytest.MonkeyPatch) -
         s3fs.S3FileSystem().mkdir("bucket")
         writers = [
             multiprocessing.get_context("spawn").Process(
-                target=fill, args=("s3://bucket/history", LOOSE), kwargs={"first": first}
+                target=fill, args=("s3://bucket/history", LOOSE), kwargs={"first": first, "apart": True}
             )
             for first in (0, 1000)
         ]

@@ -1,11 +1,11 @@
-"""The commands about many runs: `history` and its `add` and `bless`. They translate, call and print, as those
-of `main` do."""
+"""The commands about many runs: `history` with its `add` and `bless`, `site`. They translate, call and print,
+as those of `main` do."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 
@@ -17,9 +17,6 @@ from harness.cli.options import (
     stated_store,
     store_option,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @click.group(invoke_without_command=True)
@@ -125,4 +122,25 @@ def bless_change(ctx: click.Context, change: str, why: str, store: str | None, a
     print(f"Blessed {history_text.sentence(finding)}")
 
 
-COMMANDS = (history,)
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@store_option
+@results_option
+@json_option
+def site(folder: Path, store: str | None, results: Path, as_json: bool) -> None:
+    """Write the history and the reports of its runs into FOLDER, for any file server or GitHub Pages.
+
+    \b
+    Example:  convscope site public --store history
+    """
+    from harness.output.site import write_site
+    from harness.tasks.history import history as judged
+
+    index, made = write_site(judged(stated_store(store)), results, folder)
+    if as_json:
+        print(json.dumps({"path": str(index), "new_reports": made}))
+        return
+    print(f"Written to {index}, with {made} new reports. Next: python -m http.server -d {folder}")
+
+
+COMMANDS = (history, site)

@@ -16,7 +16,7 @@ from harness.core import units
 from harness.store.results import as_json_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from harness.analysis.case_histories import CaseHistory
     from harness.analysis.history import Finding, History, Standing
@@ -89,7 +89,7 @@ def sentence(finding: Finding) -> str:
     rest = len(labels) - MOST_CASES
     more = f" and {counted(rest, 'other case')}" if rest > 0 else ""
     largest = f"{'up to ' * (len(labels) > 1)}{change(finding.ratio)}"
-    said = f"{finding.id}: {finding.direction} by {largest} {where(finding)}: "
+    said = f"{finding.id}: {finding.direction}, {largest}, {where(finding)}: "
     said += f"{', '.join(labels[:MOST_CASES])}{more}."
     if finding.differences:
         said += f" Also differs: {in_words(finding.differences)}."
@@ -102,18 +102,25 @@ def sentence(finding: Finding) -> str:
     return said
 
 
-def lines(standings: Iterable[Standing]) -> list[list[str]]:
-    """A row a case, under `HEADINGS`."""
+def short_names(labels: Sequence[str]) -> tuple[list[str], str]:
+    """The labels without the words that all of them have, and these."""
+    shared = set.intersection(*(set(label.split()) for label in labels)) if len(labels) > 1 else set()
+    names = [" ".join(word for word in label.split() if word not in shared) for label in labels]
+    return names, " ".join(word for word in labels[0].split() if word in shared)
+
+
+def lines(standings: Sequence[Standing], names: Sequence[str]) -> list[list[str]]:
+    """A row a case, under `HEADINGS`, by these names."""
     return [
         [
             sign(one),
-            one.history.label,
+            name,
             latency(one.history),
             change(one.since_first).partition(" (")[0] if one.since_first else "",
             sparkline(one.history.series.values),
             last_change(one),
         ]
-        for one in standings
+        for one, name in zip(standings, names, strict=True)
     ]
 
 

@@ -94,8 +94,9 @@ def history(found: History, stale: Sequence[str] = ()) -> None:
         mine = [one for one in found.standings if one.history.place == place]
         runs = max(len(one.history.runs) for one in mine)
         print()
-        prose(f"{name}: {history_text.counted(runs, 'run')}")
-        table(history_text.HEADINGS, history_text.lines(mine[:MOST_ROWS]))
+        names, shared = history_text.short_names([one.history.label for one in mine])
+        prose(f"{name}: {history_text.counted(runs, 'run')}{f'; all: {shared}' if shared else ''}")
+        table(history_text.HEADINGS, history_text.lines(mine[:MOST_ROWS], names[:MOST_ROWS]))
         if len(mine) > MOST_ROWS:
             print(f"... the first {MOST_ROWS} of {len(mine)} rows; --json has all of them")
     counting = [finding for finding in found.findings if finding.counts]

@@ -34,7 +34,7 @@ MOST_RUNS = 400  # of the index, the newest
 def render(found: History, reports: Mapping[str, str]) -> str:
     """The whole page. `reports`: by run_id, where the page of that run is."""
     places = list(dict.fromkeys(one.history.place for one in found.standings))
-    machines = [_machine(found, place) for place in places]
+    machines = [_machine(found, place, i) for i, place in enumerate(places)]
     runs = _runs(found)
     newest = runs.iloc[::-1][:MOST_RUNS]
     counting = [finding for finding in found.findings if finding.counts]
@@ -67,12 +67,12 @@ def _worst(found: History) -> list[Standing]:
     return list(dict.fromkeys(wanted))[:MOST_DETAILED] or list(found.standings[:1])
 
 
-def _machine(found: History, place: tuple[Any, ...]) -> tuple[str, list[Chart], Table]:
+def _machine(found: History, place: tuple[Any, ...], i: int) -> tuple[str, list[Chart], Table]:
     """A heading, the small multiples by kind, and a row a case."""
     mine = [one for one in found.standings if one.history.place == place]
     kinds = ordered(one.history.kind for one in mine)
     charts = [
-        small_multiples(kind, of_kind[:MOST_SMALL], found.findings)
+        small_multiples(kind, of_kind[:MOST_SMALL], found.findings, i)
         for kind in kinds
         if kind != SHARED and (of_kind := [one for one in mine if one.history.kind == kind])
     ]

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 POINTS, POINTS_SMALL = 80, 60  # marks of a panel, and of one of many
 LARGE, SMALL = (7.2, 2.5), (3.3, 1.35)  # inches
 LEAST_REACH = 1.5 * LEAST  # of the axis on either side of 1: noise is not to fill a panel
+LEAST_BAND = 0.008  # of all runs: a narrower band could not be seen
 NAMES = 4  # releases that are named along the top
 KEYS = (
     Key(BOX, variable_of(BAD), "slower, somewhere between these runs"),
@@ -85,21 +86,25 @@ def trends(standings: Sequence[Standing], findings: Sequence[Finding]) -> Chart 
     return Chart("trends", title, subtitle, alt, tuple(panels), numbers_table(standings), KEYS)
 
 
-def small_multiples(kind: str, standings: Sequence[Standing], findings: Sequence[Finding]) -> Chart:
-    """Every case of a kind, a small panel each, on axes of one scale."""
+def small_multiples(
+    kind: str, standings: Sequence[Standing], findings: Sequence[Finding], place: int
+) -> Chart:
+    """Every case of a kind on the machine of this number, a small panel each, on axes of one scale."""
     alt = f"Level of each {kind_name(kind)} case over its runs, relative to its first runs"
     reach = max(_reach(one) for one in standings)
+    names, shared = history_text.short_names([one.history.label for one in standings])
     panels = [
         Panel(
-            one.history.label,
-            _panel(one, findings, f"small-{kind}-{i}", described(alt, one.history.label), reach=reach),
+            name,
+            _panel(one, findings, f"small-{kind}-{place}-{i}", described(alt, name), reach=reach),
         )
-        for i, one in enumerate(standings)
+        for i, (one, name) in enumerate(zip(standings, names, strict=True))
     ]
     moved = sum(any(not step.over for step in one.steps) for one in standings)
     title = f"{kind_name(kind).capitalize()}: {moved} of {history_text.counted(len(panels), 'case')} moved"
     subtitle = "How many times as long as in the first runs; all panels have one scale"
-    identity = f"kind-{kind.replace('_', '-')}"
+    subtitle += f". All: {shared}" if shared else ""
+    identity = f"kind-{kind.replace('_', '-')}-{place}"
     return Chart(identity, title, subtitle, alt, tuple(panels), numbers_table(standings))
 
 
@@ -200,9 +205,9 @@ def _band(ax: Axes, step: Step, finding: Finding | None) -> None:
     """From the last run that surely has the old level to the first that surely has the new one."""
     settled = step.over or (finding is not None and finding.why is not None)
     color = MUTED if settled else BAD if step.change.ratio.value > 1 else GOOD
-    band = ax.axvspan(
-        step.change.earliest - 1, step.change.latest, color=color, alpha=0.28, linewidth=0, zorder=1
-    )
+    begin, end = step.change.earliest - 1, step.change.latest
+    pad = max(LEAST_BAND * len(step.history.runs) - (end - begin), 0) / 2
+    band = ax.axvspan(begin - pad, end + pad, color=color, alpha=0.28, linewidth=0, zorder=1)
     hover(band, f"{finding.id}: {_said(step)}" if finding else _said(step))
 
 
