@@ -1,22 +1,30 @@
-"""The commands about many runs: `history` with its `add` and `bless`, `site`. They translate, call and print,
-as those of `main` do."""
+"""The commands about many runs: `history` with its `add` and `bless`, `site` and `bisect`. They translate,
+call and print, as those of `main` do."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.options import (
     anchor_options,
+    axes_option,
     complete_runs,
+    install_signal_handlers,
     json_option,
     results_option,
     stated_store,
     store_option,
+    suite_argument,
 )
+from harness.core.errors import NotComparable
+
+if TYPE_CHECKING:
+    from harness.plan.axes import Value
 
 
 @click.group(invoke_without_command=True)
@@ -143,4 +151,60 @@ def site(folder: Path, store: str | None, results: Path, as_json: bool) -> None:
     print(f"Written to {index}, with {made} new reports. Next: python -m http.server -d {folder}")
 
 
-COMMANDS = (history, site)
+@click.command()
+@suite_argument
+@click.option("--good", required=True, metavar="REF", help="A commit that is fast enough.")
+@click.option("--bad", required=True, metavar="REF", help="A later one that is slower.")
+@click.option("--case", required=True, metavar="TEXT", help="One case, by words of its label or its id.")
+@click.option("--build", required=True, metavar="COMMAND", help="Builds a checkout; run by a shell in it.")
+@click.option(
+    "--built-python",
+    metavar="PATH",
+    help="Interpreter that the build leaves, relative to the checkout.  [default: an environment per side, "
+    "first on the PATH of the build]",
+)
+@axes_option
+@results_option
+@json_option
+def bisect(
+    suite: str,
+    good: str,
+    bad: str,
+    case: str,
+    build: str,
+    built_python: str | None,
+    axes: tuple[tuple[str, tuple[Value, ...]], ...],
+    results: Path,
+    as_json: bool,
+) -> None:
+    """Find the commit of this repository that made a case slower, each step measured in turns with the good
+    commit.
+
+    Your checkout is not touched. Exit code 3 where the difference is not reproducible.
+
+    \b
+    Example:  convscope bisect regression -a implementation=mykernels:depthwise --case "depthwise 128->128"
+                  --good v1.2 --bad main --build "pip install ."
+    """
+    from harness.output import history_text
+    from harness.tasks.bisect import bisect as search
+    from harness.tasks.bisect import find_case
+
+    install_signal_handlers()
+    found = search(
+        good,
+        bad,
+        find_case(suite, case, dict(axes)),
+        build,
+        built_python=built_python,
+        results=results,
+        tell=lambda step: print(history_text.bisect_step(step), file=sys.stderr, flush=True),
+    )
+    if as_json:
+        print(json.dumps(history_text.bisected_json(found)))
+    else:
+        print(history_text.bisected(found))
+    sys.exit(0 if found.commit else NotComparable.code)
+
+
+COMMANDS = (history, site, bisect)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from harness.analysis.case_histories import CaseHistory
     from harness.analysis.history import Finding, History, Standing
     from harness.core.interval import Interval
+    from harness.tasks.bisect import Bisected
+    from harness.tasks.bisect import Step as BisectStep
 
 BARS = "▁▂▃▄▅▆▇"  # an odd number: what does not move stays in the middle
 SPARKS = 24  # letters of a sparkline
@@ -204,3 +206,39 @@ def _ends(ratio: Interval | None) -> dict[str, float] | None:
     if ratio is None:
         return None
     return {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high}
+
+
+def bisected(found: Bisected) -> str:
+    """The answer of `bisect`, the commit and its ratio or why there is none."""
+    if found.commit:
+        assert found.ratio
+        return (
+            f"{found.commit[:12]} ({found.subject}) takes {_as_times(found.ratio)} as long as its parent.\n"
+            f"Bad takes {_as_times(found.whole)} as long as good; {counted(len(found.steps), 'step')}."
+        )
+    return f"Not reproducible: {found.reason}. Bad takes {_as_times(found.whole)} as long as good."
+
+
+def _as_times(ratio: Interval) -> str:
+    return f"{ratio.value:.3f} times ({ratio.low:.3f} to {ratio.high:.3f})"
+
+
+def bisect_step(step: BisectStep) -> str:
+    """`a1b2c3d4: 1.052 times (1.047 to 1.058) as long as good: bad`."""
+    said = f"{_as_times(step.ratio)} as long as good" if step.ratio else "cannot be built or measured"
+    return f"{step.commit[:8]}: {said}: {step.verdict}"
+
+
+def bisected_json(found: Bisected) -> dict[str, Any]:
+    """The same as JSON values."""
+    return {
+        "commit": found.commit,
+        "subject": found.subject,
+        "reason": found.reason,
+        "change": _ends(found.ratio),
+        "whole": _ends(found.whole),
+        "steps": [
+            {"commit": step.commit, "verdict": step.verdict, "change": _ends(step.ratio)}
+            for step in found.steps
+        ],
+    }
