@@ -47,6 +47,8 @@ confirm_pairs = [5, 5]
 [problem]
 size = 56
 in_channels = 128
+[setting]
+threads = 1
 [[sweep]]
 name = "kinds"
 kind = ["standard", "pointwise"]
@@ -187,11 +189,11 @@ def planted(folder: Path, rows: int) -> bool:
     (folder / "nightly.toml").write_text(SUITE, encoding="utf-8")
     (folder / ".gitignore").write_text("results\nhistory\n__pycache__\n", encoding="utf-8")
     commits, began = [], time.monotonic()
-    sides = ("--base-implementation", "torch")
+    sides = ("--base-implementation", "torch", "--time-limit", "30")
     for number in range(PLANTED_RUNS):
         commits.append(commit(folder, rows if number >= PLANTED_AT else 0, number))
         done = convscope(folder, "ab", "nightly.toml", *sides, "--store", "history", PYTHONPATH=str(folder))
-        assert done.returncode in (0, 1), done.stdout
+        assert done.returncode in (0, 1, 3, 4), done.stdout  # of a disturbed run, what it has counts
     print(f"{PLANTED_RUNS} runs in {time.monotonic() - began:.0f} s")
     print(convscope(folder, "history", "--store", "history").stdout)
     answer = json.loads(convscope(folder, "history", "--store", "history", "--json").stdout)

@@ -77,6 +77,17 @@ def test_short_series_have_no_change_and_no_fault(length: int, seed: int) -> Non
     assert found((length, 1.0), seed=seed) == []
 
 
+@given(st.integers(5, 150), st.integers(0, 2**32 - 1))
+def test_a_series_that_wanders_has_changes_in_order_and_no_fault(length: int, seed: int) -> None:
+    """As a machine's latencies do, on which windows disagree."""
+    random = np.random.default_rng(seed)
+    values = np.cumsum(random.normal(0, 0.05, length))
+    changes = find_changes(Series.of(values, np.full(length, SPREAD)), LEVEL)
+    places = [change.index for change in changes]
+    assert places == sorted(set(places))
+    assert all(0 < change.earliest <= change.index <= change.latest < length for change in changes)
+
+
 @given(
     st.lists(st.floats(-0.1, 0.1), min_size=5, max_size=20),
     st.lists(st.sampled_from([0.25, 0.5, 1.0]), min_size=20, max_size=20),

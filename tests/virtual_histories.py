@@ -7,8 +7,9 @@ A history is 300 commits of the 43 cases of `regression`, a run each. With the a
 mean of five recorded rounds that follow each other, of identical arms; a coin a case and run says which arm
 is the anchor. Without it, the latency of the same rounds is multiplied by what the machine does: a drift that
 is 10 % over the days (`DRIFT`), remembers nine tenths of itself from one commit to the next, and is shared by
-all cases. Every night's answer is looked at, not the last one alone: a change that was seen once and taken
-back is false too. Runs of one arm are judged as they are, and without what all cases share, as
+all cases; besides, each case strays by 3 % from what a run shares, since cases of two runs differ so by 4 to
+6 % (docs/gate.md). Every night's answer is looked at, not the last one alone: a change that was seen once and
+taken back is false too. Runs of one arm are judged as they are, and without what all cases share, as
 `case_histories` does.
 """
 
@@ -28,6 +29,7 @@ from harness.analysis.history import level_of
 from tests.virtual_gates import DATA
 
 COMMITS, PAIRS = 300, 5
+APART = 0.03
 DRIFT, REMEMBERED = 0.10, 0.9  # standard deviation of the machine's logarithm; correlation of two commits
 SOON = 3  # commits within which a step is to be found
 FIRST = 15  # commits before the earliest step
@@ -73,7 +75,7 @@ def draw(
     values, errors = found.mean(axis=2), found.std(axis=2, ddof=1) / PAIRS**0.5
     if way == WAYS[0]:
         return values * random.choice([-1, 1], values.shape), errors
-    values = values + drift(commits, random)
+    values = values + random.normal(0, APART, values.shape) + drift(commits, random)
     if way == WAYS[1]:
         values = values - np.median(values - np.median(values, axis=1, keepdims=True), axis=0)
     return values, errors

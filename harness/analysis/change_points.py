@@ -192,7 +192,7 @@ def _compared(series: Series, weights: Array, start: int, place: int, end: int) 
         means.append(mean)
         strayed += float(own @ (values - mean) ** 2)
         parts += 1 / mass
-    degrees = end - start - 2
+    degrees = max(end - start - 2, 1)  # of two runs, from windows that disagree by one, none is left
     stated = float(np.median(series.errors[start:end])) ** 2
     variance = max(strayed / degrees, stated, LEAST_VARIANCE)
     joints = series.joints[start:end]
