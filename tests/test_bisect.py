@@ -84,10 +84,10 @@ def test_the_commit_that_is_slower_is_named_with_its_ratio(
 def test_a_commit_that_cannot_be_built_is_passed_over(
     convscope: Convscope, repository: Any, tmp_path: Path
 ) -> None:
-    commits = repository(1, None, 1, 1.08)
+    commits = repository(1, 1, None, 1, 1.08)
     ended = search(convscope, tmp_path, commits[0], commits[-1])
     assert ended.code == 0
-    assert ended.out.startswith(f"{commits[3][:12]} (change 3) takes 1.08")
+    assert ended.out.startswith(f"{commits[4][:12]} (change 4) takes 1.08")
     assert "cannot be built" in ended.err
 
 

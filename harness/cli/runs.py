@@ -334,7 +334,9 @@ def report(
                convscope report --history --store history
     """
     if over_all == bool(runs):
-        raise UsageError("give runs, or --history", where="report", hint="convscope report last")
+        said = "a history has all of them" if runs else "nothing is named"
+        hint = "Give one or the other: convscope report last, or convscope report --history --store PATH"
+        raise UsageError(said, where="RUN... or --history", hint=hint)
     from harness.output.report import write_history, write_report
     from harness.store.results import load_results
     from harness.tasks.history import history
