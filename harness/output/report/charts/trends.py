@@ -50,7 +50,7 @@ POINTS, POINTS_SMALL = 80, 60  # marks of a panel, and of one of many
 LARGE, SMALL = (7.2, 2.5), (3.3, 1.35)  # inches
 LEAST_REACH = 1.5 * LEAST  # of the axis on either side of 1: noise is not to fill a panel
 LEAST_BAND = 0.008  # of all runs: a narrower band could not be seen
-NAMES = 4  # releases that are named along the top
+NAME_ROOM, HALFWAY = 0.35, 0.75  # of all runs: what a release's name takes, and where it changes its side
 KEYS = (
     Key(BOX, variable_of(BAD), "slower, somewhere between these runs"),
     Key(BOX, variable_of(GOOD), "faster"),
@@ -145,7 +145,8 @@ def _panel(
         color = style_of(one.history.kind).color
         points = _points(one.history.runs, values - first, POINTS_SMALL if small else POINTS)
         if small:
-            ax.plot(points.at, points.level, color=color, linewidth=1.1, zorder=3)
+            (line,) = ax.plot(points.at, points.level, color=color, linewidth=1.1, zorder=3)
+            hover(line, f"{one.history.label}; the last: {points.words[-1]}")
         else:
             _marks(ax, points, color)
         _levels(ax, one, first)
@@ -198,7 +199,10 @@ def _levels(ax: Axes, one: Standing, first: float) -> None:
     bounds = [0, *(step.change.index for step in one.steps), len(values)]
     for begin, end in pairwise(bounds):
         level = exp(float(np.median(values[begin:end])) - first)
-        ax.plot([begin - 0.4, end - 0.6], [level, level], color=INK, linewidth=1.3, zorder=5)
+        (line,) = ax.plot([begin - 0.4, end - 0.6], [level, level], color=INK, linewidth=1.3, zorder=5)
+        since, until = one.history.runs["at"].iloc[[begin, end - 1]]
+        said = f"{level:.3f} in {history_text.counted(end - begin, 'run')}"
+        hover(line, f"{said}, {since:%Y-%m-%d} to {until:%Y-%m-%d}")
 
 
 def _band(ax: Axes, step: Step, finding: Finding | None) -> None:
@@ -226,17 +230,28 @@ def _releases(ax: Axes, runs: pd.DataFrame, *, named: bool) -> None:
                 marks[i] = said.format(column[i])
     for i in marks:
         ax.axvline(i - 0.5, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-    for i in sorted(marks)[-NAMES:] if named else ():
+    for i in _with_room(sorted(marks), len(runs)) if named else ():
+        beyond = i > HALFWAY * len(runs)  # its name stands to the left, or it would leave the panel
         ax.annotate(
             marks[i],
             (i - 0.5, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(3, -1),
+            xytext=(-3 if beyond else 3, -1),
             textcoords="offset points",
+            horizontalalignment="right" if beyond else "left",
             va="top",
             fontsize=7.5,
             color=MUTED,
         )
+
+
+def _with_room(places: Sequence[int], runs: int) -> list[int]:
+    """The releases that are named, the newest first: each so far from the next that both can be read."""
+    kept: list[int] = []
+    for place in reversed(places):
+        if not kept or kept[-1] - place > NAME_ROOM * runs:
+            kept.append(place)
+    return kept
 
 
 def _reach(one: Standing) -> float:
