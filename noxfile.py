@@ -79,6 +79,21 @@ def simulations(session: nox.Session) -> None:
 
 
 @nox.session
+def store(session: nox.Session) -> None:
+    """The store of a history in a bucket, as moto serves it."""
+    install(session, ".", groups=("tests", "store"))
+    session.run("pytest", "tests/test_history_store.py", "-W", "ignore", *session.posargs)
+
+
+@nox.session
+def history(session: nox.Session) -> None:
+    """History from end to end: 10,000 runs, thirty real ones with a planted change, a bisection (an hour)."""
+    install(session, ".")
+    for what in session.posargs or ["large", "planted", "bisect"]:
+        session.run("python", "benchmarks/history.py", what)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, format, spelling, who may import whom, and the workflows."""
     install(session, groups=("lint",))
@@ -87,8 +102,9 @@ def lint(session: nox.Session) -> None:
     session.run("codespell")
     session.run("lint-imports")
     workflows = sorted(map(str, Path(".github", "workflows").glob("*.yml")))
-    session.run("zizmor", "--offline", *workflows)
+    session.run("zizmor", "--offline", *workflows, "action.yml")
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-actions", "action.yml")
 
 
 @nox.session
@@ -117,7 +133,7 @@ def browser(session: nox.Session) -> None:
 def checks(session: nox.Session) -> None:
     """All that CI asks beside the tests, in one environment."""
     install(session, ".", groups=("tests", "lint", "typecheck", "docs", "browser"))
-    for check in (lint, typecheck, docs, simulations, browser, gpu, bare):
+    for check in (lint, typecheck, docs, simulations, store, browser, gpu, bare):
         check(session)
 
 

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 import tomllib
 
@@ -22,6 +23,7 @@ from harness.output.report.kinds_section import diagram
 from harness.plan.points import expand
 from harness.plan.suite import parse_suite
 from harness.run.worker_process import WorkerProcess
+from harness.store import history_rows
 from tests.real_worker import ask
 
 if TYPE_CHECKING:
@@ -171,8 +173,26 @@ def rendered_settings() -> str:
     )
 
 
+def rendered_history() -> str:
+    """The table of a history's columns, made from the code."""
+
+    def word(kind: pa.DataType) -> str:
+        known = {pa.types.is_dictionary: "dictionary", pa.types.is_timestamp: "timestamp"}
+        return next((name for test, name in known.items() if test(kind)), str(kind))
+
+    head = "| column | type | meaning |\n| --- | --- | --- |\n"
+    return head + "".join(
+        f"| {field.name} | `{word(field.type)}` | {field.meaning} |\n" for field in history_rows.FIELDS
+    )
+
+
 @pytest.mark.parametrize(
-    ("name", "expected"), [("columns", rendered_columns()), ("settings", rendered_settings())]
+    ("name", "expected"),
+    [
+        ("columns", rendered_columns()),
+        ("settings", rendered_settings()),
+        ("history", rendered_history()),
+    ],
 )
 def test_the_tables_of_columns_and_settings_are_made_from_the_code(name: str, expected: str) -> None:
     assert region("formats", name) == expected, (

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.options import (
+    add_to_history,
+    add_to_option,
+    anchor_options,
     axes_option,
     complete_runs,
     install_signal_handlers,
@@ -20,6 +23,7 @@ from harness.cli.options import (
     require_alone,
     results_option,
     resume_option,
+    store_option,
     suite_argument,
     write,
 )
@@ -111,6 +115,8 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
 @axes_option
 @resume_option
 @measuring_options("python")
+@add_to_option
+@anchor_options
 @_shown
 def ab(
     suite: str,
@@ -120,6 +126,9 @@ def ab(
     only: str | None,
     form: str | None,
     as_json: bool,
+    store: str | None,
+    anchor: str | None,
+    joins: str | None,
     **asked: Any,
 ) -> None:
     """Measure two interpreters, implementations or settings side by side and report regressions.
@@ -127,7 +136,8 @@ def ab(
     Each pair is two fresh processes that take turns, so other load disturbs both alike. A case that looks
     different after five pairs is measured again before it is reported. --base and --head set any axis but
     the device; where one side alone sets it, the other has the suite's own value. If nothing differs, the
-    answer shows what the machine does by itself.
+    answer shows what the machine does by itself. With --store the run joins a history, which follows the
+    ratio to the base.
 
     \b
     Examples:  convscope ab regression --base-python old/bin/python --head-python new/bin/python
@@ -166,6 +176,8 @@ def ab(
             progress.say(str(error))
     assert progress.run is not None
     progress.say(f"Kept in {progress.run}.")
+    if store:
+        add_to_history(progress.run, store, anchor=anchor, joins=joins)
     _show(compare_runs(progress.run, results=results), only, "json" if as_json else form)
 
 
@@ -181,6 +193,7 @@ def ab(
 )
 @click.option("--create", is_flag=True, help="Save HEAD as this baseline if none matches.")
 @click.option("--force", is_flag=True, help="Compare even if method or policy differ; the answer says so.")
+@store_option
 @_shown
 def compare(
     base: str,

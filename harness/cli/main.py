@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from harness import __version__
-from harness.cli import cases, compare, networks, runs, versus
+from harness.cli import cases, compare, history, networks, runs, versus
 from harness.core.errors import (
     CasesFailed,
     ConvscopeError,
@@ -192,8 +192,10 @@ def main() -> None:
     convscope explain pointwise           what a kind is, in numbers
     convscope ab regression --head-python PATH    did it regress?
     convscope ab channels --head dtype=bfloat16   does a setting help?
+    convscope history --store history     what changed over many runs?
     """
 
 
-for command in (*runs.COMMANDS, *cases.COMMANDS, *compare.COMMANDS, *versus.COMMANDS, *networks.COMMANDS):
-    main.add_command(command)
+for module in (runs, cases, compare, versus, networks, history):
+    for command in module.COMMANDS:
+        main.add_command(command)

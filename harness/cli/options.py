@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -69,6 +70,27 @@ def write(out: Path, text: str) -> None:
         ) from None
 
 
+def stated_store(store: str | None) -> str:
+    """The store that a command needs. Raises UsageError where none is named."""
+    if not store:
+        raise UsageError(
+            "no store is named", where="--store", hint="Give a folder or a URL, or set CONVSCOPE_STORE."
+        )
+    return store
+
+
+def add_to_history(run: Path, store: str, *, anchor: str | None = None, joins: str | None = None) -> None:
+    """Add a run that has just been measured. Raises StorageError and UsageError that say that it is kept."""
+    from harness.tasks.history import add
+
+    try:
+        add(run, store=store, anchor=anchor, joins=joins)
+    except (StorageError, UsageError) as error:
+        hint = f"The run is kept in {run}. {error.hint}".strip()
+        raise type(error)(error.what, where=error.where, hint=hint) from None
+    print(f"Added to {store}.", file=sys.stderr)
+
+
 def split_device(text: str) -> tuple[str, int | None]:
     """`cuda:1` as its type and index. Raises UsageError."""
     kind, colon, index = text.partition(":")
@@ -103,6 +125,13 @@ results_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder of the runs.",
 )
+store_option = click.option(
+    "--store",
+    envvar="CONVSCOPE_STORE",
+    metavar="PATH|URL",
+    help="Folder or bucket of the history.  [default: CONVSCOPE_STORE]",
+)
+add_to_option = click.option("--store", metavar="PATH|URL", help="Add the run to this history.")
 wait_option = click.option(
     "--wait/--no-wait",
     default=True,
@@ -146,6 +175,21 @@ class Measuring(TypedDict):
     quick: bool
     wait: bool
     time_limit_s: float | None
+
+
+def anchor_options(command: Command) -> Command:
+    """What the sides of an A/B are called in history."""
+    options = {
+        "anchor": click.option(
+            "--anchor",
+            metavar="NAME",
+            help="Name of the base, to which history follows the ratio.  [default: its torch and changes]",
+        ),
+        "joins": click.option(
+            "--joins", metavar="NAME", help="The head becomes the anchor of this name: join it to the base."
+        ),
+    }
+    return _decorated(options, ())(command)
 
 
 def measuring_options(*left_out: str) -> Callable[[Command], Command]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.options import (
+    add_to_history,
+    add_to_option,
     axes_option,
     complete_runs,
     install_signal_handlers,
@@ -23,6 +25,8 @@ from harness.cli.options import (
     results_option,
     resume_option,
     split_device,
+    stated_store,
+    store_option,
     suite_argument,
 )
 from harness.core.errors import (
@@ -192,6 +196,7 @@ def _counted(number: object, what: str) -> str:
 @click.option("--extend", metavar="RUN", shell_complete=complete_runs, help="Add rounds to a run.")
 @click.option("--rounds", type=More(), help="Rounds that --extend adds: 4 or +4.")
 @measuring_options()
+@add_to_option
 @json_option
 def run(
     suite: str,
@@ -199,6 +204,7 @@ def run(
     resume: str | None,
     extend: str | None,
     rounds: int | None,
+    store: str | None,
     as_json: bool,
     **measuring: Unpack[Measuring],
 ) -> None:
@@ -233,11 +239,15 @@ def run(
     except (CasesFailed, Stopped) as error:
         if progress.run is None:
             raise
+        if store and isinstance(error, CasesFailed):
+            add_to_history(progress.run, store)
         if as_json:
             print(json.dumps(_run_answer(progress.run)))
             sys.exit(error.code)
         run_answer(load_results(progress.run), progress.run)
         raise
+    if store and progress.run:
+        add_to_history(progress.run, store)
     if as_json:
         print(json.dumps(_run_answer(progress.run)))
         return
@@ -297,33 +307,50 @@ def _run_answer(path: Path | None) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs)
+@click.argument("runs", nargs=-1, metavar="RUN...", shell_complete=complete_runs)
+@click.option("--history", "over_all", is_flag=True, help="The page over all runs of a history.")
+@store_option
 @results_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write.  [default: reports/<run_id>.html]",
+    help="File to write.  [default: reports/<run_id>.html or reports/history.html]",
 )
 @json_option
-def report(runs: tuple[str, ...], results: Path, out: Path | None, as_json: bool) -> None:
-    """Write an HTML report of one or several runs, each an id, a unique prefix, a path, or last.
+def report(
+    runs: tuple[str, ...],
+    over_all: bool,
+    store: str | None,
+    results: Path,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Write an HTML report of one or several runs, each an id, a unique prefix, a path, or last; or of a
+    history.
 
     \b
     Examples:  convscope report last
                convscope report 20261124T095503 --out five-kinds.html
+               convscope report --history --store history
     """
-    from harness.output.report import write_report
+    if over_all == bool(runs):
+        said = "a history has all of them" if runs else "nothing is named"
+        hint = "Give one or the other: convscope report last, or convscope report --history --store PATH"
+        raise UsageError(said, where="RUN... or --history", hint=hint)
+    from harness.output.report import write_history, write_report
     from harness.store.results import load_results
+    from harness.tasks.history import history
 
-    loaded = load_results(*runs, results=results)
-    path = write_report(
-        loaded,
-        out
-        if out is not None
-        else Path("reports") / f"{'-and-'.join(run['run_id'] for run in loaded.runs[:3])}.html",
-    )
+    if over_all:
+        found = history(stated_store(store))
+        path = write_history(found, out or Path("reports") / "history.html")
+        ids = sorted({run for one in found.standings for run in one.history.runs["run_id"]})
+    else:
+        loaded = load_results(*runs, results=results)
+        ids = [run["run_id"] for run in loaded.runs]
+        path = write_report(loaded, out or Path("reports") / f"{'-and-'.join(ids[:3])}.html")
     if as_json:
-        print(json.dumps({"path": str(path), "runs": [run["run_id"] for run in loaded.runs]}))
+        print(json.dumps({"path": str(path), "runs": ids}))
         return
     print(f"Report written to {path}. Open it in a browser.")
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.analysis.comparison import Comparison
+    from harness.analysis.history import History
     from harness.analysis.ranking import Ranking
     from harness.core.problem import Problem
 
@@ -79,6 +80,33 @@ def rankings(found: Sequence[Ranking], about: Iterable[str], reference: str | No
         table(ranking_text.headings(reference), ranking_text.lines(one, reference))
     print()
     prose(ranking_text.METHOD)
+
+
+def history(found: History, stale: Sequence[str] = ()) -> None:
+    """The answer of `history`: what counts, every finding, a row a case by machine, worst first. `stale`:
+    what is to be said of baselines."""
+    from harness.output import history_text  # with numpy, as above
+
+    prose(history_text.headline(found))
+    for text in stale:
+        prose(text)
+    for finding in found.findings[:MOST_ROWS]:
+        print()
+        prose(history_text.sentence(finding))
+    places = {one.history.place: history_text.machine(one.history) for one in found.standings}
+    for place, name in places.items():
+        mine = [one for one in found.standings if one.history.place == place]
+        runs = max(len(one.history.runs) for one in mine)
+        print()
+        names, shared = history_text.short_names([one.history.label for one in mine])
+        prose(f"{name}: {history_text.counted(runs, 'run')}{f'; all: {shared}' if shared else ''}")
+        table(history_text.HEADINGS, history_text.lines(mine[:MOST_ROWS], names[:MOST_ROWS]))
+        if len(mine) > MOST_ROWS:
+            print(f"... the first {MOST_ROWS} of {len(mine)} rows; --json has all of them")
+    counting = [finding for finding in found.findings if finding.counts]
+    if counting:
+        print()
+        prose(f"To accept one: convscope history bless {counting[0].id} --why REASON")
 
 
 def _comparison_rows(rows: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ compare("last")                the arms of an A/B
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from harness.core.gate import ALL_CASES, SIDES, Gate
 from harness.store import baselines
 from harness.store.results import Results, load_results
 from harness.store.run_folder import RUN_FILE, find_run, run_folders
+from harness.tasks.history import changed_since, history
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.comparison import Comparison
+
+STALE_DAYS = 90  # a quarter: by then a baseline has been seen to have a slack of several times
 
 
 def compare(
@@ -39,12 +43,14 @@ def compare(
     metric: str | None = None,
     create: bool = False,
     force: bool = False,
+    store: str | None = None,
 ) -> Comparison:
     """Judge the arms of one A/B run (`base` alone), or a run against another or against a baseline's name.
 
     The gate is that of the head's suite; `tolerance` replaces its latency's, `metric` leaves the others out.
     With `create`, a run that no baseline fits becomes it, and is compared with itself. `force` compares runs
-    of different methods or policies all the same, and says so. Raises NotComparable by the name of the fields
+    of different methods or policies all the same, and says so. A baseline that is old, or older than a change
+    that the history in `store` knows, is said to be stale. Raises NotComparable by the name of the fields
     that differ, UsageError, StorageError.
     """
     folder = Path(results)
@@ -53,7 +59,12 @@ def compare(
     if head is None:
         return _narrowed(judge(own, gate), metric)
     known = _known(str(base), str(head), _of_one_arm(own), folder, create=create)
-    return _narrowed(judge_two(known, own, gate, force=force), metric)
+    judged = judge_two(known, own, gate, force=force)
+    if baselines.exists(str(base), folder):
+        judged = replace(
+            judged, notes=[*judged.notes, *_how_stale(str(base), known.runs[0], own.runs[0], store)]
+        )
+    return _narrowed(judged, metric)
 
 
 def _of_one_arm(run: Results) -> Results:
@@ -279,6 +290,21 @@ def _how_old(judged: Comparison, headers: tuple[dict[str, Any], dict[str, Any]])
     return [
         f"{improved} of {len(cases)} cases improved since {_day(headers[0])}. Update the baseline: {cure}"
     ]
+
+
+def _how_stale(name: str, base: Mapping[str, Any], head: Mapping[str, Any], store: str | None) -> list[str]:
+    """That a baseline is old, or that history knows a change since: what it lets pass nobody sees."""
+    days = (date.fromisoformat(_day(head)) - date.fromisoformat(_day(base))).days
+    said = f"{days} days old. " * (days > STALE_DAYS)
+    unread = []
+    try:
+        if store:
+            cpu = comparability.facts(base, "main").get("cpu")
+            said += changed_since(history(store), base["run_id"], cpu)
+    except UsageError as error:  # what was measured is judged all the same
+        unread = [f"The history says nothing of this baseline: {error.where} {error.what}."]
+    cure = f"Update it: convscope baseline save {name} {head['run_id']}"
+    return [f"The baseline is stale: {said.strip()} {cure}"] * bool(said) + unread
 
 
 def _differing_by_case(base: pd.DataFrame, head: pd.DataFrame) -> comparability.Differences:

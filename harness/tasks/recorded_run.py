@@ -144,7 +144,8 @@ def header_of(
 
 
 def _git_facts() -> dict[str, Any] | None:
-    """Commit, branch and whether files are changed, of the current folder; None outside a checkout."""
+    """Commit with its date and tag, branch and whether files are changed, of the current folder; None outside
+    a checkout."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -154,6 +155,8 @@ def _git_facts() -> dict[str, Any] | None:
     try:
         return {
             "commit": git("rev-parse", "HEAD"),
+            "committed_at": git("show", "-s", "--format=%cI", "HEAD"),
+            "tag": git("tag", "--points-at", "HEAD").partition("\n")[0] or None,
             "branch": git("rev-parse", "--abbrev-ref", "HEAD"),
             "changed": bool(git("status", "--porcelain")),
         }

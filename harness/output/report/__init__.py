@@ -3,11 +3,12 @@ says.
 
 In: `Results`. Out: a file that needs nothing else: no network, no JavaScript to be read, no folder beside it.
 
-    page.py      puts the page together         templates/   the page, its style, its script
-    story.py     headline, picture, facts,      vendor/      DataTables (MIT), inlined
-                 sections, by the shape         charts/      a module a chart
-    trust.py     trust, environments, policy    chart.py     what charts share
-    tables.py    tables of the page             drawing.py   how charts are drawn
+    page.py      puts the page together         templates/   the pages, their style, their script
+    history_page.py  the page over many runs    vendor/      DataTables (MIT), inlined
+    story.py     headline, picture, facts,      charts/      a module a chart
+                 sections, by the shape         chart.py     what charts share
+    trust.py     trust, environments, policy    drawing.py   how charts are drawn
+    tables.py    tables of the page             templating.py  templates filled in
 
 What the runs are about lies in `output/views`: their shape, sweeps, savings, networks.
 The modules that draw are imported when a report is written: seaborn takes a second.
@@ -21,11 +22,13 @@ from harness.core.errors import StorageError, UsageError
 from harness.store.files import write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from harness.analysis.history import History
     from harness.store.results import Results
 
-__all__ = ["write_report"]
+__all__ = ["write_history", "write_report"]
 
 
 def write_report(results: Results, path: Path) -> Path:
@@ -42,14 +45,32 @@ def write_report(results: Results, path: Path) -> Path:
             where=rankings[0]["run_id"],
             hint=f"convscope report {rankings[0]['run_id']}",
         )
-    path = path.resolve()  # a link stays, and what it points to is written
+    from harness.output.report.page import render
+
+    path = _plain(path)
+    return _written(path, render(results))
+
+
+def write_history(found: History, path: Path, *, reports: Mapping[str, str] | None = None) -> Path:
+    """Write the page over all runs of a history and return where it is. `reports`: by run_id, where the page
+    of that run is. Raises StorageError where it cannot be written."""
+    from harness.output.report.history_page import render
+
+    path = _plain(path)
+    return _written(path, render(found, reports or {}))
+
+
+def _plain(path: Path) -> Path:
+    """Where a page is written: a link stays, and what it points to is written. Raises StorageError."""
+    path = path.resolve()
     if not path.name or (path.exists() and not path.is_file()):
         raise StorageError(
             "cannot be written: it is no plain file", where=str(path), hint="Name another file with --out."
         )
-    from harness.output.report.page import render
+    return path
 
-    text = render(results)
+
+def _written(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)

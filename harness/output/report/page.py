@@ -1,18 +1,14 @@
 """The page: everything that stands on it, in order, handed to one template.
 
-In: `Results`. Out: HTML as text, the same for the same results. Style, script and DataTables are inlined from
-the files beside this one; text from outside (titles, messages, names of layers) is escaped by Jinja.
+In: `Results`. Out: HTML as text, the same for the same results.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from harness.analysis.case_ratio import with_moments
 from harness.analysis.labels import SETTINGS, in_words, kind_name, listed, padding_by, words
@@ -22,6 +18,7 @@ from harness.output.report.drawing import STYLES, case_anchor
 from harness.output.report.kinds_section import EXAMPLE_GROUPS, EXAMPLE_SIZE, kind_rows
 from harness.output.report.story import story
 from harness.output.report.tables import Cell, Table, number, table
+from harness.output.report.templating import filled
 from harness.output.report.trust import (
     badge,
     disagreements,
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
     from harness.output.report.tables import Column
     from harness.store.results import Results
 
-_HERE = Path(__file__).parent
 VARYING = ("run", "arm", "batch", "stride_height", "dilation_height", "bias", *SETTINGS)
 
 
@@ -49,15 +45,9 @@ def render(results: Results) -> str:
     points = joined(results, summary)
     judged = judged_sides(results)
     shape = shape_of(results, points, summary)
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     differing, same = environment_tables(results)
-    return environment.get_template("page.html.j2").render(
+    return filled(
+        "page.html.j2",
         cards=run_cards(results, summary),
         badge=badge(results, summary),
         shape=shape.name,
@@ -73,9 +63,6 @@ def render(results: Results) -> str:
         same=what_is_same(summary),
         padded=how_padded(summary),
         disagree=len(disagreements(summary)),
-        css=_inlined("templates/page.css"),
-        script=_inlined("templates/page.js"),
-        datatables=_inlined("vendor/datatables.min.js"),
     )
 
 
@@ -231,11 +218,3 @@ def _outcome(row: Mapping[Hashable, Any]) -> str:
 
 def _rounded(value: Any) -> Cell:
     return Cell("") if value is None or pd.isna(value) else Cell(f"{value:,.0f}", float(value))
-
-
-def _inlined(name: str) -> Markup:
-    """A file of ours as part of the page. The script of a page ends at the first closing tag, wherever it
-    stands: there is none."""
-    text = (_HERE / name).read_text(encoding="utf-8")
-    assert "</script" not in text and "</style" not in text
-    return Markup(text)  # noqa: S704  # ours, or vendored
