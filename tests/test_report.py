@@ -230,8 +230,9 @@ def test_a_quick_run_is_marked_and_states_no_difference(tmp_path: Path) -> None:
     ("state", "words"),
     [
         ("time_limit", "Stopped by its time limit"),
-        ("running", "still running, or killed"),
-        ("failed", "Not finished: failed"),
+        ("running", "Killed: finished measurements are complete"),  # nobody holds its lock
+        ("failed", "Ended by an error: finished measurements are complete"),
+        ("other", "Not finished: other"),
     ],
 )
 def test_a_run_that_did_not_finish_says_so(tmp_path: Path, state: str, words: str) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.analysis.labels import padding_by
 from harness.core import units
 from harness.core.case import Setting, written
 from harness.core.gate import TOLERANCES
@@ -273,6 +272,8 @@ def padding_line(problem: Problem, implementation: str) -> list[tuple[str, str]]
         return []
     left, right, top, bottom = problem.pads
     sides = f"{top} above, {bottom} below, {left} left, {right} right"
+    from harness.analysis.labels import padding_by  # with pandas, as above
+
     return [("padding", f"{sides}   ({padding_by(implementation)})")]
 
 
