@@ -21,6 +21,7 @@ nox.options.default_venv_backend = "virtualenv"  # uv looks elsewhere for torch
 
 AXE = "4.14.1"
 CONSTRAINTS = Path("constraints.txt").resolve()
+PARALLEL = ["-n", "auto", "--dist", "loadfile"]  # what the tests of a file share is made once
 GIVEN: dict[str, set[str]] = {}  # by environment, what this call of nox installed in it
 
 
@@ -59,7 +60,7 @@ def report(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, against the installed package: `nox -s tests -- -k rounds`."""
     install(session, ".", groups=("tests",))
-    session.run("pytest", *(session.posargs or ["-n", "auto"]))
+    session.run("pytest", *(session.posargs or PARALLEL))
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
@@ -67,7 +68,7 @@ def planner(session: nox.Session) -> None:
     """The planner's tests under each Python that is there: `nox -s planner-3.13`."""
     install(session, ".", groups=("tests",))
     session.run(
-        "pytest", "-n", "auto", "-m", "not torch and not cuda and not browser and not slow", *session.posargs
+        "pytest", *PARALLEL, "-m", "not torch and not cuda and not browser and not slow", *session.posargs
     )
 
 
@@ -126,7 +127,12 @@ def browser(session: nox.Session) -> None:
     """The report in a headless Chromium, light and dark."""
     install(session, ".", groups=("browser",))
     require_chromium(session)
-    session.run("pytest", "-m", "browser", "tests/test_browser.py", *session.posargs, env=axe(session))
+    session.run(
+        "pytest",
+        *("-n", "auto", "--dist", "loadgroup"),  # the tests of a page
+        *("-m", "browser", "tests/test_browser.py", *session.posargs),
+        env=axe(session),
+    )
 
 
 @nox.session

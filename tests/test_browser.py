@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.output.report import write_history, write_report
+from harness.core.case import Case
+from harness.output.report import write_report
 from harness.store.results import load_results
-from harness.tasks.history import history
-from tests.made_history import MANY, fill
 from tests.made_runs import (
     CEILINGS,
     GROUPS_SUITE,
@@ -27,6 +27,7 @@ from tests.made_runs import (
     NETWORK_SUITE,
     PLANE_SUITE,
     SETTINGS_SUITE,
+    Values,
     below,
     cost,
     failing,
@@ -90,60 +91,68 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A report of each shape."""
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A report of each shape, by its name, drawn when it is first asked for."""
     folder = tmp_path_factory.mktemp("browser")
+
+    @cache
+    def page(name: str) -> Path:
+        place = folder / name
+        place.mkdir()
+        return write_report(load_results(*RUNS[name](place)), place / "page.html")
+
+    return page
+
+
+def two_runs(folder: Path) -> list[Path]:
     first = make_run(folder, KINDS_SUITE, **EXPLAINED)
-    second = make_run(
-        folder,
-        KINDS_SUITE,
-        run_id="20261125T090000-made-0002",
-        latency=lambda case: 1.5 * cost(case),
-        spread=0.1,
-    )
-    axes = make_run(
-        folder,
-        GROUPS_SUITE,
-        run_id="axes",
-        change=lambda case: failing("no room") if case.setting.dtype == "float64" else {},
-    )
-    network = make_run(folder, NETWORK_SUITE, run_id="network", **EXPLAINED)
-    plane = make_run(folder, PLANE_SUITE, run_id="plane", **EXPLAINED)
-    settings = make_run(folder, SETTINGS_SUITE, run_id="settings", **EXPLAINED)
-    pairs = make_run(folder, KINDS_SUITE, run_id="pairs", arms=("base", "head"), spread=0.03)
+    identity = "20261125T090000-made-0002"
+    return [
+        first,
+        make_run(folder, KINDS_SUITE, run_id=identity, latency=lambda case: 1.5 * cost(case), spread=0.1),
+    ]
+
+
+def axes(folder: Path) -> list[Path]:
+    def change(case: Case) -> Values:
+        return failing("no room") if case.setting.dtype == "float64" else {}
+
+    return [make_run(folder, GROUPS_SUITE, change=change)]
+
+
+def ranking(folder: Path) -> list[Path]:
     arms = {"nchw": 1.0, "nhwc, one thread": 1.3, "<bf16>": 0.7}
-    ranking = make_run(
-        folder, GROUPS_SUITE, run_id="ranking", arms=tuple(arms), factors=arms, comparison="versus"
-    )
-    failures = make_run(
-        folder,
-        KINDS_SUITE,
-        run_id="failures",
-        visits=1,
-        change=lambda _: failing("killed by SIGSEGV", "crashed"),
-    )
-    runs = {
-        "kinds": [first],
-        "runs": [first, second],
-        "axes": [axes],
-        "network": [network],
-        "plane": [plane],
-        "settings": [settings],
-        "pairs": [pairs],
-        "ranking": [ranking],
-        "failures": [failures],
-    }
-    store = str(folder / "store")
-    fill(store, 30, lambda run, case: 1.05 if run >= 18 and case == 1 else 1.0, MANY)
-    fill(store, 1, first=30, tag="v1.4", ratio=lambda run, case: 1.05 if case == 1 else 1.0, cases=MANY)
-    fill(store, 9, lambda run, case: 1.05 if case == 1 else 1.0, MANY, first=31, torch="2.14.0")
-    return {
-        name: write_report(load_results(*paths), folder / "reports" / f"{name}.html")
-        for name, paths in runs.items()
-    } | {"history": write_history(history(store), folder / "reports" / "history.html")}
+    return [make_run(folder, GROUPS_SUITE, arms=tuple(arms), factors=arms, comparison="versus")]
 
 
-NAMES = ("kinds", "runs", "axes", "network", "plane", "settings", "pairs", "ranking", "failures", "history")
+def failures(folder: Path) -> list[Path]:
+    return [make_run(folder, KINDS_SUITE, visits=1, change=lambda _: failing("killed by SIGSEGV", "crashed"))]
+
+
+def explained(text: str) -> Callable[[Path], list[Path]]:
+    return lambda folder: [make_run(folder, text, **EXPLAINED)]
+
+
+RUNS: dict[str, Callable[[Path], list[Path]]] = {
+    "kinds": explained(KINDS_SUITE),
+    "runs": two_runs,
+    "axes": axes,
+    "network": explained(NETWORK_SUITE),
+    "plane": explained(PLANE_SUITE),
+    "settings": explained(SETTINGS_SUITE),
+    "pairs": lambda folder: [make_run(folder, KINDS_SUITE, arms=("base", "head"), spread=0.03)],
+    "ranking": ranking,
+    "failures": failures,
+}
+
+
+def grouped(names: Iterable[str]) -> list[Any]:
+    """A page's tests go to one of pytest-xdist's workers, so that it is drawn once."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
+NAMES = grouped(RUNS)
+DRAWN = grouped(name for name in RUNS if name != "failures")
 
 
 def opened(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:
@@ -161,20 +170,34 @@ def opened(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:
     return page, heard
 
 
+@pytest.fixture(scope="module")
+def windows(browser: Any, pages: Callable[[str], Path]) -> Callable[..., Any]:
+    """A report in a window of a size, for tests that only look: it stays open for the next one."""
+    window = cache(lambda name: opened(browser, pages(name))[0])
+
+    def sized(name: str, width: int = 1280, height: int = 720) -> Any:
+        page = window(name)
+        page.set_viewport_size({"width": width, "height": height})
+        return page
+
+    return sized
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_loads_in_silence_and_fetches_nothing(
-    browser: Any, pages: dict[str, Path], name: str, scheme: str
+    browser: Any, pages: Callable[[str], Path], name: str, scheme: str
 ) -> None:
-    page, heard = opened(browser, pages[name], color_scheme=scheme)
+    page, heard = opened(browser, pages(name), color_scheme=scheme)
     assert heard == []
     page.context.close()
 
 
-def test_dark_is_dark_and_charts_follow(browser: Any, pages: dict[str, Path]) -> None:
+@pytest.mark.xdist_group("kinds")
+def test_dark_is_dark_and_charts_follow(browser: Any, pages: Callable[[str], Path]) -> None:
     seen = {}
     for scheme in ("light", "dark"):
-        page, _ = opened(browser, pages["kinds"], color_scheme=scheme)
+        page, _ = opened(browser, pages("kinds"), color_scheme=scheme)
         seen[scheme] = page.evaluate(
             "[getComputedStyle(document.body).backgroundColor, "
             "getComputedStyle(document.querySelector('.panel svg text')).fill]"
@@ -187,9 +210,9 @@ def test_dark_is_dark_and_charts_follow(browser: Any, pages: dict[str, Path]) ->
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_is_drawn_named_and_legible_and_the_page_does_not_scroll_sideways(
-    browser: Any, pages: dict[str, Path], name: str, width: int
+    windows: Callable[..., Any], name: str, width: int
 ) -> None:
-    page, _ = opened(browser, pages[name], viewport={"width": width, "height": 900})
+    page = windows(name, width, 900)
     figures = page.query_selector_all("figure")
     assert bool(figures) == (name != "failures")
     for figure in figures:
@@ -200,30 +223,26 @@ def test_every_figure_is_drawn_named_and_legible_and_the_page_does_not_scroll_si
             box = drawing.bounding_box()
             assert drawing.get_attribute("role") in ("img", "group")
             assert drawing.get_attribute("aria-label")
-            assert box["width"] > (200 if name == "history" else 300)  # small multiples are small
+            assert box["width"] > 300
             assert box["height"] > 60
         assert figure.evaluate(OVERLAPS) == [], figure.get_attribute("id")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    page.context.close()
 
 
 @pytest.mark.parametrize(("width", "height", "limit"), [(1300, 800, 700), (420, 900, 900)])
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "failures"])
+@pytest.mark.parametrize("name", DRAWN)
 def test_the_first_screen_has_a_headline_with_a_figure_below_it(
-    browser: Any, pages: dict[str, Path], name: str, width: int, height: int, limit: int
+    windows: Callable[..., Any], name: str, width: int, height: int, limit: int
 ) -> None:
-    page, _ = opened(browser, pages[name], viewport={"width": width, "height": height})
+    page = windows(name, width, height)
     assert page.locator("figure").first.bounding_box()["y"] < limit
     # a number with its interval
     assert re.search(r"\d.*\([+-]?[\d.]+(?: \S+)? to [+-]?[\d.]+", page.locator("h1").inner_text())
-    page.context.close()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "failures"])
-def test_every_chart_has_marks_that_say_what_they_are(
-    browser: Any, pages: dict[str, Path], name: str
-) -> None:
-    page, _ = opened(browser, pages[name])
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_chart_has_marks_that_say_what_they_are(windows: Callable[..., Any], name: str) -> None:
+    page = windows(name)
     counts = page.evaluate(
         "[...document.querySelectorAll('figure')]"
         ".map(f => [f.id, f.querySelectorAll('.panel svg title').length])"
@@ -234,13 +253,12 @@ def test_every_chart_has_marks_that_say_what_they_are(
         "[...document.querySelectorAll('.panel svg a')]"
         ".every(a => document.querySelector(a.getAttribute('href')))"
     )
-    page.context.close()
 
 
-@pytest.mark.parametrize("name", ["runs", "axes", "network"])
-def test_every_axis_has_a_name_with_its_unit(browser: Any, pages: dict[str, Path], name: str) -> None:
+@pytest.mark.parametrize("name", grouped(["runs", "axes", "network"]))
+def test_every_axis_has_a_name_with_its_unit(windows: Callable[..., Any], name: str) -> None:
     """Strips of a network are parts of a whole, and have none."""
-    page, _ = opened(browser, pages[name])
+    page = windows(name)
     texts = page.evaluate(
         "[...document.querySelectorAll('figure:not([id^=network]) .panel svg')]"
         ".map(s => [...s.querySelectorAll('text')].map(t => t.textContent.trim()))"
@@ -250,11 +268,11 @@ def test_every_axis_has_a_name_with_its_unit(browser: Any, pages: dict[str, Path
             text for text in drawing if text in WITHOUT_UNIT or re.fullmatch(r"[A-Z][^()]*\([^()]+\)", text)
         ]
         assert titles, drawing
-    page.context.close()
 
 
-def test_the_table_of_cases_sorts_by_value_and_filters(browser: Any, pages: dict[str, Path]) -> None:
-    page, _ = opened(browser, pages["kinds"])
+@pytest.mark.xdist_group("kinds")
+def test_the_table_of_cases_sorts_by_value_and_filters(browser: Any, pages: Callable[[str], Path]) -> None:
+    page, _ = opened(browser, pages("kinds"))
     heading = page.query_selector("#cases-table thead th:has-text('Latency')")
     column = heading.evaluate("th => [...th.parentNode.children].indexOf(th) + 1")
 
@@ -279,8 +297,9 @@ def test_the_table_of_cases_sorts_by_value_and_filters(browser: Any, pages: dict
     page.context.close()
 
 
-def test_the_page_can_be_read_without_javascript(browser: Any, pages: dict[str, Path]) -> None:
-    page, _ = opened(browser, pages["kinds"], java_script_enabled=False)
+@pytest.mark.xdist_group("kinds")
+def test_the_page_can_be_read_without_javascript(browser: Any, pages: Callable[[str], Path]) -> None:
+    page, _ = opened(browser, pages("kinds"), java_script_enabled=False)
     assert page.locator("#cases-table tbody tr").count() == 60
     assert page.locator("#cases-table tbody tr").first.is_visible()
     assert page.locator("figure .panel svg").first.is_visible()
@@ -289,8 +308,9 @@ def test_the_page_can_be_read_without_javascript(browser: Any, pages: dict[str, 
     page.context.close()
 
 
-def test_it_can_be_printed(browser: Any, pages: dict[str, Path]) -> None:
-    page, _ = opened(browser, pages["kinds"], color_scheme="dark")
+@pytest.mark.xdist_group("kinds")
+def test_it_can_be_printed(browser: Any, pages: Callable[[str], Path]) -> None:
+    page, _ = opened(browser, pages("kinds"), color_scheme="dark")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible()
@@ -300,11 +320,11 @@ def test_it_can_be_printed(browser: Any, pages: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", NAMES)
-def test_axe_finds_no_fault(browser: Any, pages: dict[str, Path], name: str, scheme: str) -> None:
+def test_axe_finds_no_fault(browser: Any, pages: Callable[[str], Path], name: str, scheme: str) -> None:
     axe = os.environ.get("CONVSCOPE_AXE")
     if not axe:
         pytest.skip("CONVSCOPE_AXE does not name axe.min.js")
-    page, _ = opened(browser, pages[name], color_scheme=scheme, bypass_csp=True)
+    page, _ = opened(browser, pages(name), color_scheme=scheme, bypass_csp=True)
     page.evaluate(Path(axe).read_text(encoding="utf-8"))
     found = page.evaluate(
         "axe.run().then(r => r.violations.map(v => [v.id, v.nodes.length, "

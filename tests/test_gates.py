@@ -3,7 +3,6 @@ the whole table."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from statistics import fmean
 
 import numpy as np
@@ -43,13 +42,11 @@ def test_the_smallest_effect_stated_is_what_is_found_four_times_in_five(
         virtual_gates.run(table, start, random).smallest_effect
         for start in range(0, table.shape[1] - virtual_gates.LONGEST, 5)
     )
-    steps = [0.025, 0.03, 0.035, 0.04, 0.05]
-    found = [virtual_gates.power(table, step, GATES // 2, random) for step in steps]
-    reached = next(
-        ((low, high), (a, b))
-        for (low, high), (a, b) in zip(pairwise(steps), pairwise(found), strict=True)
-        if b >= 0.8
-    )
-    (low, high), (a, b) = reached
+    low, a = 0.0, 0.0
+    for high in (0.025, 0.03, 0.035, 0.04, 0.05):
+        b = virtual_gates.power(table, high, GATES // 2, random)
+        if b >= 0.8:
+            break
+        low, a = high, b
     eighty = low + (high - low) * (0.8 - a) / (b - a)
     assert stated == pytest.approx(eighty, rel=0.3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ def run_pytest(tmp_path: Path, stub: Stub) -> Any:
         python = stub(*cases, STEADY, name="measured")
         words = [*OPTIONS, f"--convscope-python={python}", *map(str, arguments)]
         if not process:
-            return in_this_process(
-                lambda: sys.exit(pytest.main(words)),
-                ["pytest", *words],
-                cwd=tmp_path,
-                variables=environment(tmp_path),
-            )
+            with warnings.catch_warnings(record=True):  # what it says after its last test is its own
+                return in_this_process(
+                    lambda: sys.exit(pytest.main(words)),
+                    ["pytest", *words],
+                    cwd=tmp_path,
+                    variables=environment(tmp_path),
+                )
         ended = subprocess.run(
             [sys.executable, "-m", "pytest", *words],
             cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120,
