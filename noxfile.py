@@ -127,12 +127,8 @@ def browser(session: nox.Session) -> None:
     """The report in a headless Chromium, light and dark."""
     install(session, ".", groups=("browser",))
     require_chromium(session)
-    session.run(
-        "pytest",
-        *("-n", "auto", "--dist", "loadgroup"),  # the tests of a page
-        *("-m", "browser", "tests/test_browser.py", *session.posargs),
-        env=axe(session),
-    )
+    asked = ["-n", "auto", "-m", "browser", "tests/test_browser.py", *session.posargs]
+    session.run("pytest", *asked, env=axe(session))
 
 
 @nox.session

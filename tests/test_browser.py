@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from harness.core.case import Case
 from harness.output.report import write_report
@@ -91,15 +92,20 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A report of each shape, by its name, drawn when it is first asked for."""
+def pages(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str], Path]:
+    """A report of each shape, by its name; drawn when it is first asked for, by one of pytest-xdist's
+    workers for all of them."""
     folder = tmp_path_factory.mktemp("browser")
+    if worker_id != "master":
+        folder = tmp_path_factory.getbasetemp().parent
 
-    @cache
     def page(name: str) -> Path:
-        place = folder / name
-        place.mkdir()
-        return write_report(load_results(*RUNS[name](place)), place / "page.html")
+        place = folder / f"page {name}"
+        with FileLock(folder / f"{name}.lock"):
+            if not place.exists():
+                place.mkdir()
+                write_report(load_results(*RUNS[name](place)), place / "page.html")
+        return place / "page.html"
 
     return page
 
@@ -146,13 +152,8 @@ RUNS: dict[str, Callable[[Path], list[Path]]] = {
 }
 
 
-def grouped(names: Iterable[str]) -> list[Any]:
-    """A page's tests go to one of pytest-xdist's workers, so that it is drawn once."""
-    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
-
-
-NAMES = grouped(RUNS)
-DRAWN = grouped(name for name in RUNS if name != "failures")
+NAMES = list(RUNS)
+DRAWN = [name for name in NAMES if name != "failures"]
 
 
 def opened(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:
@@ -193,7 +194,6 @@ def test_the_page_loads_in_silence_and_fetches_nothing(
     page.context.close()
 
 
-@pytest.mark.xdist_group("kinds")
 def test_dark_is_dark_and_charts_follow(browser: Any, pages: Callable[[str], Path]) -> None:
     seen = {}
     for scheme in ("light", "dark"):
@@ -255,7 +255,7 @@ def test_every_chart_has_marks_that_say_what_they_are(windows: Callable[..., Any
     )
 
 
-@pytest.mark.parametrize("name", grouped(["runs", "axes", "network"]))
+@pytest.mark.parametrize("name", ["runs", "axes", "network"])
 def test_every_axis_has_a_name_with_its_unit(windows: Callable[..., Any], name: str) -> None:
     """Strips of a network are parts of a whole, and have none."""
     page = windows(name)
@@ -270,7 +270,6 @@ def test_every_axis_has_a_name_with_its_unit(windows: Callable[..., Any], name: 
         assert titles, drawing
 
 
-@pytest.mark.xdist_group("kinds")
 def test_the_table_of_cases_sorts_by_value_and_filters(browser: Any, pages: Callable[[str], Path]) -> None:
     page, _ = opened(browser, pages("kinds"))
     heading = page.query_selector("#cases-table thead th:has-text('Latency')")
@@ -297,7 +296,6 @@ def test_the_table_of_cases_sorts_by_value_and_filters(browser: Any, pages: Call
     page.context.close()
 
 
-@pytest.mark.xdist_group("kinds")
 def test_the_page_can_be_read_without_javascript(browser: Any, pages: Callable[[str], Path]) -> None:
     page, _ = opened(browser, pages("kinds"), java_script_enabled=False)
     assert page.locator("#cases-table tbody tr").count() == 60
@@ -308,7 +306,6 @@ def test_the_page_can_be_read_without_javascript(browser: Any, pages: Callable[[
     page.context.close()
 
 
-@pytest.mark.xdist_group("kinds")
 def test_it_can_be_printed(browser: Any, pages: Callable[[str], Path]) -> None:
     page, _ = opened(browser, pages("kinds"), color_scheme="dark")
     page.emulate_media(media="print")
