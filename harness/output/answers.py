@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harness.tasks.cliff_search import Found
 
 BAR = 28  # characters that stand for a whole call
+SHOWN = 3  # primitives of a case that has no figure
 
 
 def measurement(
@@ -48,6 +49,7 @@ def measurement(
     print(f"{case.label}   ({case.case_id})")
     if row["status"] != "ok":
         print(f"\n{row['status']}: {row['message']}")
+        print_fields(_surveyed(row))
         return
     if in_full and row["split"] is not None:
         print("\nTime of one call by part:")
@@ -80,8 +82,21 @@ def measurement(
     prose(_allocator_answer(case, row, other))
 
 
+def _surveyed(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """Of a case without a figure, what the survey saw that it runs, slowest first."""
+    runs = sorted(
+        () if row["primitives"] is None else row["primitives"], key=lambda one: -float(one["time_s"])
+    )
+    said = [f"{one['name']} {units.seconds(one['time_s'])}" for one in runs[:SHOWN]]
+    known = {"back end": row["backend"], "a call runs": ", ".join(said)}
+    return [(name, text) for name, text in known.items() if text]
+
+
 def _allocators(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> list[tuple[str, str]]:
-    """Latency and page faults under both."""
+    """Latency and page faults under both; of a slow call, what the survey saw of the other."""
+    if not other and row["other_allocator_s"]:
+        name = "default malloc" if case.setting.allocator == "retained" else "heap kept"
+        return [(name, f"about {units.seconds(row['other_allocator_s'])}, from a first look alone")]
     if not other or other["status"] != "ok":
         return []
     seen = {case.setting.allocator: row, other["allocator"]: other}

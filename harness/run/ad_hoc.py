@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
@@ -19,7 +20,7 @@ from harness.analysis.summary import summarize
 from harness.core.errors import DeviceError
 from harness.core.policy import Policy
 from harness.run import locks
-from harness.run.arm import Arm
+from harness.run.arm import Arm, Surveyed
 from harness.run.context import RunContext
 from harness.run.device_worker import DeviceWorker, connect, device_name, require_devices
 from harness.run.rounds import RoundsRun
@@ -71,6 +72,18 @@ class AdHocSession:
     ) -> None:
         self._connection, self._listener = connection, listener
         self._device, self._placement = device_name(kind, placement), placement
+        self._surveyed = Surveyed()
+
+    def look(self, cases: Sequence[Case], policy: Policy) -> dict[str, float]:
+        """Survey cases, which are not looked at again when they are measured: about how many seconds a call
+        takes, by case_id, of those that could be called. The listener hears of slow ones what they cost by
+        this policy."""
+        self._arm(self._context(policy), []).survey(cases, inf)
+        return {
+            case.case_id: self._surveyed.call_s[case.case_id]
+            for case in cases
+            if case.case_id in self._surveyed.call_s
+        }
 
     def measure(self, cases: Sequence[Case], policy: Policy, *, roofs: bool = True) -> pd.DataFrame:
         """One row a case, by the names of the summary; without `roofs` it is set under none. Those of a
@@ -94,7 +107,7 @@ class AdHocSession:
         context = self._context(policy)
         known = self._known_roofs(cases) if roofs else []
         RoundsRun(
-            Arm("main", context, self._connection, rows.append, self._listener),
+            self._arm(context, rows),
             cases,
             measured.extend if roofs and not known else None,
             survey=survey,
@@ -105,6 +118,9 @@ class AdHocSession:
         header = {"policy": policy.as_message(), "run_spread": context.run_spread}
         visits = pd.DataFrame(rows)
         return with_roofline(summarize(visits, {NAME: header}), {NAME: best}), visits
+
+    def _arm(self, context: RunContext, rows: list[Row]) -> Arm:
+        return Arm("main", context, self._connection, rows.append, self._listener, surveyed=self._surveyed)
 
     def _known_roofs(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
         """Of cases that all run on a processor with as many threads."""
