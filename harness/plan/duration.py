@@ -23,7 +23,8 @@ RUN_START_S = 5.0  # an interpreter says what it is, roofs are measured
 WORKERS_START_S = 3.0  # workers that come up at once, each importing torch
 PAIR_OF_WORKERS_START_S = 1.0  # the same for the two workers of a round of pairs, on two quiet cores
 ABREAST = 3  # workers come up at once for so many rounds
-SURVEY_S = 0.3  # per case, on two cores
+SURVEY_S = 0.3  # per case, on two cores ...
+SURVEY_CALLS = 9  # ... and calls of it
 VISIT_FIXED_S = 0.07  # a fork, tensors, an end
 PLACE_S = 0.0016  # per block, to place its tensors anew
 WARM_UPS = 1.4  # a case is steady after so many times `warm_up_s`, in the mean
@@ -74,8 +75,8 @@ def rounds_s(
     those that were called before, by case_id."""
     starts = policy.rounds if policy.time_limit_s is not None else ceil(policy.rounds / ABREAST)
     return starts * WORKERS_START_S + sum(
-        SURVEY_S + policy.rounds * visit_s(policy, calls_s.get(case.case_id) or call_s(case))
-        for case in cases
+        SURVEY_S + SURVEY_CALLS * one_s + policy.rounds * visit_s(policy, one_s)
+        for one_s in (calls_s.get(case.case_id) or call_s(case) for case in cases)
     )
 
 

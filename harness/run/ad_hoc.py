@@ -19,6 +19,7 @@ from harness.analysis.roofline import with_roofline
 from harness.analysis.summary import summarize
 from harness.core.errors import DeviceError
 from harness.core.policy import Policy
+from harness.plan.duration import call_s, rounds_s
 from harness.run import locks
 from harness.run.arm import Arm, Surveyed
 from harness.run.context import RunContext
@@ -73,11 +74,13 @@ class AdHocSession:
         self._connection, self._listener = connection, listener
         self._device, self._placement = device_name(kind, placement), placement
         self._surveyed = Surveyed()
+        self._guessed: dict[str, float] = {}
 
     def look(self, cases: Sequence[Case], policy: Policy) -> dict[str, float]:
         """Survey cases, which are not looked at again when they are measured: about how many seconds a call
         takes, by case_id, of those that could be called. The listener hears of slow ones what they cost by
         this policy."""
+        self._guessed |= {case.case_id: call_s(case) for case in cases}
         self._arm(self._context(policy), []).survey(cases, inf)
         return {
             case.case_id: self._surveyed.call_s[case.case_id]
@@ -132,6 +135,14 @@ class AdHocSession:
         return machine_cache.known_ceilings(
             self._connection.environment_id, count, {case.setting.dtype for case in cases}
         )
+
+    def cost_s(self, cases: Sequence[Case], policy: Policy) -> float:
+        """About how long it takes to measure cases. Those that were not looked at are guessed, as far off as
+        those were that were."""
+        known = self._surveyed.call_s
+        off = max((known[one] / guess for one, guess in self._guessed.items() if one in known), default=1.0)
+        calls_s = {case.case_id: known.get(case.case_id, off * call_s(case)) for case in cases}
+        return rounds_s(policy, cases, calls_s)
 
     def tenants(self, seconds: float) -> Tenants:
         """What others take of the device, over so many seconds. Raises DeviceError where that cannot be
