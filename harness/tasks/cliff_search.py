@@ -19,7 +19,8 @@ from harness.analysis.sawtooth import sawteeth
 from harness.core.case import Case
 from harness.core.errors import ProblemError, UsageError
 from harness.core.policy import Policy
-from harness.core.problem import Problem, kind_of, parse_pair
+from harness.core.problem import Problem, kind_of
+from harness.core.window import parse_pair
 from harness.store.results import as_json_values
 
 if TYPE_CHECKING:
