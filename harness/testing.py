@@ -154,6 +154,10 @@ class StubWorker:
         if "survey_fault" in entry:
             self._done(message, _faulty({"fault": entry["survey_fault"]}, self.planner) or {})
             return
+        self._say(
+            {"is": "progress", "id": message["id"], "stage": "survey"}
+            | {"latency_s": entry.get("latency_s", 1e-3), "backend": "Stub"}
+        )
         values = {
             "macs_fvcore": case.problem.macs,
             "error": 1.0 if entry.get("fault") == "incorrect" else 1e-8,

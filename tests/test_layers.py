@@ -16,7 +16,9 @@ from harness.plan.points import distinct_cases, expand
 from harness.plan.suite import read_suite
 from harness.run.device_worker import Connection
 from harness.run.worker_process import Hello, WorkerProcess
+from harness.store.results import load_results
 from tests.conftest import Convscope
+from tests.pages import Page
 
 pytestmark = pytest.mark.torch
 
@@ -211,6 +213,39 @@ def test_efficientnet_that_pads_as_tensorflow_does_has_its_macs(trace: Convscope
     assert [written(one.padding) for one in uneven] == ["0+1x0+1", "0+1x0+1", "1+2x1+2", "0+1x0+1", "1+2x1+2"]
     fields = {name: getattr(uneven[0], name) for name in FIELDS}
     assert Problem("standard", **fields | {"padding": "same"}) == uneven[0]
+
+
+def test_where_a_models_macs_and_parameters_are_is_a_page(trace: Convscope, tmp_path: Path) -> None:
+    """MobileNetV1's convolutions: 567,716,352 MACs, and 3,185,088 parameters without bias (Howard et al.
+    2017: 4.2 M, of which its last layer and batch norm are the rest)."""
+    ended = trace("models:mobilenet", "--report", "net.html")
+    assert ended.code == 0, ended.err
+    page = Page((tmp_path / "net.html").read_text(encoding="utf-8"))
+    assert page.headline == "27 convolutions: 568 M MACs, 3.19 M parameters"
+    heading, *rows = page.tables[-1]
+    layers = [dict(zip(heading, row, strict=True)) for row in rows]
+    assert sum(int(layer["Parameters"].replace(",", "")) for layer in layers) == 3_185_088
+    assert sum(float(layer["MACs (%)"]) for layer in layers) == pytest.approx(100, abs=0.2)
+    assert layers[0]["Convolution"] == "3\N{RIGHTWARDS ARROW}32 3\N{MULTIPLICATION SIGN}3 /2"
+
+
+def test_a_model_is_measured_layer_by_layer_and_kept_as_a_run(convscope: Convscope, tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
+    ended = convscope(
+        "trace",
+        "models:twice",
+        "--input",
+        "1,3,8,8",
+        "--measure",
+        "--quick",
+        "--report",
+        "net.html",
+        "--json",
+    )
+    assert ended.json["layers"][0]["repeat"] == 2
+    found = load_results(tmp_path / ended.json["path"])
+    assert found.points[["layer", "repeat"]].to_dict("records") == [{"layer": "forward", "repeat": 2}]
+    assert (tmp_path / "net.html").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import harness
 from harness.core.case import Case
 from tests.conftest import Stub
@@ -74,6 +76,14 @@ def test_a_network_is_told_as_a_whole_and_layer_by_layer(tmp_path: Path) -> None
     assert [row["Layer"] for row in rows] == [line.split(",")[0] for line in NETWORK_LAYERS.splitlines()[1:]]
     assert [row["Share (%)"] for row in rows] == ["7.69", "7.69", "7.69", "38.5", "38.5"]
     assert rows[-1]["Cumulative (%)"] == "100"
+    macs = [864 * 32**2, 288 * 32**2, 2048 * 32**2, 5 * 576 * 32**2, 5 * 4096 * 32**2]
+    assert [float(row["MACs (%)"]) for row in rows] == pytest.approx(
+        [100 * one / sum(macs) for one in macs], rel=0.01
+    )
+    parameters = [864, 288, 2048, 5 * 576, 5 * 4096]
+    assert [float(row["Parameters (%)"]) for row in rows] == pytest.approx(
+        [100 * one / sum(parameters) for one in parameters], rel=0.01
+    )
 
 
 def test_a_network_with_layers_missing_says_so_and_whole_settings_come_first(tmp_path: Path) -> None:

@@ -335,6 +335,41 @@ def test_a_measurement_without_a_file(convscope: Convscope, stub: Stub, tmp_path
     assert answer["visits"] == 3
 
 
+def test_a_slow_call_is_told_with_what_it_costs_before_it_is_measured_under_one_allocator(
+    convscope: Convscope, stub: Stub
+) -> None:
+    """A call of 1.6 s: three visits, each of a first call, one to warm up, one that touches the heap, and one
+    for each of four ways to lie, are 34 s."""
+    python = stub({"latency_s": 1.6, "spread": 0, "survey": {"other_allocator_s": 1.7}})
+    ended = convscope("measure", "standard", "--in", "8", "--python", python)
+    assert ended.code == 0
+    said = ended.err.splitlines()
+    (told,) = [number for number, line in enumerate(said) if "a call takes about 1.6" in line]
+    assert "in Stub, so fewer calls are measured, in about 34 s" in said[told]
+    assert not any(line.startswith("round") for line in said[:told])
+    assert "about 1.70 s, from a first look alone" in ended.out
+    assert "page faults per call" not in ended.out
+
+
+def test_disturbed_visits_of_slow_calls_are_not_repeated(
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
+) -> None:
+    python = stub({"match": {"kind": "standard"}, "latency_s": 1.6, "fault": "invalid"}, {"fault": "invalid"})
+    visits = visits_of(run(convscope, suite, python, "--quick"), tmp_path)
+    is_slow = visits["kind"] == "standard"
+    assert set(visits[is_slow].groupby("case_id", observed=True).size()) == {1}
+    assert set(visits[~is_slow].groupby("case_id", observed=True).size()) == {3}
+
+
+def test_what_a_case_without_a_latency_runs_is_told_all_the_same(convscope: Convscope, stub: Stub) -> None:
+    ended = convscope(
+        "explain", "depthwise", "--in", "8", "--measure", "--python", stub({"fault": "invalid"})
+    )
+    assert ended.code == 4
+    assert "back end" in ended.out
+    assert "stub:any 900" in ended.out
+
+
 class Waiting:
     """A run, as a process, whose worker hangs in its third visit; memory is short, so that each is alone."""
 

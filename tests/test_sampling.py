@@ -42,7 +42,11 @@ def test_a_case_that_never_settles_is_measured_after_five_floors() -> None:
 
 
 def test_a_call_longer_than_the_floor_is_warm_once_two_agree() -> None:
-    assert feed(Steadiness(0.1), [2.0, 2.0], 2.0) == 2
+    assert feed(Steadiness(0.1), [0.2, 0.2], 0.2) == 2
+
+
+def test_a_call_longer_than_five_floors_is_warm_after_one() -> None:
+    assert feed(Steadiness(0.1), [2.0, 2.0], 2.0) == 1
 
 
 def test_samples_hold_enough_calls_to_be_far_above_the_clock() -> None:
@@ -53,14 +57,30 @@ def test_samples_hold_enough_calls_to_be_far_above_the_clock() -> None:
 
 
 def test_a_visit_has_twelve_blocks_that_share_its_time_and_its_least_samples() -> None:
-    plan = Plan.of_visit(Policy(visit_time_s=0.24, min_samples=25), 1)
+    plan = Plan.of_visit(Policy(visit_time_s=0.24, min_samples=25), 1, 1e-3, paired=False)
     assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls) == (12, 0.02, 3, 1)
 
 
 def test_turns_share_the_time_of_a_visit_after_calls_that_do_not_count() -> None:
-    plan = Plan.of_visit(Policy(visit_time_s=0.4), 10, Policy(visit_time_s=0.4).turns)
+    policy = Policy(visit_time_s=0.4)
+    plan = Plan.of_visit(policy, 10, 1e-3, policy.turns, paired=True)
     assert (plan.blocks, plan.block_s, plan.block_samples, plan.calls) == (24, 0.4 / 24, 1, 10)
     assert plan.settle_s > 0
+
+
+@pytest.mark.parametrize(
+    ("call_s", "blocks", "samples"), [(0.1, 24, 1), (0.15, 16, 1), (0.3, 8, 1), (1.6, 4, 1), (99.0, 4, 1)]
+)
+def test_slow_calls_are_measured_in_fewer_turns_as_often_in_each_place(
+    call_s: float, blocks: int, samples: int
+) -> None:
+    plan = Plan.of_visit(Policy(), 1, call_s, 24, paired=False)
+    assert (plan.blocks, plan.block_samples) == (blocks, samples)
+
+
+def test_pairs_and_who_asks_for_more_samples_get_them_all_the_same() -> None:
+    assert Plan.of_visit(Policy(), 1, 1.6, 24, paired=True).blocks == 24
+    assert Plan.of_visit(Policy(min_samples=48), 1, 1.6, 24, paired=False).block_samples == 2
 
 
 def test_a_block_of_slow_calls_still_has_its_least_samples() -> None:

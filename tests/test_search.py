@@ -9,12 +9,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from harness.analysis.case_estimate import between
 from harness.analysis.cliffs import steps
 from harness.analysis.summary import summarize
 from harness.core.case import Case, Setting
+from harness.core.columns import case_columns
 from harness.core.errors import UsageError
 from harness.core.problem import Problem
+from harness.core.stats import RUN_SPREAD
 from harness.tasks.cliff_search import Found, curves, search
 from tests.conftest import Convscope, Stub
 from tests.visits import visit
@@ -32,24 +37,31 @@ class Machine:
     runs below."""
 
     def __init__(
-        self, cost: Cost, backend: Callable[[Case], str] = lambda _: "Mkldnn", seed: int = 0
+        self,
+        cost: Cost,
+        backend: Callable[[Case], str] = lambda _: "Mkldnn",
+        seed: int = 0,
+        noise: float = 0.01,
     ) -> None:
-        self.cost, self.backend, self.random = cost, backend, random.Random(seed)
+        self.cost, self.backend, self.random, self.noise = cost, backend, random.Random(seed), noise
         self.measured: list[Case] = []
 
     def __call__(self, cases: list[Case]) -> pd.DataFrame:
         self.measured += cases
-        rows = []
-        for number, case in enumerate(cases):
-            for round_ in range(3):
-                latency = self.cost(case) * self.random.lognormvariate(0, 0.01)
-                facts = {"backend": self.backend(case), "latency_low_s": latency, "latency_high_s": latency}
-                rows.append(
-                    visit("main", case, None, [latency])
-                    | facts
-                    | {"latency_s": latency, "process": f"{number} {round_}"}
-                )
-        return summarize(pd.DataFrame(rows))
+        return pd.DataFrame([self._row(case) for case in cases])
+
+    def _row(self, case: Case) -> dict[str, Any]:
+        visits = [[self.cost(case) * self.random.lognormvariate(0, self.noise)] for _ in range(3)]
+        estimate = between(visits, RUN_SPREAD)
+        return case_columns(case) | {
+            "latency_s": estimate.value,
+            "latency_low_s": estimate.low,
+            "latency_high_s": estimate.high,
+            "interval": "between",
+            "backend": self.backend(case),
+            "primitives": None,
+            "message": None,
+        }
 
 
 def look(
@@ -57,10 +69,12 @@ def look(
     axis: str = "in_channels",
     values: range = range(16, 513),
     kinds: tuple[str, ...] = ("standard",),
+    layouts: tuple[str, ...] = (),
     **fields: Any,
 ) -> Found:
-    shape = {"in_channels": 64, "out_channels": 64, "size": 28} | fields
-    return search(axis, curves(kinds, axis, values, shape, Setting()), machine, lambda _: True)
+    shape = {"in_channels": 64, "out_channels": 64, "size": 28, "kernel_size": None} | fields
+    asked = curves(kinds, axis, values, shape, Setting(), layouts)
+    return search(axis, asked, machine, lambda _: 0.0, lambda: 1.0)
 
 
 def _standard(in_channels: int) -> Case:
@@ -129,8 +143,158 @@ def test_two_kinds_that_cross_are_told_with_the_place() -> None:
 
 def test_more_groups_are_less_work() -> None:
     found = look(Machine(smooth), "groups", range(2, 65), kinds=("grouped",))
-    assert [place["x"] for place in found.places["grouped"]] == [2, 4, 8, 16, 32]
+    assert [place["x"] for place in found.places["grouped"]] == [2, 4, 8, 16, 32, 64]
     assert found.cliffs == []
+
+
+@pytest.mark.parametrize("kind", ["standard", "grouped", "depthwise"])
+def test_one_group_and_as_many_as_channels_are_the_ends_of_the_axis_of_groups(kind: str) -> None:
+    (places,) = look(Machine(smooth), "groups", range(1, 65), kinds=(kind,)).places.values()
+    assert [(place["x"], place["kind"]) for place in places] == [
+        (1, "standard"),
+        *((groups, "grouped") for groups in (2, 4, 8, 16, 32)),
+        (64, "depthwise"),
+    ]
+
+
+def test_a_depthwise_layer_that_costs_more_than_groups_is_a_cliff_at_the_end_of_the_axis() -> None:
+    machine = Machine(lambda case: smooth(case) * (3 if case.problem.kind == "depthwise" else 1))
+    ((_, cliff),) = look(machine, "groups", range(1, 65), kinds=("grouped",)).cliffs
+    assert (cliff.left["x"], cliff.right["x"]) == (32, 64)
+
+
+def test_two_layouts_that_cross_are_told_for_each_kind() -> None:
+    """channels_last is slower on a wide layer, contiguous pays 20 us on every call: too little to be seen of
+    a standard one."""
+
+    def cost(case: Case) -> float:
+        last = case.setting.memory_format == "channels_last"
+        return smooth(case) * (1.3 if last and case.problem.in_channels > 99 else 1) + (0 if last else 20e-6)
+
+    found = look(
+        Machine(cost),
+        values=range(16, 257),
+        kinds=("standard", "pointwise"),
+        layouts=("contiguous", "channels_last"),
+    )
+    assert list(found.places) == [
+        f"{kind} {layout}" for kind in ("standard", "pointwise") for layout in ("contiguous", "channels_last")
+    ]
+    ((crossing),) = found.crossings
+    assert (crossing.before, crossing.after) == ("pointwise channels_last", "pointwise contiguous")
+    assert crossing.left < 100 <= crossing.right
+    assert {curve for curve, _ in found.cliffs} == {"standard channels_last", "pointwise channels_last"}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    block=st.sampled_from([8, 16, 32]),
+    first=st.integers(3, 12),
+    step=st.sampled_from([1, 2]),
+    seed=st.integers(0, 99),
+)
+def test_a_sawtooth_of_blocks_ends_with_its_period(block: int, first: int, step: int, seed: int) -> None:
+    """A kernel that computes whole blocks of channels: 17 cost what 32 do."""
+
+    def cost(case: Case) -> float:
+        channels = case.problem.in_channels
+        return 1e-6 * -(-channels // block) * block
+
+    machine = Machine(cost, seed=seed, noise=0.003)
+    found = look(machine, values=range(first, 513, step))
+    assert {saw.period for _, saw in found.sawteeth} == {block}
+    assert found.cliffs == []
+    assert len(machine.measured) < 150
+    for _, saw in found.sawteeth:
+        for tooth in saw.teeth:
+            assert (tooth.left["x"] - 1) // block < (tooth.right["x"] - 1) // block
+
+
+@settings(max_examples=25, deadline=None)
+@given(block=st.sampled_from([4, 8, 16]), times=st.sampled_from([1.3, 2.0]), seed=st.integers(0, 99))
+def test_where_only_multiples_are_fast_the_period_is_told(block: int, times: float, seed: int) -> None:
+    machine = Machine(
+        lambda case: smooth(case) * (times if case.problem.in_channels % block else 1), seed=seed
+    )
+    found = look(machine, values=range(16, 513))
+    assert {saw.period for _, saw in found.sawteeth} == {block}
+    assert found.cliffs == []
+    assert len(machine.measured) < 100
+
+
+def test_a_cliff_beside_a_sawtooth_is_told_apart() -> None:
+    machine = Machine(
+        lambda case: (
+            smooth(case)
+            * (1.3 if case.problem.in_channels % 8 else 1)
+            * (3 if case.problem.in_channels > 300 else 1)
+        )
+    )
+    found = look(machine)
+    assert {saw.period for _, saw in found.sawteeth} == {8}
+    assert [(step.left["x"], step.right["x"]) for _, step in found.cliffs] == [(300, 301)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(place=st.integers(18, 511), times=st.sampled_from([0.6, 1.5, 3.0]), seed=st.integers(0, 99))
+def test_a_single_step_is_a_cliff_and_no_sawtooth(place: int, times: float, seed: int) -> None:
+    machine = Machine(
+        lambda case: smooth(case) * (times if case.problem.in_channels >= place else 1), seed=seed
+    )
+    found = look(machine)
+    assert [(step.left["x"], step.right["x"]) for _, step in found.cliffs] == [(place - 1, place)]
+    assert found.sawteeth == []
+    assert len(machine.measured) < 50
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 9999), noise=st.sampled_from([0.03, 0.1, 0.3]))
+def test_noise_neither_is_a_cliff_nor_keeps_a_search_busy(seed: int, noise: float) -> None:
+    machine = Machine(smooth, seed=seed, noise=noise)
+    found = look(machine)
+    assert found.sawteeth == []
+    assert len(found.cliffs) <= 1
+    assert len(machine.measured) < 60
+
+
+@pytest.mark.parametrize(("left_s", "places"), [(300.0, 9), (120.0, 5), (50.0, 3), (20.0, 0)])
+def test_slow_cases_begin_with_fewer_places(left_s: float, places: int) -> None:
+    """Of ten seconds each: as many as half of the time allows, and never fewer than three."""
+    machine = Machine(smooth)
+    asked = curves(("standard",), "in_channels", range(16, 513), {"out_channels": 64, "size": 28}, Setting())
+    found = search(
+        "in_channels",
+        asked,
+        machine,
+        lambda cases: 10.0 * len(cases),
+        lambda: 0.0 if machine.measured else left_s,
+    )
+    assert len(machine.measured) == places
+    assert (found.lacking_s > 0) == (places < 9)
+
+
+def test_a_search_that_has_no_time_for_three_places_says_how_much_it_takes(
+    convscope: Convscope, stub: Stub
+) -> None:
+    """At 1.6 s a call three places are nine visits of seven calls, and a survey each."""
+    ended = convscope(
+        "cliffs", "--range", "8:16", "--size", "8", "--time-limit", "60", "--python", stub({"latency_s": 1.6})
+    )
+    assert ended.code == 0
+    assert "a call takes about 1.6" in ended.err
+    assert "Nothing was measured within the time limit: the next step would take about 2 min" in ended.out
+
+
+def test_a_sawtooth_is_named_with_its_period_on_the_command_line(convscope: Convscope, stub: Stub) -> None:
+    slow = [
+        {"match": {"in_channels": channels}, "latency_s": 2e-3, "spread": 0}
+        for channels in range(2, 65)
+        if channels % 8
+    ]
+    ended = convscope("cliffs", "--range", "2:64", "--size", "8", "--python", stub(*slow, {"spread": 0}))
+    assert ended.code == 0, ended.err
+    assert "Sawtooth: standard: every 8 channels" in ended.out
+    assert "Cliff:" not in ended.out
 
 
 def test_the_first_look_is_not_what_a_cliff_is_judged_by() -> None:
@@ -147,8 +311,11 @@ def test_the_first_look_is_not_what_a_cliff_is_judged_by() -> None:
 def test_a_search_ends_when_there_is_no_time() -> None:
     machine = Machine(lambda case: smooth(case) * (2 if case.problem.in_channels > 99 else 1))
     asked = curves(("standard",), "in_channels", range(16, 513), {"out_channels": 64, "size": 28}, Setting())
-    found = search("in_channels", asked, machine, lambda cases: len(machine.measured) + len(cases) < 12)
+    found = search(
+        "in_channels", asked, machine, lambda cases: len(cases), lambda: 18.5 - len(machine.measured)
+    )
     assert not found.complete
+    assert found.lacking_s >= 1
 
 
 def test_a_place_without_a_figure_is_left_out() -> None:

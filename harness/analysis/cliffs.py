@@ -19,11 +19,12 @@ from harness.analysis.differences import NOTABLE, clearly_slower
 from harness.core.interval import Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     Place = Mapping[Any, Any]
 
-FIRST_PLACES = 9  # of a curve, before anything is known of it
+FIRST_PLACES = (9, 5, 3)  # of a curve, before anything is known of it: as many as there is time for
+LOOKS = 4  # steps of a curve that are looked into at a time
 HINT = log(NOTABLE) / 2  # a step that is so far out of line is looked into
 
 
@@ -38,11 +39,15 @@ class Step:
     beyond: float
 
     @property
+    def half(self) -> float:
+        """Half of the interval of its growth, on logarithms."""
+        return log(self.growth.high / self.growth.low) / 2
+
+    @property
     def is_cliff(self) -> bool:
         """Whether work does not explain it, past the interval and by more than a tenth."""
         between = self.left["interval"] == self.right["interval"] == "between"
-        half = log(self.growth.high / self.growth.low) / 2
-        return between and abs(self.beyond) > max(half, log(NOTABLE))
+        return between and abs(self.beyond) > max(self.half, log(NOTABLE))
 
     @property
     def change(self) -> str | None:
@@ -109,27 +114,33 @@ def crossings(name: str, curve: Sequence[Place], other: str, against: Sequence[P
     ]
 
 
-def first_places(values: Sequence[int]) -> list[int]:
-    """Some values of many, both ends among them, evenly apart on a logarithmic scale."""
-    if len(values) <= FIRST_PLACES:
+def first_places(values: Sequence[int], count: int) -> list[int]:
+    """So many values of many, both ends among them, evenly apart on a logarithmic scale."""
+    if len(values) <= count:
         return list(values)
     low, high = log(values[0]), log(values[-1])
-    wanted = [exp(low + (high - low) * i / (FIRST_PLACES - 1)) for i in range(FIRST_PLACES)]
+    wanted = [exp(low + (high - low) * i / (count - 1)) for i in range(count)]
     return sorted({min(values, key=lambda value: abs(value - want)) for want in wanted})
 
 
-def to_look_into(curve: Sequence[Place], values: Sequence[int]) -> set[int]:
+def to_look_into(
+    curve: Sequence[Place], values: Sequence[int], explained: Callable[[Step], bool] = lambda _: False
+) -> set[int]:
     """The middle value of every step that hides something and has values between: its ends differ below
-    torch, or it is out of line."""
+    torch, or it is out of line by more than its interval; but not of those that are `explained` already."""
     found = steps(curve)
     if not found:  # fewer than two places have a figure
         return set()
     bends = [0.0, *(_bend(before, after) for before, after in pairwise(found)), 0.0]
-    middles = set()
+    hidden = []
     for step, sides in zip(found, pairwise(bends), strict=True):
-        if step.change or abs(step.beyond) > HINT or max(map(abs, sides)) > HINT:
-            middles |= middle(values, step.left["x"], step.right["x"])
-    return middles
+        out_of_line = max(abs(step.beyond), *map(abs, sides)) > max(HINT, step.half)
+        if (step.change or out_of_line) and not explained(step):
+            hidden.append(step)
+    # the narrowest first: what is found there may explain the others
+    narrow = sorted(hidden, key=lambda step: step.right["x"] / step.left["x"])
+    middles = [middle(values, step.left["x"], step.right["x"]) for step in narrow]
+    return set().union(*[found for found in middles if found][:LOOKS])
 
 
 def _bend(before: Step, after: Step) -> float:

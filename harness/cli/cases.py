@@ -1,4 +1,4 @@
-"""The commands about cases and shapes: `measure`, `explain`, `advise`, `cliffs`, `repro`. They translate,
+"""The commands about cases and shapes: `measure`, `explain`, `advise`, `repro`. They translate,
 call and print, as those of `main`."""
 
 from __future__ import annotations
@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from harness.cli.options import (
     problem_options,
     python_option,
     results_option,
+    setting_of,
     setting_options,
     split_device,
     wait_option,
@@ -30,12 +30,11 @@ from harness.core.problem import DEFINITIONS, FIELDS, KINDS, Problem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.core.case import Case, Setting
+    from harness.core.case import Case
     from harness.tasks.measure import Measurement
 
 CASE_ID = re.compile(r"[0-9a-f]{4,16}")
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
-LARGEST = 65_536  # of a range: every value of it is a case that may be measured
 SCALES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -71,23 +70,6 @@ class Count(click.ParamType[int]):
         return int(found[1]) * SCALES[found[2]]
 
 
-class Range(click.ParamType["range"]):
-    """`32:512` or `32:512:16`, both ends included."""
-
-    name = "first:last"
-
-    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> range:
-        """Raises UsageError."""
-        parts = [int(part) if part.isdecimal() else 0 for part in str(value).split(":")]
-        if len(parts) not in (2, 3) or min(parts) < 1 or not parts[0] < parts[1] <= LARGEST:
-            raise UsageError(
-                f"{value!r} is no range",
-                where="--range",
-                hint=f"Write first:last or first:last:step, up to {LARGEST:,}: 32:512:16.",
-            )
-        return range(parts[0], parts[1] + 1, *parts[2:])
-
-
 what_argument = click.argument(
     "what",
     metavar="KIND|CASE",
@@ -99,14 +81,6 @@ def _problem(kind: str, arguments: Mapping[str, Any]) -> Problem:
     return Problem(kind, **{name: arguments[name] for name in (*FIELDS, "size")})
 
 
-def _setting(arguments: Mapping[str, Any]) -> Setting:
-    """The setting that options state; where it is placed is not part of it."""
-    from harness.core.case import DEFAULTS, Setting
-
-    stated = {name: arguments[name] for name in DEFAULTS if name in arguments}
-    return Setting(**stated | {"device": split_device(arguments["device"])[0]})
-
-
 def _measured(problem: Problem, arguments: Mapping[str, Any], python: str | None, wait: bool) -> Measurement:
     from harness.output.progress_bar import RunProgress
     from harness.tasks.measure import measure as measure_case
@@ -114,7 +88,7 @@ def _measured(problem: Problem, arguments: Mapping[str, Any], python: str | None
     _, index = split_device(arguments["device"])
     with RunProgress() as progress:
         return measure_case(
-            problem, _setting(arguments), device_index=index, python=python, wait=wait, listener=progress
+            problem, setting_of(arguments), device_index=index, python=python, wait=wait, listener=progress
         )
 
 
@@ -268,7 +242,7 @@ def repro(what: str, out: Path | None, results: Path, as_json: bool, **arguments
         case, row, _, environment = _kept(what, results, arguments)
         text = script(case, row, environment)
     else:
-        case = Case(_problem(what, arguments), _setting(arguments))
+        case = Case(_problem(what, arguments), setting_of(arguments))
         text = script(case, None, None)
     if out is not None:
         write(out, text)
@@ -321,7 +295,7 @@ def advise(
     from harness.tasks.advise import candidates
 
     shape = {name: arguments[name] for name in (*FIELDS, "size") if name in arguments}
-    cases, left = candidates(shape, _setting(arguments))
+    cases, left = candidates(shape, setting_of(arguments))
     with (
         RunProgress() as progress,
         ad_hoc_session(
@@ -337,88 +311,4 @@ def advise(
         sys.exit(CasesFailed.code)
 
 
-@click.command()
-@click.option(
-    "--axis",
-    default="in_channels",
-    show_default=True,
-    help="Axis to search: in_channels, size, batch, groups, ...",
-)
-@click.option(
-    "--range",
-    "values",
-    type=Range(),
-    default="32:512",
-    show_default=True,
-    help="First value, last value and an optional step.",
-)
-@click.option(
-    "--kind",
-    "kinds",
-    multiple=True,
-    type=click.Choice(KINDS),
-    default=("standard",),
-    show_default=True,
-    help="One or several.",
-)
-@problem_options()
-@setting_options()
-@click.option(
-    "--time-limit",
-    "time_limit_s",
-    type=float,
-    default=180.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Start no new step after this many seconds.",
-)
-@python_option
-@wait_option
-@json_option
-def cliffs(
-    axis: str,
-    values: range,
-    kinds: tuple[str, ...],
-    time_limit_s: float,
-    python: str | None,
-    wait: bool,
-    as_json: bool,
-    **arguments: Any,
-) -> None:
-    """Search an axis for jumps in latency, or for the point where two kinds cross, and name the cause. Writes
-    no file.
-
-    \b
-    Examples:  convscope cliffs --axis in_channels --range 32:512
-               convscope cliffs --axis batch --range 1:32 --kind pointwise --in 64 --size 28 --threads 1
-               convscope cliffs --axis in_channels --range 16:256:8 --kind standard --kind depthwise_separable
-    """
-    from harness.output import answers
-    from harness.output.progress_bar import RunProgress
-    from harness.plan.duration import rounds_s
-    from harness.run.ad_hoc import ad_hoc_session
-    from harness.run.worker_process import default_python
-    from harness.tasks.cliff_search import POLICY, curves, search
-
-    fields = {name: arguments[name] for name in (*FIELDS, "size")}
-    asked = curves(list(dict.fromkeys(kinds)), axis, values, fields, _setting(arguments))
-    ends = time.monotonic() + time_limit_s
-    with (
-        RunProgress() as progress,
-        ad_hoc_session(
-            *split_device(arguments["device"]), python or default_python(), wait=wait, listener=progress
-        ) as ready,
-    ):
-        found = search(
-            axis,
-            asked,
-            lambda cases: ready.measure(cases, POLICY, roofs=False),
-            lambda cases: time.monotonic() + rounds_s(POLICY, cases) < ends,
-        )
-    if as_json:
-        print(json.dumps(answers.search_as_json(found)))
-    else:
-        answers.search(found)
-
-
-COMMANDS = (measure, explain, advise, cliffs, repro)
+COMMANDS = (measure, explain, advise, repro)

@@ -16,7 +16,6 @@ from harness.cli.options import (
     install_signal_handlers,
     json_option,
     measuring_options,
-    python_option,
     write,
 )
 from harness.core.errors import CasesFailed, Stopped, UsageError
@@ -64,10 +63,26 @@ class Shape(click.ParamType[tuple[int, ...]]):
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
 )
-@python_option
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Page to write: MACs and parameters layer by layer, with --measure time too.",
+)
+@click.option("--measure", "wanted", is_flag=True, help="Measure each layer too; kept in results/.")
+@measuring_options()
 @json_option
-def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | None, as_json: bool) -> None:
-    """List a model's convolutions and how often each runs, as a layer list for suites.
+def trace(
+    model: str,
+    shape: tuple[int, ...],
+    out: Path | None,
+    page: Path | None,
+    wanted: bool,
+    as_json: bool,
+    **measuring: Unpack[Measuring],
+) -> None:
+    """List a model's convolutions and how often each runs, as a layer list for suites; show where their
+    MACs, parameters and time go.
 
     MODULE:ATTRIBUTE is a torch module, or a function without arguments that returns one, in the measured
     interpreter. Calls of torch.nn.functional are seen too. Layers that cannot be measured (transposed, 1-D,
@@ -75,12 +90,62 @@ def trace(model: str, shape: tuple[int, ...], out: Path | None, python: str | No
 
     \b
     Examples:  convscope trace mymodels:resnet --out trace.csv
-               convscope trace torchvision.models:mobilenet_v2 --input 1,3,224,224
+               convscope trace torchvision.models:mobilenet_v2 --report mobilenet.html
+               convscope trace mymodels:resnet --measure --report resnet.html
     """
+    from harness.output.report import write_model
     from harness.run.worker_process import default_python
     from harness.tasks.trace import trace as trace_model
 
-    _show(trace_model(model, shape, python or default_python()), out, as_json=as_json)
+    found = trace_model(model, shape, measuring["python"] or default_python())
+    if wanted:
+        _measure(model, found, out, page, as_json=as_json, **measuring)
+        return
+    if page is not None:
+        page = write_model(model, "x".join(map(str, shape)), found, page)
+    _show(found, out, as_json=as_json, page=page)
+
+
+def _measure(
+    model: str,
+    found: Layers,
+    out: Path | None,
+    page: Path | None,
+    *,
+    as_json: bool,
+    **measuring: Unpack[Measuring],
+) -> None:
+    """Measure a layer list as a run, and say what its convolutions take."""
+    from harness.output.progress_bar import RunProgress
+    from harness.output.report import write_report
+    from harness.output.run_answer import run_answer
+    from harness.store.results import load_results
+    from harness.tasks.sweep import sweep
+    from harness.tasks.trace import suite_of
+
+    if out is not None:
+        write(out, found.as_csv())
+    _say_left(found)
+    install_signal_handlers()
+    code = 0
+    with RunProgress() as progress:
+        try:
+            done = sweep(suite_of(found, model), listener=progress, **measuring)
+        except (CasesFailed, Stopped) as error:
+            if progress.run is None:
+                raise
+            code, done = error.code, load_results(progress.run)
+    assert progress.run is not None
+    if page is not None:
+        page = write_report(done, page)
+    if as_json:
+        run = {"run_id": done.runs[0]["run_id"], "path": str(progress.run)}
+        print(json.dumps(_as_json(found, out, page) | run))
+    else:
+        run_answer(done, progress.run)
+        if page is not None:
+            print(f"The page is {page}.")
+    sys.exit(code)
 
 
 @click.command(name="import")
@@ -111,33 +176,41 @@ def import_lines(file: TextIO, out: Path | None, as_json: bool) -> None:
     _show(found, out, as_json=as_json)
 
 
-def _show(found: Layers, out: Path | None, *, as_json: bool) -> None:
+def _show(found: Layers, out: Path | None, *, as_json: bool, page: Path | None = None) -> None:
     """Write or print a layer list, and say what was left out."""
     if out is not None:
         write(out, found.as_csv())
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "layers": found.rows,
-                    "left": found.left,
-                    "notes": found.notes,
-                    "path": None if out is None else str(out),
-                }
-            )
-        )
+        print(json.dumps(_as_json(found, out, page)))
         return
+    _say_left(found)
+    executed = sum(row["repeat"] for row in found.rows)
+    if page is not None:
+        print(f"{executed} convolutions, {len(found.rows)} of them different: {page}")
+    if out is not None:
+        print(
+            f"{executed} convolutions, {len(found.rows)} of them different, in {out}.\n"
+            f'Next: a suite with layers = "{out.name}" beside it.'
+        )
+    if out is None and page is None:
+        print(found.as_csv(), end="")
+
+
+def _as_json(found: Layers, out: Path | None, page: Path | None) -> dict[str, Any]:
+    return {
+        "layers": found.rows,
+        "left": found.left,
+        "notes": found.notes,
+        "path": None if out is None else str(out),
+        "report": None if page is None else str(page),
+    }
+
+
+def _say_left(found: Layers) -> None:
+    """On stderr."""
     for word, listed in (("left out", found.left), ("note", found.notes)):
         for one in listed:
             print(f"{word}: {one['name']}: {one['why']}", file=sys.stderr)
-    if out is None:
-        print(found.as_csv(), end="")
-        return
-    executed = sum(row["repeat"] for row in found.rows)
-    print(
-        f"{executed} convolutions, {len(found.rows)} of them different, in {out}.\n"
-        f'Next: a suite with layers = "{out.name}" beside it.'
-    )
 
 
 @click.command()

@@ -14,10 +14,11 @@ from harness.core.errors import StorageError, UsageError
 from harness.core.problem import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from click.shell_completion import CompletionItem
 
+    from harness.core.case import Setting
     from harness.plan.axes import Value
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
@@ -238,6 +239,14 @@ def problem_options(*left_out: str) -> Callable[[Command], Command]:
         "width": click.option("--width", type=int, help="[default: size]"),
     }
     return _decorated(options, left_out)
+
+
+def setting_of(arguments: Mapping[str, Any]) -> Setting:
+    """The setting that options state; where it is placed is not part of it."""
+    from harness.core.case import DEFAULTS, Setting
+
+    stated = {name: arguments[name] for name in DEFAULTS if name in arguments}
+    return Setting(**stated | {"device": split_device(arguments["device"])[0]})
 
 
 def setting_options(*left_out: str) -> Callable[[Command], Command]:

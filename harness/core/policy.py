@@ -8,6 +8,7 @@ from math import ceil, inf
 from typing import Any
 
 from harness.core.errors import ProblemError
+from harness.core.stats import PLACES
 
 MOST = 32_767  # rounds are stored as int16, and a run of nine hours is long enough
 TURN_S = 0.017  # about so long is one block of an arm that takes turns ...
@@ -16,6 +17,8 @@ FEWEST_SAMPLES = 24  # of a visit: of six that lie alike a low quantile means wh
 # of a visit in one go, and of an arm at least: three for each way that the heap may lie (`worker/workload`)
 BLOCKS = 12
 TURNS = 24  # of a visit whose blocks lie between those of others: a moment each, and as many as possible
+# the blocks of a visit, and the calls before each, take so long at most where calls are slow: fewer blocks do
+SLOW_VISIT_S = 5.0
 ENERGY_WINDOWS = 2.5  # of calls, of a pause, and a quarter before each
 SURVEY_SHARE = 1 / 3  # of a time limit, at most: the rounds have the rest
 
@@ -69,6 +72,19 @@ class Policy:
     def turns(self) -> int:
         """How many blocks each arm of a pair measures."""
         return max(BLOCKS, ceil(self.visit_time_s / TURN_S))
+
+    def blocks(self, most: int, call_s: float) -> int:
+        """Of `most` blocks, how many a visit measures whose calls take `call_s` seconds: all of them within
+        `SLOW_VISIT_S`, else fewer, as many for each way that buffers lie, down to one. All of them where more
+        samples are asked for than the fewest. Fewer blocks are a sample each, and no call beside it."""
+        if self.min_samples > FEWEST_SAMPLES:
+            return most
+        fit = int(max(SLOW_VISIT_S, self.visit_time_s) / (2 * call_s))
+        return min(most, PLACES * max(fit // PLACES, 1))
+
+    def is_slow(self, call_s: float) -> bool:
+        """Whether a visit of such calls has fewer blocks than others."""
+        return self.blocks(TURNS, call_s) < TURNS
 
     def as_message(self) -> dict[str, Any]:
         """As it crosses the pipe and stands in run.json."""

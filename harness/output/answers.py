@@ -1,13 +1,12 @@
-"""The answers of commands about cases: one in full, candidates, cliffs, networks. Text on stdout.
+"""The answers of commands about cases: one in full, candidates, networks. Text on stdout.
 
 In: rows of the summary. Out: what a person reads. Not here: progress and tables (`terminal`), what is
-decided.
+decided; the search for cliffs (`cliffs_text`).
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import exp
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.differences import beyond_intervals
@@ -31,13 +30,12 @@ from harness.tasks.advise import FIRST, ties
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
-    from harness.analysis.cliffs import Step
     from harness.analysis.networks import Network
     from harness.core.interval import Interval
     from harness.tasks.advise import Advice
-    from harness.tasks.cliff_search import Found
 
 BAR = 28  # characters that stand for a whole call
+SHOWN = 3  # primitives of a case that has no figure
 
 
 def measurement(
@@ -48,6 +46,7 @@ def measurement(
     print(f"{case.label}   ({case.case_id})")
     if row["status"] != "ok":
         print(f"\n{row['status']}: {row['message']}")
+        print_fields(_surveyed(row))
         return
     if in_full and row["split"] is not None:
         print("\nTime of one call by part:")
@@ -80,8 +79,21 @@ def measurement(
     prose(_allocator_answer(case, row, other))
 
 
+def _surveyed(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """Of a case without a figure, what the survey saw that it runs, slowest first."""
+    runs = sorted(
+        () if row["primitives"] is None else row["primitives"], key=lambda one: -float(one["time_s"])
+    )
+    said = [f"{one['name']} {units.seconds(one['time_s'])}" for one in runs[:SHOWN]]
+    known = {"back end": row["backend"], "a call runs": ", ".join(said)}
+    return [(name, text) for name, text in known.items() if text]
+
+
 def _allocators(case: Case, row: Mapping[Any, Any], other: Mapping[Any, Any] | None) -> list[tuple[str, str]]:
-    """Latency and page faults under both."""
+    """Latency and page faults under both; of a slow call, what the survey saw of the other."""
+    if not other and row["other_allocator_s"]:
+        name = "default malloc" if case.setting.allocator == "retained" else "heap kept"
+        return [(name, f"about {units.seconds(row['other_allocator_s'])}, from a first look alone")]
     if not other or other["status"] != "ok":
         return []
     seen = {case.setting.allocator: row, other["allocator"]: other}
@@ -250,89 +262,6 @@ def advice_as_json(found: Advice) -> dict[str, Any]:
         "left": [{"candidate": what, "why": why} for what, why in found.left],
         "failed": [{"candidate": what, "why": why} for what, why in found.failed],
         "sentences": found.sentences,
-    }
-
-
-def search(found: Found) -> None:
-    """The answer of `cliffs`: the curves, then each jump and crossing with its figures."""
-    axis = found.axis.replace("_", " ")
-    if not found.places:
-        print("Nothing was measured within the time limit; raise --time-limit.")
-        return
-    for kind, places in found.places.items():
-        print(f"{kind_name(kind)}, {len(places)} places")
-        measured = [row for row in places if row["latency_s"]]
-        cells = (
-            [
-                f"{row['x']:,}",
-                units.seconds(row["latency_s"]),
-                interval_text(row),
-                row["backend"] or "unknown",
-            ]
-            for row in measured
-        )
-        table([f"{axis} ", "latency ", "95 % interval ", "back end"], cells)
-        print()
-    for kind, step in found.cliffs:
-        print(f"Cliff: {_jump(kind, axis, step)}.")
-    for kind, step in found.changes:
-        print(f"Implementation change without a jump in latency: {_jump(kind, axis, step)}.")
-    for crossing in found.crossings:
-        names = (kind_name(crossing.before), kind_name(crossing.after))
-        print(
-            f"Crossing: {names[0]} is faster up to {axis} {crossing.left:,}, "
-            f"{names[1]} from {crossing.right:,} on."
-        )
-    if not found.cliffs and not found.crossings:
-        print(
-            f"No cliff{'' if found.complete else ' so far'}: no step in latency exceeds the step in work "
-            "by more than 10 %."
-        )
-    if not found.complete:
-        print("The time limit ended the search early; raise --time-limit.")
-    case = Case.from_row(found.cliffs[0][1].right if found.cliffs else places[-1])
-    print(f"\nNext: convscope explain {as_arguments(case.problem, case.setting)} --measure")
-
-
-def _jump(kind: str, axis: str, step: Step) -> str:
-    ratio, low, high = (
-        units.significant(value) for value in (step.growth.value, step.growth.low, step.growth.high)
-    )
-    work = units.significant(step.right["flops"] / step.left["flops"])
-    figures = (
-        f"{units.seconds(step.left['latency_s'])} to {units.seconds(step.right['latency_s'])}, "
-        f"{ratio} times ({low} to {high})"
-    )
-    change = step.change or "the same kernel, as far as visible"
-    return (
-        f"{kind_name(kind)}, {axis} {step.left['x']:,} to {step.right['x']:,}: {figures}, "
-        f"FLOPs {work} times; {change}"
-    )
-
-
-def search_as_json(found: Found) -> dict[str, Any]:
-    """The same as an object."""
-
-    def jump(kind: str, step: Step) -> dict[str, Any]:
-        ratio, low, high = step.growth.value, step.growth.low, step.growth.high
-        ends = {"left": step.left["x"], "right": step.right["x"]}
-        return {
-            "kind": kind,
-            **ends,
-            "ratio": ratio,
-            "ratio_low": low,
-            "ratio_high": high,
-            "beyond_work": exp(step.beyond),
-            "change": step.change,
-        }
-
-    return {
-        "axis": found.axis,
-        "cliffs": [jump(kind, step) for kind, step in found.cliffs],
-        "changes": [jump(kind, step) for kind, step in found.changes],
-        "crossings": [asdict(crossing) for crossing in found.crossings],
-        "complete": found.complete,
-        "places": {kind: [as_json_values(row) for row in places] for kind, places in found.places.items()},
     }
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 LINES_APART = 20  # cases of a survey, where there is no bar
+SLOWER = 2.0  # times as slow as one that was told of: told as well
 
 
 class RunProgress(ProgressListener):
@@ -53,6 +54,7 @@ class RunProgress(ProgressListener):
         self._task = self._progress.add_task("run", total=1, stage="survey", case="", figure="", left="")
         self._began = time.monotonic()
         self._disturbed = 0
+        self._slowest_s = 0.0
         self.run: Path | None = None
 
     def __enter__(self) -> RunProgress:
@@ -84,6 +86,16 @@ class RunProgress(ProgressListener):
         )
         if not self._drawn and (number - 1) % LINES_APART == 0:
             self.say(f"survey {number} of {of}  {case.label}")
+
+    def slow(self, case: Case, call_s: float, backend: str | None, seconds: float) -> None:
+        """Calls of a case are so slow that fewer are measured; said of the first, and of much slower ones."""
+        if call_s > SLOWER * self._slowest_s:
+            self._slowest_s = call_s
+            below = f" in {backend}" if backend else ""
+            self.say(
+                f"{case.label}: a call takes about {units.seconds(call_s)}{below}, so fewer calls are "
+                f"measured, in about {units.duration(seconds)}."
+            )
 
     def unsurveyed(self, cases: int, of: int) -> None:
         """The survey's share of a time limit is over."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 from math import ceil
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from harness.core.policy import FEWEST_SAMPLES, TURN_SETTLE_S, TURNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.core.case import Case
     from harness.core.policy import Policy
@@ -22,7 +23,8 @@ RUN_START_S = 5.0  # an interpreter says what it is, roofs are measured
 WORKERS_START_S = 3.0  # workers that come up at once, each importing torch
 PAIR_OF_WORKERS_START_S = 1.0  # the same for the two workers of a round of pairs, on two quiet cores
 ABREAST = 3  # workers come up at once for so many rounds
-SURVEY_S = 0.3  # per case, on two cores
+SURVEY_S = 0.3  # per case, on two cores ...
+SURVEY_CALLS = 9  # ... and calls of it
 VISIT_FIXED_S = 0.07  # a fork, tensors, an end
 PLACE_S = 0.0016  # per block, to place its tensors anew
 WARM_UPS = 1.4  # a case is steady after so many times `warm_up_s`, in the mean
@@ -44,6 +46,8 @@ def visit_s(policy: Policy, call_s: float) -> float:
     """A visit of a case whose calls take `call_s` seconds, start of its process included."""
     timed_s = max(policy.visit_time_s, max(policy.min_samples, FEWEST_SAMPLES) * call_s)
     settling_s = TURNS * (PLACE_S + max(TURN_SETTLE_S, call_s))
+    if policy.is_slow(call_s):
+        timed_s, settling_s = policy.blocks(TURNS, call_s) * call_s, 0.0
     return (
         VISIT_FIXED_S
         + _warm_up_s(policy, call_s)
@@ -64,11 +68,15 @@ def _warm_up_s(policy: Policy, call_s: float) -> float:
     return max(WARM_UPS * policy.warm_up_s, 3 * call_s)
 
 
-def rounds_s(policy: Policy, cases: Iterable[Case]) -> float:
-    """A survey and the certain rounds of cases, with the starts of workers."""
+def rounds_s(
+    policy: Policy, cases: Iterable[Case], calls_s: Mapping[str, float] = MappingProxyType({})
+) -> float:
+    """A survey and the certain rounds of cases, with the starts of workers. `calls_s`: seconds a call of
+    those that were called before, by case_id."""
     starts = policy.rounds if policy.time_limit_s is not None else ceil(policy.rounds / ABREAST)
     return starts * WORKERS_START_S + sum(
-        SURVEY_S + policy.rounds * visit_s(policy, call_s(case)) for case in cases
+        SURVEY_S + SURVEY_CALLS * one_s + policy.rounds * visit_s(policy, one_s)
+        for one_s in (calls_s.get(case.case_id) or call_s(case) for case in cases)
     )
 
 

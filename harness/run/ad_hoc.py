@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
@@ -18,8 +19,9 @@ from harness.analysis.roofline import with_roofline
 from harness.analysis.summary import summarize
 from harness.core.errors import DeviceError
 from harness.core.policy import Policy
+from harness.plan.duration import call_s, rounds_s
 from harness.run import locks
-from harness.run.arm import Arm
+from harness.run.arm import Arm, Surveyed
 from harness.run.context import RunContext
 from harness.run.device_worker import DeviceWorker, connect, device_name, require_devices
 from harness.run.rounds import RoundsRun
@@ -71,6 +73,20 @@ class AdHocSession:
     ) -> None:
         self._connection, self._listener = connection, listener
         self._device, self._placement = device_name(kind, placement), placement
+        self._surveyed = Surveyed()
+        self._guessed: dict[str, float] = {}
+
+    def look(self, cases: Sequence[Case], policy: Policy) -> dict[str, float]:
+        """Survey cases, which are not looked at again when they are measured: about how many seconds a call
+        takes, by case_id, of those that could be called. The listener hears of slow ones what they cost by
+        this policy."""
+        self._guessed |= {case.case_id: call_s(case) for case in cases}
+        self._arm(self._context(policy), []).survey(cases, inf)
+        return {
+            case.case_id: self._surveyed.call_s[case.case_id]
+            for case in cases
+            if case.case_id in self._surveyed.call_s
+        }
 
     def measure(self, cases: Sequence[Case], policy: Policy, *, roofs: bool = True) -> pd.DataFrame:
         """One row a case, by the names of the summary; without `roofs` it is set under none. Those of a
@@ -94,7 +110,7 @@ class AdHocSession:
         context = self._context(policy)
         known = self._known_roofs(cases) if roofs else []
         RoundsRun(
-            Arm("main", context, self._connection, rows.append, self._listener),
+            self._arm(context, rows),
             cases,
             measured.extend if roofs and not known else None,
             survey=survey,
@@ -106,6 +122,9 @@ class AdHocSession:
         visits = pd.DataFrame(rows)
         return with_roofline(summarize(visits, {NAME: header}), {NAME: best}), visits
 
+    def _arm(self, context: RunContext, rows: list[Row]) -> Arm:
+        return Arm("main", context, self._connection, rows.append, self._listener, surveyed=self._surveyed)
+
     def _known_roofs(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
         """Of cases that all run on a processor with as many threads."""
         threads = {case.setting.threads for case in cases}
@@ -116,6 +135,14 @@ class AdHocSession:
         return machine_cache.known_ceilings(
             self._connection.environment_id, count, {case.setting.dtype for case in cases}
         )
+
+    def cost_s(self, cases: Sequence[Case], policy: Policy) -> float:
+        """About how long it takes to measure cases. Those that were not looked at are guessed, as far off as
+        those were that were."""
+        known = self._surveyed.call_s
+        off = max((known[one] / guess for one, guess in self._guessed.items() if one in known), default=1.0)
+        calls_s = {case.case_id: known.get(case.case_id, off * call_s(case)) for case in cases}
+        return rounds_s(policy, cases, calls_s)
 
     def tenants(self, seconds: float) -> Tenants:
         """What others take of the device, over so many seconds. Raises DeviceError where that cannot be

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.core.columns import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns, fits
 from harness.core.protocol import PARTNER
+from harness.plan.duration import visit_s
 from harness.run.device_worker import Connection, DeviceWorker, device_name
 
 if TYPE_CHECKING:
@@ -32,10 +35,18 @@ CEILINGS_LIMIT_S = 120.0  # large products on one slow core in a dtype that it e
 EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
 
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What surveys found, by case_id: the columns that they fill, and about how many seconds a call takes."""
+
+    facts: dict[str, Row] = field(default_factory=dict)
+    call_s: dict[str, float] = field(default_factory=dict)
+
+
 class Arm:
     """An interpreter's part in a run. `executed`: by case_id of what is asked for, the case that it runs,
     where that is another. `dropped` are cases that failed or cannot be done here; `skipped`, of these, what
-    it does not support."""
+    it does not support. What `surveyed` holds is not looked at again."""
 
     def __init__(
         self,
@@ -45,6 +56,7 @@ class Arm:
         keep: Callable[[Row], None],
         listener: ProgressListener,
         executed: Mapping[str, Case] | None = None,
+        surveyed: Surveyed | None = None,
     ):
         self.name, self.context, self.connection, self.listener = name, order, connection, listener
         self._executed = executed or {}
@@ -53,7 +65,7 @@ class Arm:
         self.kept = 0  # rows
         self._crashes: Counter[str] = Counter()  # by asked_id
         self._keep = keep
-        self._facts: dict[str, Row] = {}
+        self.surveyed = surveyed or Surveyed()
         self._lookers: dict[tuple[str, str], DeviceWorker] = {}  # by device and what sets its worker apart
         self._requests = 0
 
@@ -105,11 +117,14 @@ class Arm:
         """The facts of every case, before any timing, as far as `limit_s` reaches; the workers that looked
         end here, but for the connection's own. Without facts a case is measured all the same."""
         ends = time.monotonic() + limit_s
+        for case in cases:  # looked at before, by another arm of the same session
+            if case.case_id in self.surveyed.facts and case.case_id not in self.dropped:
+                self._judge(case, self.surveyed.facts[case.case_id])
         listed = [
             (device, apart, case)
             for device, apart, mine in by_worker(cases, self.context.placement)
             for case in mine
-            if case.case_id not in self._facts and case.case_id not in self.dropped
+            if case.case_id not in self.surveyed.facts and case.case_id not in self.dropped
         ]
         try:
             for number, (device, apart, case) in enumerate(listed):
@@ -119,18 +134,31 @@ class Arm:
                     break
                 self.listener.surveying(self.as_executed(case), number + 1, len(listed))
                 most_s = min(self.context.policy.visit_limit_s + SURVEY_LIMIT_S, left_s)
-                self._look(case, self._looker(device, apart).ask(self.request("survey", case), most_s))
+                request, hear = self.request("survey", case), partial(self._hear, case)
+                self._look(case, self._looker(device, apart).ask(request, most_s, hear))
         finally:
             for worker in self._lookers.values():
                 worker.__exit__(None)
             self._lookers.clear()
 
+    def _hear(self, case: Case, message: Message) -> None:
+        """What a survey tells of a call before it ends: where calls are so slow that a visit has fewer, the
+        listener hears what the case costs."""
+        call_s, policy = message["latency_s"], self.context.policy
+        self.surveyed.call_s[case.case_id] = call_s
+        if policy.is_slow(call_s):
+            seconds = policy.rounds * visit_s(policy, call_s)
+            self.listener.slow(self.as_executed(case), call_s, message["backend"], seconds)
+
     def _look(self, case: Case, answer: Message) -> None:
         """Keep what a survey found of a case."""
         answer = _checked(answer)
-        self._facts[case.case_id] = facts = _filled(answer, SURVEYED)
+        self.surveyed.facts[case.case_id] = facts = _filled(answer, SURVEYED)
         if answer["status"] not in ("ok", "skipped"):
             facts["survey_message"] = f"{answer['status']}: {answer.get('message')}"
+        self._judge(case, facts)
+
+    def _judge(self, case: Case, facts: Row) -> None:
         if facts.get("error") is not None and facts["error"] > facts["error_bound"]:
             self._reject(case, facts)
 
@@ -150,12 +178,12 @@ class Arm:
         """Take a row of this arm that was kept before the run was resumed."""
         self.kept += 1
         if row["survey_message"] is not None or row["peak_bytes"] is not None:
-            self._facts.setdefault(row["asked_id"], {name: row[name] for name in SURVEYED})
+            self.surveyed.facts.setdefault(row["asked_id"], {name: row[name] for name in SURVEYED})
         self._close_failed(row)
 
     def peak_bytes(self, case: Case) -> int:
         """What a call takes at its peak, beside its inputs and weights, as far as the survey saw it."""
-        return int(self._facts.get(case.case_id, {}).get("peak_bytes") or 0)
+        return int(self.surveyed.facts.get(case.case_id, {}).get("peak_bytes") or 0)
 
     def keep_row(
         self, case: Case, answer: Message, *, position: int, started: datetime | None = None, **more: Any
@@ -180,7 +208,7 @@ class Arm:
             | {"wall_s": answer.get("wall_s")}
             | case_columns(self.as_executed(case))
             | {"asked_id": case.case_id}
-            | self._facts.get(case.case_id, {})
+            | self.surveyed.facts.get(case.case_id, {})
             | _filled(answer, MEASURED)
         )
         row |= {

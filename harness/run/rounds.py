@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from harness.core.protocol import Message
 
 GRACE_S = 5.0  # beyond a visit's own limit, before its worker is ended
-MOST_REPEATS = 2  # of a visit that does not count, at the end of its round
+MOST_REPEATS = 2  # of a visit that does not count, at the end of its round; none of disturbed slow calls
 MOST_TOGETHER = 48  # cases whose blocks are interleaved, twenty seconds of visits ...
 MOST_THREADS = 1024  # ... on so many threads, which a container may count ...
 MEMORY_SHARE = 0.25  # ... while they take so much of the memory ...
@@ -92,7 +92,7 @@ class RoundsRun:
             tell,
         )
         self.valid: dict[str, list[Counted]] = defaultdict(list)
-        self.call_s = {case.case_id: call_s(case) for case in self.cases}
+        self.call_s = {case.case_id: call_s(case) for case in self.cases} | arm.surveyed.call_s
         self.rounds = 0
         self._done: set[str] = set()  # cases that have had their visit of the round that comes next
         self.timed_s = 0.0
@@ -118,13 +118,14 @@ class RoundsRun:
         """Do all of it; why it ended: `complete` or `time_limit`."""
         self.listener.begin(
             len(self.cases),
-            self._left_s(()) if self.arm.kept else rounds_s(self.policy, self.cases),
+            self._left_s(()) if self.arm.kept else rounds_s(self.policy, self.cases, self.call_s),
             "cases with a wide confidence interval are measured again",
         )
         if self.tell:
             self.tell(self.arm.ceilings(self.cases))
         if self._survey:
             self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())
+        self.call_s |= self.arm.surveyed.call_s
         self.arm.connection.worker.quit()
         try:
             while cases := self._due():
@@ -186,7 +187,7 @@ class RoundsRun:
                     visited = list(self._visits(worker, together, position, self._left_s(waiting)))
                     for case, row in visited:
                         again = not counts(row) and case.case_id not in self.arm.dropped
-                        if again and repeats[case.case_id] < MOST_REPEATS:
+                        if again and repeats[case.case_id] < self._most_repeats(case, row):
                             repeats[case.case_id] += 1
                             waiting.append(case)
                     if len(visited) < len(together):
@@ -315,6 +316,10 @@ class RoundsRun:
         self.timed_s += timed_s(row)
         if row["trust"] != "invalid":
             self.valid[case.case_id].append(Counted(row["process"], tuple(row["place_figures_s"])))
+
+    def _most_repeats(self, case: Case, row: Row) -> int:
+        disturbed = row["trust"] == "invalid"
+        return 0 if disturbed and self.policy.is_slow(self.call_s[case.case_id]) else MOST_REPEATS
 
     def _visit_s(self, case: Case) -> float:
         return visit_s(self.policy, self.call_s[case.case_id])

@@ -9,15 +9,18 @@ many steps, the widest are partly luck.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.cliffs import crossings, first_places, middle, steps, to_look_into
+from harness.analysis.cliffs import FIRST_PLACES, crossings, first_places, middle, steps, to_look_into
+from harness.analysis.sawtooth import sawteeth
 from harness.core.case import Case
 from harness.core.errors import ProblemError, UsageError
 from harness.core.policy import Policy
-from harness.core.problem import Problem
+from harness.core.problem import Problem, kind_of
+from harness.core.window import parse_pair
 from harness.store.results import as_json_values
 
 if TYPE_CHECKING:
@@ -25,44 +28,66 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from harness.analysis.cliffs import Crossing, Step
+    from harness.analysis.cliffs import Crossing, Place, Step
+    from harness.analysis.sawtooth import Sawtooth
     from harness.core.case import Setting
 
-    Curves = Mapping[str, Mapping[int, Case]]  # by kind, by the value of the axis
+    Curves = Mapping[str, Mapping[int, Case]]  # by kind and, of several, layout; by the value of the axis
     Rows = dict[str, dict[int, dict[Any, Any]]]
 
 # visits of a quarter of a second: what is looked for is above a tenth
 POLICY = Policy(rounds=3, max_rounds=4, warm_up_s=0.05, visit_time_s=0.1, min_samples=12)
 SEARCHED = ("batch", "in_channels", "out_channels", "size", "height", "width", "groups", "kernel_size")
 LEAST_VALUES = 3
+ENDS_OF_GROUPED = ("standard", "grouped", "depthwise")  # one curve along groups, from 1 to in_channels
+FIRST_SHARE = 0.5  # of the time: the first places take no more, where fewer will do
+MOST_CONFIRMED = 5  # teeth of a sawtooth that are measured anew ...
+LEAST_CONFIRMED = 2  # ... and that are still there for it to be one
+MOST_CROSSINGS = 3  # of two curves: each is looked into
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search came to. `places`: rows of the summary with their `x`, by kind; `complete`: whether
-    nothing was left to look into."""
+    """What a search came to. `places`: rows of the summary with their `x`, by curve; `lacking_s`: how long
+    the next step would have taken that there was no time for, 0 where nothing was left to look into."""
 
     axis: str
     places: dict[str, list[dict[Any, Any]]]
     cliffs: list[tuple[str, Step]]
+    sawteeth: list[tuple[str, Sawtooth]]
     crossings: list[Crossing]
-    complete: bool
+    lacking_s: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left to look into."""
+        return not self.lacking_s
 
     @property
     def changes(self) -> list[tuple[str, Step]]:
-        """Steps at which something changes below torch, and that are no cliff."""
-        cliffs = {(kind, step.left["x"]) for kind, step in self.cliffs}
-        found = [
-            (kind, step) for kind, places in self.places.items() for step in steps(places) if step.change
+        """Steps at which something changes below torch, and that are neither a cliff nor a tooth."""
+        cliffs = {(curve, step.left["x"]) for curve, step in self.cliffs}
+        return [
+            (curve, step)
+            for curve, places in self.places.items()
+            for step in steps(places)
+            if step.change
+            and (curve, step.left["x"]) not in cliffs
+            and not _explained(step, [saw for other, saw in self.sawteeth if other == curve])
         ]
-        return [(kind, step) for kind, step in found if (kind, step.left["x"]) not in cliffs]
 
 
 def curves(
-    kinds: Sequence[str], axis: str, values: Sequence[int], fields: Mapping[str, Any], setting: Setting
+    kinds: Sequence[str],
+    axis: str,
+    values: Sequence[int],
+    fields: Mapping[str, Any],
+    setting: Setting,
+    layouts: Sequence[str] = (),
 ) -> Curves:
-    """The cases of each kind at those values that it can have. Raises UsageError for a kind that has fewer
-    than three of them."""
+    """The cases of each curve at those values that it can have: of a kind in a layout, those of the setting
+    unless some are named. Along groups a standard and a depthwise layer are the ends of the grouped one's
+    curve. Raises UsageError for a curve that has fewer than three of them."""
     sides = [name for name in ("height", "width") if axis == "size" and fields.get(name)]
     if sides:
         raise UsageError(
@@ -74,23 +99,30 @@ def curves(
         raise UsageError(
             f"{axis!r} is no axis that can be searched", where="--axis", hint=f"Known: {', '.join(SEARCHED)}."
         )
+    if axis == "groups":
+        kinds = ["grouped" if kind in ENDS_OF_GROUPED else kind for kind in kinds]
     found = {}
-    for kind in kinds:
-        tried = {value: _case(kind, {**fields, axis: value}, setting) for value in values}
-        found[kind] = {value: case for value, case in tried.items() if isinstance(case, Case)}
-        if len(found[kind]) < LEAST_VALUES:
+    for kind, layout in product(dict.fromkeys(kinds), dict.fromkeys(layouts or (setting.memory_format,))):
+        placed = replace(setting, memory_format=layout)
+        tried = {value: _case(kind, axis, value, fields, placed) for value in values}
+        cases = {value: case for value, case in tried.items() if isinstance(case, Case)}
+        if len(cases) < LEAST_VALUES:
             why = next((fault for fault in tried.values() if isinstance(fault, str)), "")
-            what = (
-                f"{kind} can have {len(found[kind])} of the {len(values)} values of {axis}, three are needed"
-            )
+            what = f"{kind} can have {len(cases)} of the {len(values)} values of {axis}, three are needed"
             raise UsageError(what, where="--range", hint=why)
+        found[f"{kind} {layout}" if len(layouts) > 1 else kind] = cases
     return found
 
 
-def _case(kind: str, fields: Mapping[str, Any], setting: Setting) -> Case | str:
+def _case(kind: str, axis: str, value: int, fields: Mapping[str, Any], setting: Setting) -> Case | str:
     """The case, or why it cannot be."""
+    asked = {**fields, axis: value}
     try:
-        return Case(Problem(kind, **fields), setting)
+        if axis == "groups" and kind in ("grouped", "pointwise"):
+            kernel = parse_pair("kernel_size", asked.get("kernel_size") or (1 if kind == "pointwise" else 3))
+            asked["kernel_size"] = kernel
+            kind = kind_of(in_channels=asked["in_channels"], groups=value, kernel_size=kernel)
+        return Case(Problem(kind, **asked), setting)
     except ProblemError as error:
         return str(error).replace("\n", " ")
 
@@ -99,42 +131,84 @@ def search(
     axis: str,
     asked: Curves,
     measure: Callable[[list[Case]], pd.DataFrame],
-    may_go_on: Callable[[list[Case]], bool],
+    cost_s: Callable[[list[Case]], float],
+    left_s: Callable[[], float],
 ) -> Found:
-    """Look until nothing is left to look into, or until `may_go_on` says of the next cases that there is no
-    time. Raises UsageError where no place of any curve could be measured."""
+    """Look until nothing is left to look into, or until the next cases cost more seconds than are left.
+    Raises UsageError where no place of any curve could be measured."""
     rows: Rows = defaultdict(dict)
-    due = {kind: set(first_places(sorted(cases))) for kind, cases in asked.items()}
-    complete = True
-    while any(due.values()) and (complete := may_go_on(_cases(asked, due))):
+    lacking_s = 0.0
+    due = _first(asked, cost_s, left_s())
+    while any(due.values()):
+        needed_s = cost_s(_cases(asked, due))
+        if needed_s >= left_s():
+            lacking_s = needed_s
+            break
         _measure(asked, due, measure, rows)
         measured = [row for places in rows.values() for row in places.values()]
         if not any(row["latency_s"] for row in measured):
             raise UsageError("no place could be measured", where="cliffs", hint=str(measured[0]["message"]))
         due = _next(asked, rows)
-    seen = {
-        kind: [step for step in steps(list(places.values())) if step.is_cliff]
-        for kind, places in rows.items()
-    }
+    seen = {curve: _cliffs(places, asked[curve]) for curve, places in rows.items()}
     ends = {
-        kind: {step_end["x"] for step in found for step_end in (step.left, step.right)}
-        for kind, found in seen.items()
+        curve: {end["x"] for step in _to_confirm(*found) for end in (step.left, step.right)}
+        for curve, found in seen.items()
     }
     if any(ends.values()):
         _measure(asked, ends, measure, rows)
-    places = {kind: [row for _, row in sorted(found.items())] for kind, found in rows.items()}
-    confirmed = [
-        (kind, step)
-        for kind, found in places.items()
-        for step in steps(found)
-        if step.is_cliff and _were(step, seen[kind])
-    ]
-    return Found(axis, places, confirmed, _crossings(rows), complete)
+    cliffs, teeth = _confirmed(rows, seen)
+    ordered = {curve: [row for _, row in sorted(places.items())] for curve, places in rows.items()}
+    return Found(axis, ordered, cliffs, teeth, _crossings(rows), lacking_s)
 
 
-def _were(step: Step, seen: Sequence[Step]) -> bool:
-    """Whether it was a cliff already before its ends were measured anew."""
-    return any((step.left["x"], step.right["x"]) == (before.left["x"], before.right["x"]) for before in seen)
+def _first(asked: Curves, cost_s: Callable[[list[Case]], float], left_s: float) -> dict[str, set[int]]:
+    """The first places of each curve: as many as half of the time allows, and never fewer than the fewest."""
+    due = dict[str, set[int]]()
+    for count in FIRST_PLACES:
+        due = {curve: set(first_places(sorted(cases), count)) for curve, cases in asked.items()}
+        if cost_s(_cases(asked, due)) < FIRST_SHARE * left_s:
+            break
+    return due
+
+
+def _cliffs(places: Mapping[int, Place], cases: Mapping[int, Case]) -> tuple[list[Step], list[Sawtooth]]:
+    """The cliffs of a curve that stand alone, and those that come again and again."""
+    curve = list(places.values())
+    found, _ = sawteeth(curve, sorted(cases))
+    return [step for step in steps(curve) if step.is_cliff and not _explained(step, found)], found
+
+
+def _to_confirm(cliffs: Sequence[Step], found: Sequence[Sawtooth]) -> list[Step]:
+    """The steps whose ends are measured anew: cliffs, and the largest teeth of each sawtooth."""
+    return [*cliffs, *(step for saw in found for step in saw.largest(MOST_CONFIRMED))]
+
+
+def _confirmed(
+    rows: Rows, seen: Mapping[str, tuple[Sequence[Step], Sequence[Sawtooth]]]
+) -> tuple[list[tuple[str, Step]], list[tuple[str, Sawtooth]]]:
+    """What of the cliffs and sawteeth is still there. A tooth of a sawtooth that is not is a cliff like
+    others."""
+    cliffs, teeth = [], []
+    for curve, (alone, found) in seen.items():
+        still = {(step.left["x"], step.right["x"]): step for step in steps(list(rows[curve].values()))}
+        still = {ends: step for ends, step in still.items() if step.is_cliff}
+        left = list(alone)
+        for saw in found:
+            kept = saw.of([still[ends] for ends in map(_ends, saw.largest(MOST_CONFIRMED)) if ends in still])
+            if len(kept.teeth) >= LEAST_CONFIRMED:
+                teeth.append((curve, kept))
+            else:
+                left += kept.teeth
+        cliffs += [(curve, still[ends]) for ends in sorted(map(_ends, left)) if ends in still]
+    return cliffs, teeth
+
+
+def _ends(step: Step) -> tuple[int, int]:
+    return step.left["x"], step.right["x"]
+
+
+def _explained(step: Step, found: Sequence[Sawtooth]) -> bool:
+    return any(saw.explains(step) for saw in found)
 
 
 def _cases(asked: Curves, due: Mapping[str, set[int]]) -> list[Case]:
@@ -155,20 +229,29 @@ def _measure(
 def _next(asked: Curves, rows: Rows) -> dict[str, set[int]]:
     """Where each curve is to be looked into, by itself and where it crosses another; places without a figure
     were looked at."""
-    due = {kind: to_look_into(list(places.values()), sorted(asked[kind])) for kind, places in rows.items()}
-    for crossing in _crossings(rows):
-        both = (crossing.before, crossing.after)
-        measured, possible = (set(of[both[0]]) & set(of[both[1]]) for of in (rows, asked))
-        # what lies between could not be told apart, if anything does
-        if not middle(sorted(measured), crossing.left, crossing.right):
-            for kind in both:
-                due[kind] |= middle(sorted(possible), crossing.left, crossing.right)
-    return {kind: values - rows[kind].keys() for kind, values in due.items()}
+    due = dict[str, set[int]]()
+    for curve, places in rows.items():
+        values = sorted(asked[curve])
+        found, wanted = sawteeth(list(places.values()), values)
+        hidden = to_look_into(list(places.values()), values, partial(_explained, found=found))
+        due[curve] = hidden | wanted
+    for pair in combinations(rows, 2):
+        found_crossings = _crossings_of(pair, rows)
+        if len(found_crossings) > MOST_CROSSINGS:  # tooth by tooth: only from where on, and up to where
+            found_crossings = [found_crossings[0], found_crossings[-1]]
+        for crossing in found_crossings:
+            measured, possible = (set(of[pair[0]]) & set(of[pair[1]]) for of in (rows, asked))
+            # what lies between could not be told apart, if anything does
+            if not middle(sorted(measured), crossing.left, crossing.right):
+                for curve in pair:
+                    due[curve] |= middle(sorted(possible), crossing.left, crossing.right)
+    return {curve: values - rows[curve].keys() for curve, values in due.items()}
 
 
 def _crossings(rows: Rows) -> list[Crossing]:
-    return [
-        found
-        for one, other in combinations(rows, 2)
-        for found in crossings(one, list(rows[one].values()), other, list(rows[other].values()))
-    ]
+    return [crossing for pair in combinations(rows, 2) for crossing in _crossings_of(pair, rows)]
+
+
+def _crossings_of(pair: tuple[str, str], rows: Rows) -> list[Crossing]:
+    one, other = pair
+    return crossings(one, list(rows[one].values()), other, list(rows[other].values()))

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from harness.core.errors import UsageError
 from harness.plan.layer_list import Layers, distinct
+from harness.plan.suite import parse_suite
 from harness.run.device_worker import connect
 from harness.run.worker_process import WorkerGone, WorkerTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.plan.suite import Suite
+
 TRACE_LIMIT_S = 600.0
+
+
+def suite_of(layers: Layers, name: str) -> Suite:
+    """A suite that measures these layers, in their order."""
+    content = {
+        "schema": 1,
+        "name": "model",
+        "title": name,
+        "sweep": [{"name": "model", "x": "layer", "layers": "layers.csv"}],
+    }
+    with TemporaryDirectory() as folder:
+        Path(folder, "layers.csv").write_text(layers.as_csv(), encoding="utf-8")
+        return parse_suite(content, source=name, folder=Path(folder))
 
 
 def trace(target: str, shape: Sequence[int], python: str) -> Layers:

@@ -117,7 +117,18 @@ class Worker:
 
         case = Case.from_message(message["case"])
         survey.prepare(case.setting.mode)
-        answer = self._do(lambda _: survey.survey(case, self.seed, self.device))
+
+        def tell(call_s: float, backend: str | None, link: Channel) -> None:
+            link.send(
+                {"is": "progress", "id": message["id"], "stage": "survey"}
+                | {"latency_s": call_s, "backend": backend}
+            )
+
+        answer = self._do(
+            lambda link: survey.survey(
+                case, self.seed, self.device, lambda call_s, backend: tell(call_s, backend, link)
+            )
+        )
         if self.device.forks and answer["status"] == "ok":
             other = self._do(lambda _: survey.other_allocator(case, self.seed))
             lost = (

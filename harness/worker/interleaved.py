@@ -48,7 +48,7 @@ def measure(
                 continue
             _until_it_waits(children, identity, limit_s, answers)
         for turn in range(turns):
-            if time.monotonic() > ends:
+            if not children or time.monotonic() > ends:
                 break
             for identity in random.sample(sorted(children), len(children)):
                 children[identity].go_on()

@@ -40,13 +40,16 @@ class Steadiness:
         self._elapsed_s += took_s
         self._window_s += took_s
         self._window.append(seconds_per_call)
+        if self._elapsed_s >= WARM_UP_CAP * self.floor_s:
+            self._medians.append(median(self._window))
+            return True
         if self._window_s >= self.floor_s / 4:
             self._medians.append(median(self._window))
             self._window, self._window_s = [], 0.0
         if self._elapsed_s < self.floor_s or len(self._medians) < 2:
             return False
         before, last = self._medians[-2:]
-        return abs(last / before - 1) <= STEADY_WITHIN or self._elapsed_s >= WARM_UP_CAP * self.floor_s
+        return abs(last / before - 1) <= STEADY_WITHIN
 
     @property
     def latest_s(self) -> float:
@@ -57,20 +60,24 @@ class Steadiness:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a visit spends its time: so many blocks of so many seconds and at least so many samples, of so many
-    calls each, after calls that are not counted for at least `settle_s`."""
+    calls each, after calls that are not counted for at least `settle_s`; None: after no such call."""
 
     blocks: int
     block_s: float
     block_samples: int
     calls: int
-    settle_s: float = 0.0
+    settle_s: float | None = 0.0
 
     @classmethod
-    def of_visit(cls, policy: Policy, calls: int, turns: int = 0) -> Plan:
-        """Of a visit in one go, or with a block a turn: other processes have measured since the last one."""
-        blocks = turns or BLOCKS
-        samples = math.ceil(max(policy.min_samples, FEWEST_SAMPLES) / blocks)
-        return cls(blocks, policy.visit_time_s / blocks, samples, calls, TURN_SETTLE_S if turns else 0.0)
+    def of_visit(cls, policy: Policy, calls: int, call_s: float, turns: int = 0, *, paired: bool) -> Plan:
+        """Of a visit in one go, or with a block a turn: other processes have measured since the last one.
+        Where calls are slow there are fewer blocks of a sample each, unless they are `paired` with others:
+        the caches and threads that a first call wakes are no matter then, and pages were touched before."""
+        most = turns or BLOCKS
+        blocks = most if paired else policy.blocks(most, call_s)
+        samples = math.ceil(max(policy.min_samples, FEWEST_SAMPLES) / most) if blocks == most else 1
+        settle_s = (TURN_SETTLE_S if turns else 0.0) if blocks == most else None
+        return cls(blocks, policy.visit_time_s / blocks, samples, calls, settle_s)
 
 
 def calls_per_sample(call_s: float, least_sample_s: float, unrolled: int = 1) -> int:
@@ -96,6 +103,8 @@ def take_block(call: Call, clock: Clock, plan: Plan, *, deadline_s: float = math
 def settle(call: Call, clock: Clock, plan: Plan) -> int:
     """Calls after tensors were placed anew, not counted: one, and more until `plan.settle_s` have passed.
     Returns how many."""
+    if plan.settle_s is None:
+        return 0
     start, calls = time.perf_counter(), 0
     while not calls or time.perf_counter() - start < plan.settle_s:
         clock.sample(call, 1)

@@ -21,18 +21,20 @@ from torch import nn
 
 from harness.core import stats
 from harness.worker import allocator, correctness, counters, devices, environment, memory, onednn, torch_ops
-from harness.worker.clocks import FaultClock
+from harness.worker.clocks import FaultClock, waited_s
 from harness.worker.conv_modules import convolutions, torch_layer
 from harness.worker.workload import Workload, guard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from harness.core.case import Case
     from harness.core.problem import Problem
     from harness.worker.devices import Device
 
-SHORT_LOOP_S = 0.05  # enough calls to count their faults
+SHORT_LOOP_S = 0.05  # enough calls to count their faults ...
+SHORT_LOOP_CALLS = 5
+SHORT_LOOP_MOST_S = 1.0  # ... but no further call after that
 LONGEST_FAULT = 300  # characters of what an exception says
 
 
@@ -44,10 +46,13 @@ def prepare(mode: str) -> None:
             importlib.import_module(name)
 
 
-def survey(case: Case, seed: int, device: Device) -> dict[str, Any]:
+def survey(
+    case: Case, seed: int, device: Device, tell: Callable[[float, str | None], None] = lambda *_: None
+) -> dict[str, Any]:
     """The facts of a case. One that cannot be found costs no other, and `survey_message` says why it is not
-    there. Raises NotSupported, whatever the case itself raises, and an error of the device, after which
-    nothing more can be asked of it."""
+    there. `tell` hears, before most of them are looked for, how many seconds a call takes and the back end.
+    Raises NotSupported, whatever the case itself raises, and an error of the device, after which nothing more
+    can be asked of it."""
     if case.setting.allocator == "retained" and case.setting.device == "cpu":
         allocator.keep_freed_memory()
     values = environment.apply(case.setting, device)
@@ -66,21 +71,29 @@ def survey(case: Case, seed: int, device: Device) -> dict[str, Any]:
             values["peak_rss_bytes"] = memory.peak_rss_bytes(workload.call)
         else:
             workload.call()
+        call_s = waited_s(workload.call, device)
 
     def primitives_of_a_call() -> dict[str, Any]:
         if case.setting.allocator != "retained":
             return {}
         return _below(made(cache="rotating") if case.setting.cache == "rotating" else workload)
 
+    faults = _find(values, {"back end": lambda: {"backend": backend(workload.module, workload.input)}}, case)
+    tell(call_s, values.get("backend"))
     facts: dict[str, Callable[[], dict[str, Any]]] = {
         "memory": lambda: _memory(case, workload),
         "correctness": lambda: correctness.check(
             made(mode="cuda_graph") if case.setting.mode == "cuda_graph" else workload, seed
         ),
-        "back end": lambda: {"backend": backend(workload.module, workload.input)},
         "primitives": primitives_of_a_call,
         "fvcore": lambda: {"macs_fvcore": macs_fvcore(case.problem)},
     }
+    faults += _find(values, facts, case)
+    return values | {"survey_message": "; ".join(faults) or None}
+
+
+def _find(values: dict[str, Any], facts: Mapping[str, Callable[[], dict[str, Any]]], case: Case) -> list[str]:
+    """Add facts to `values`; why those that are missing could not be found. Raises as `survey` does."""
     faults = []
     for name, find in facts.items():
         try:
@@ -92,7 +105,7 @@ def survey(case: Case, seed: int, device: Device) -> dict[str, Any]:
             if is_lasting(error):
                 raise
             faults.append(f"{name}: {type(error).__name__}: {error}"[:LONGEST_FAULT])
-    return values | {"survey_message": "; ".join(faults) or None}
+    return faults
 
 
 def is_lasting(error: Exception) -> bool:
@@ -135,11 +148,12 @@ def other_allocator(case: Case, seed: int) -> dict[str, Any]:
 
 
 def _short_loop(workload: Workload, clock: FaultClock) -> list[float]:
-    """Seconds of a few calls, at least five."""
+    """Seconds of a few calls, at least five unless they are slow."""
     samples: list[float] = []
-    end = time.perf_counter() + SHORT_LOOP_S
-    while time.perf_counter() < end or len(samples) < 5:
+    began, passed_s = time.perf_counter(), 0.0
+    while passed_s < SHORT_LOOP_S or (len(samples) < SHORT_LOOP_CALLS and passed_s < SHORT_LOOP_MOST_S):
         samples.append(clock.sample(workload.call, 1))
+        passed_s = time.perf_counter() - began
     return samples
 
 
@@ -172,11 +186,12 @@ def backend(module: nn.Module, x: torch.Tensor) -> str | None:
     select = getattr(torch._C, "_select_conv_backend", None)
     if select is None or not convolutions(module):
         return None
-    chosen = []
-    for layer in module.modules():
+    chosen = list[str]()
+    layers = [layer for layer in module.modules() if isinstance(layer, (nn.ZeroPad2d, nn.Conv2d))]
+    for number, layer in enumerate(layers):
+        if number:
+            x = layers[number - 1](x)
         if isinstance(layer, nn.ZeroPad2d):
-            x = layer(x)
-        if not isinstance(layer, nn.Conv2d):
             continue
         picked = select(
             x,
@@ -190,5 +205,4 @@ def backend(module: nn.Module, x: torch.Tensor) -> str | None:
             layer.groups,
         )
         chosen.append(picked.name)
-        x = layer(x)
     return "+".join(chosen)

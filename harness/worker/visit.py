@@ -55,13 +55,10 @@ class Visit:
         self, case: Case, policy: Policy, seed: int, link: Channel, *, request: Message, device: Device
     ) -> None:
         self.case, self.policy, self.seed, self.link, self.device = case, policy, seed, link, device
-        self.identity, self.turns, self.paired = (
-            request["id"],
-            request.get("turns", 0),
-            request.get("paired", True),
-        )
+        self.identity, self.turns = request["id"], request.get("turns", 0)
+        self.paired = bool(self.turns) and request.get("paired", True)
         self.deadline_s = time.perf_counter() + policy.visit_limit_s
-        self.values: dict[str, Any] = {"process": _process(), "turns": self.turns}
+        self.values: dict[str, Any] = {"process": _process()}
         self.samples: list[float] = []
         self.faults: list[int] = []  # of each sample, where the clock tells
         self.counts: list[int] = []
@@ -126,7 +123,7 @@ class Visit:
         self.values["warm_up_s"] = time.perf_counter() - began
         self.meter = counters.Meter(every_thread=self.device.kind == "cpu")
         calls = sampling.calls_per_sample(call_s, self.clock.least_sample_s, self.workload.unrolled)
-        self.plan = sampling.Plan.of_visit(self.policy, calls, self.turns)
+        self.plan = sampling.Plan.of_visit(self.policy, calls, call_s, self.turns, paired=self.paired)
         self._tell("sampling", call_s)
 
     def _take_block(self) -> None:
@@ -171,7 +168,7 @@ class Visit:
         """A block whenever the runner hands over. Waiting is not this visit's time."""
         waited = time.perf_counter()  # before it says so: it is stopped as soon as that is read
         self.link.send({"is": "ready", "id": self.identity})
-        for left in reversed(range(self.turns)):
+        for left in reversed(range(self.plan.blocks)):
             message = self.link.receive()
             if message["do"] != "turn":
                 raise Dropped(message.get("why", "partner gone"))
@@ -230,6 +227,7 @@ class Visit:
             "clock": self.clock.name,
             "clock_resolution_s": self.clock.resolution_s,
             "stop_reason": reason,
+            "turns": len(self.counts) if self.turns else 0,
             "discarded_samples": self.discarded,
         }
         self.values |= stats.describe(self.samples, ends, resolution_s, self.faults) | self.meter.columns(

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.analysis.history import History
+    from harness.plan.layer_list import Layers
     from harness.store.results import Results
 
-__all__ = ["write_history", "write_report"]
+__all__ = ["write_history", "write_model", "write_report"]
 
 
 def write_report(results: Results, path: Path) -> Path:
@@ -60,12 +61,34 @@ def write_history(found: History, path: Path, *, reports: Mapping[str, str] | No
     return _written(path, render(found, reports or {}))
 
 
+def write_model(model: str, shape: str, layers: Layers, path: Path) -> Path:
+    """Write a page about the convolutions of a model that nobody has measured, and return where it is. Raises
+    StorageError where it cannot be written."""
+    from harness.output.report.charts import model as chart
+    from harness.output.report.templating import filled
+    from harness.plan.points import expand
+    from harness.tasks.trace import suite_of
+
+    path = _plain(path)
+    points = expand(suite_of(layers, model))
+    rows = [(str(point.layer), point.repeat, point.case.problem) for point in points if point.case]
+    page = filled(
+        "model.html.j2",
+        model=model,
+        shape=shape,
+        chart=chart.model(rows),
+        left=layers.left,
+        notes=layers.notes,
+    )
+    return _written(path, page)
+
+
 def _plain(path: Path) -> Path:
     """Where a page is written: a link stays, and what it points to is written. Raises StorageError."""
     path = path.resolve()
     if not path.name or (path.exists() and not path.is_file()):
         raise StorageError(
-            "cannot be written: it is no plain file", where=str(path), hint="Name another file with --out."
+            "cannot be written: it is no plain file", where=str(path), hint="Name another file."
         )
     return path
 
@@ -76,6 +99,6 @@ def _written(path: Path, text: str) -> Path:
         write_text(path, text)
     except OSError as error:
         raise StorageError(
-            f"cannot be written: {error.strerror}", where=str(path), hint="Name another file with --out."
+            f"cannot be written: {error.strerror}", where=str(path), hint="Name another file."
         ) from None
     return path

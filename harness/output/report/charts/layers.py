@@ -1,5 +1,5 @@
-"""A network's layers: two strips of equal length, time over MACs, with a third for the network after a
-replacement; and ways to have one layer."""
+"""A network's layers: strips of equal length, time over MACs over parameters, with one for the network after
+a replacement; and ways to have one layer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,9 @@ from harness.output.report.chart import (
     kind_keys,
     slug,
 )
+from harness.output.report.charts.strips import Piece, Strip, draw, macs_text, parameters_text
 from harness.output.report.drawing import (
-    INK,
-    MUTED,
-    SURFACE,
     canvas,
-    hover,
     name_rows,
     set_scale,
     style_of,
@@ -38,17 +35,14 @@ from harness.output.views.sweeps import missing
 from harness.tasks.whatif import NETWORKS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from markupsafe import Markup
-    from matplotlib.axes import Axes
 
+    from harness.analysis.networks import Layer
     from harness.output.report.tables import Column, Table
     from harness.output.views.networks import Measured
     from harness.output.views.sweeps import Sweep
-
-NAMED = 0.045  # of a strip: a layer with room for its name
-HEIGHT = 0.72
 
 
 def strips(found: Sequence[Sweep]) -> Chart | None:
@@ -62,71 +56,51 @@ def strips(found: Sequence[Sweep]) -> Chart | None:
         return None
     identity = f"network-{slug(ones[0].name)}"
     title = headline(ones[0]) if len(ones) < 2 else replacement_headline(ones[0], ones[1])
-    alt = "Layers in the network's order, as wide as their share of the time, over their share of the MACs"
+    alt = (
+        "Layers in the network's order, as wide as their share of the time, of the MACs and of the parameters"
+    )
     svg = _strips(ones, identity, alt)
     rest = [one for _, *others in settings for one in others]
     named = [f"{units.seconds(one.whole.whole.latency_s)} ({one.setting})" for one in rest]
     others = f"Other settings: {listed(named)}." if named else ""
     kinds = ordered(layer.row["series"] for one in ones for layer in one.layers)
     note = f"{others} A sum of layers leaves out what lies between them.{missing(sides[0])}".strip()
-    subtitle = "Network strips: each layer as wide as its share, times its repeats; time above, MACs below"
+    subtitle = "Network strips: each layer as wide as its share, times its repeats"
     return Chart(identity, title, subtitle, alt, (Panel("", svg),), _table(ones), kind_keys(kinds), note)
 
 
 def _strips(ones: Sequence[Measured], prefix: str, label: str) -> Markup:
+    """Time, MACs and parameters of the first; time of the others on the same scale."""
     whole_s = max(one.whole.whole.latency_s for one in ones)
-    bars: list[tuple[str, Measured, bool, float]] = []
-    for one in ones:
-        name = f" {one.name}" if len(ones) > 1 else ""
-        bars.append((f"time{name}", one, True, one.whole.whole.latency_s / whole_s))
-    bars.insert(1, ("MACs", ones[0], False, ones[0].whole.whole.latency_s / whole_s))
-    with canvas(9.4, 0.62 * len(bars) + 0.5) as (figure, ax):
-        edges = []
-        for i, (_, one, timed, length) in enumerate(bars):
-            edges.append(_strip(ax, i, one, length, timed=timed))
-        for upper, lower in zip(edges[0], edges[1], strict=True):
-            line: dict[str, Any] = {"color": MUTED, "linewidth": 0.5, "alpha": 0.6}
-            ax.plot([upper, lower], [HEIGHT / 2, 1 - HEIGHT / 2], **line)
-        name_rows(ax, [name for name, *_ in bars])
-        ax.set_xlim(0, 1.12)
-        ax.set_xticks([])
-        for side in ("left", "bottom"):
-            ax.spines[side].set_visible(False)
-        ax.grid(visible=False)
-        return to_svg(figure, prefix=prefix, label=label)
-
-
-def _strip(ax: Axes, i: int, one: Measured, length: float, *, timed: bool) -> list[float]:
-    """One strip; where its layers end."""
-    whole = one.whole.whole
-    begun, edges = 0.0, []
-    for layer in one.layers:
-        macs = layer.repeat * layer.row["macs"]
-        share = layer.total_s / whole.latency_s if timed else macs / whole.macs
-        color = style_of(layer.row["series"]).color
-        (bar,) = ax.barh(
-            i,
-            share * length,
-            left=begun,
-            height=HEIGHT,
-            color=color,
-            alpha=0.55,
-            edgecolor=SURFACE,
-            linewidth=0.8,
+    first, *others = ones
+    length = first.whole.whole.latency_s / whole_s
+    name = f" {first.name}" if others else ""
+    joined = [
+        _strip(f"time{name}", first, lambda layer: layer.row["latency_s"], units.seconds, length),
+        _strip("MACs", first, lambda layer: layer.row["macs"], macs_text, length),
+        _strip("parameters", first, lambda layer: layer.row["parameters"], parameters_text, length),
+    ]
+    apart = [
+        _strip(
+            f"time {one.name}",
+            one,
+            lambda layer: layer.row["latency_s"],
+            units.seconds,
+            one.whole.whole.latency_s / whole_s,
         )
-        amount = units.seconds(layer.total_s) if timed else f"{units.count(macs)} MACs"
-        times = f" ×{layer.repeat}" if layer.repeat > 1 else ""
-        text = f"{layer.name}{times}, {kind_name(layer.row['kind'])}: {amount}, {units.percent(share)}"
-        hover(bar, text, layer.row["case_id"])
-        if share * length > max(NAMED, 0.0092 * len(layer.name)):
-            ax.text(begun + share * length / 2, i, layer.name, ha="center", va="center", fontsize=7.5)
-        begun += share * length
-        edges.append(begun)
-    amount = units.seconds(whole.latency_s) if timed else f"{units.count(whole.macs)} MACs"
-    ax.annotate(
-        amount, (begun, i), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9, color=INK
-    )
-    return edges
+        for one in others
+    ]
+    return draw(joined, apart, prefix=prefix, label=label)
+
+
+def _strip(
+    name: str, one: Measured, of: Callable[[Layer], Any], amount: Callable[[float], str], length: float
+) -> Strip:
+    pieces = [
+        Piece(layer.name, layer.repeat, layer.row["series"], layer.repeat * of(layer), layer.row["case_id"])
+        for layer in one.layers
+    ]
+    return Strip(name, tuple(pieces), amount, length)
 
 
 def _table(ones: Sequence[Measured]) -> Table:
@@ -145,6 +119,8 @@ def _table(ones: Sequence[Measured]) -> Table:
                     "bar": Bar(layer.total_s / most_s, roof_s / most_s if roof_s == roof_s else None),
                     "share": layer.total_s / whole_s,
                     "so_far": so_far_s / whole_s,
+                    "macs": layer.repeat * layer.row["macs"] / one.whole.whole.macs,
+                    "parameters": layer.repeat * layer.row["parameters"] / one.whole.whole.parameters,
                 }
             )
     columns: list[Column] = [("Network", lambda r: Cell(r["network"]))] if len(ones) > 1 else []
@@ -156,10 +132,13 @@ def _table(ones: Sequence[Measured]) -> Table:
         ("Time and roofline", lambda r: Cell("", bar=r["bar"])),
         ("Share (%)", lambda r: number(r["share"], 0.01)),
         ("Cumulative (%)", lambda r: number(r["so_far"], 0.01)),
+        ("MACs (%)", lambda r: number(r["macs"], 0.01)),
+        ("Parameters (%)", lambda r: number(r["parameters"], 0.01)),
         ("Bottleneck", lambda r: Cell(in_words(r["layer"].row["bound"]))),
         ("Primitive", lambda r: Cell(primitive_of(r["layer"].row))),
     ]
-    return table(rows, columns, {"Repeats", "Total (µs)", "Share (%)", "Cumulative (%)"})
+    text = {"Network", "Layer", "Kind", "Time and roofline", "Bottleneck", "Primitive"}
+    return table(rows, columns, {heading for heading, _ in columns} - text)
 
 
 def ways(sweep: Sweep) -> Chart | None:
