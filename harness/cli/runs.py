@@ -117,11 +117,13 @@ def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: boo
             "reasons": dict(reasons),
         }
         print(json.dumps(answer | {"estimated_s": estimated_s}))
-        return
+        sys.exit(0 if cases else UsageError.code)
     from harness.output import terminal
 
     print(asked.title)
     terminal.print_fields(_plan_fields(asked.policy, points, cases, reasons, estimated_s))
+    if not cases:
+        raise UsageError(f"none of its {len(points)} points can be measured", where=asked.name)
     stated = [word for name, values in axes for word in ("-a", f"{name}={','.join(map(_word, values))}")]
     print(
         "\nNext: "

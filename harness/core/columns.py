@@ -225,6 +225,10 @@ def fits(kind: str, value: object) -> bool:
     return isinstance(value, {"bool": bool, "timestamp": datetime}[base])
 
 
+# what a visit that succeeded says at least
+NEEDED = ("latency_s", "samples_s", "calls_per_sample", "place_figures_s", "block_figures_s")
+
+
 BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}
 SURVEYED = frozenset(column.name for column in COLUMNS if column.part == "survey") | {
     "threads_used",

@@ -30,7 +30,7 @@ class RunProgress(ProgressListener):
     """
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, emoji=False)
         self._drawn = self._console.is_terminal and not self._console.is_dumb_terminal
         columns = (
             TextColumn("{task.fields[stage]:<9}"),

@@ -226,7 +226,7 @@ def prose(text: str) -> None:
 def print_fields(rows: Iterable[tuple[str, str]]) -> None:
     """Names and what they are, on stdout; a text that is too long goes on below its beginning."""
     listed = list(rows)
-    width = max(17, *(len(name) + 2 for name, _ in listed))
+    width = max([17, *(len(name) + 2 for name, _ in listed)])
     columns = Output(width=_width()).width
     for name, text in listed:
         first, *more = textwrap.wrap(text, max(columns - width - 2, 20), drop_whitespace=False) or [""]

@@ -22,6 +22,7 @@ from harness.core.case import DEFAULTS
 from harness.core.errors import ProblemError, SuiteError, UsageError, nearest
 from harness.core.gate import Gate
 from harness.core.policy import Policy
+from harness.core.units import visible
 from harness.plan.axes import AXES, PROBLEM_AXES, Value, merge, read_axis, take_placement
 from harness.plan.layer_list import read_layers, repeat_of
 
@@ -146,7 +147,7 @@ def parse_suite(
     }
     return Suite(
         checked.name,
-        checked.title or checked.name,
+        visible(checked.title or checked.name),
         policy,
         tuple(sweeps),
         text,

@@ -14,8 +14,9 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from harness.core.columns import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns, fits
+from harness.core.columns import BY_NAME, MEASURED, NEEDED, SCHEMA, SURVEYED, WRONG, case_columns, fits
 from harness.core.protocol import PARTNER
+from harness.core.units import visible
 from harness.plan.duration import visit_s
 from harness.run.device_worker import Connection, DeviceWorker, device_name
 
@@ -190,7 +191,7 @@ class Arm:
     ) -> Row:
         """Make the row of an answer, keep it, and remember a case that is over. `more`: its round; pair and
         stage in an A/B."""
-        answer = _checked(answer)
+        answer = _checked(answer, NEEDED)
         row = EMPTY_ROW | {
             "schema": SCHEMA,
             "run_id": self.context.run_id,
@@ -214,7 +215,7 @@ class Arm:
         row |= {
             "status": answer["status"],
             "error_type": answer.get("error_type"),
-            "message": answer.get("message"),
+            "message": visible(answer["message"]) if answer.get("message") else None,
         }
         self._keep(row)
         self.kept += 1
@@ -251,23 +252,23 @@ def by_worker(cases: Iterable[Case], placement: dict[str, int]) -> list[tuple[st
     return [(device, apart, mine) for (device, apart), mine in grouped.items()]
 
 
-def _checked(answer: Message) -> Message:
-    """An answer whose values have their columns' types; one that has others is an error, and its values are
-    dropped: what cannot be stored would cost the whole run."""
-    wrong = [
-        name
-        for name, value in answer.get("values", {}).items()
+def _checked(answer: Message, needed: Iterable[str] = ()) -> Message:
+    """An answer whose values have their columns' types, and where it is `ok` the needed ones; another is an
+    error, and its values are dropped: what cannot be stored would cost the whole run."""
+    values = answer.get("values") or {}
+    faults = [
+        f"{name} = {str(value)[:40]!r}, which is no {BY_NAME[name].type}"
+        for name, value in values.items()
         if name in MEASURED and not fits(BY_NAME[name].type, value)
     ]
-    if not wrong:
+    if answer["status"] == "ok":
+        faults += [f"no {name}" for name in needed if values.get(name) is None]
+    if not faults:
         return answer
-    name = wrong[0]
-    message = (
-        f"the worker sent {name} = {str(answer['values'][name])[:40]!r}, which is no {BY_NAME[name].type}"
-    )
-    return {**answer, "values": {}, "status": "error", "error_type": "TypeError", "message": message}
+    error = {"status": "error", "error_type": "TypeError", "message": f"the worker sent {faults[0]}"}
+    return {**answer, "values": {}, **error}
 
 
 def _filled(answer: Message, allowed: frozenset[str]) -> Row:
     """The columns that a worker may fill, of what it sent."""
-    return {name: value for name, value in answer.get("values", {}).items() if name in allowed}
+    return {name: value for name, value in (answer.get("values") or {}).items() if name in allowed}

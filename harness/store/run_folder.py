@@ -28,6 +28,7 @@ from harness.core.case import DEFAULTS, Case
 from harness.core.columns import SCHEMA
 from harness.core.errors import BusyError, ProblemError, StorageError, UsageError, nearest
 from harness.core.problem import FIELDS
+from harness.core.units import visible
 from harness.plan.points import distinct_cases
 from harness.store.files import write_text
 from harness.store.visit_files import VisitLog, storing, write_table
@@ -56,6 +57,7 @@ POINTS_SCHEMA = pa.schema(
 
 
 # a case as it crosses the pipe, in JSON
+COPY = "bytes_per_s_"  # a roof of a copy, by the bytes that it touches
 CASES_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("arm", "asked", "executed")])
 MAIN: dict[str, dict[str, Case]] = {"main": {}}
 
@@ -196,6 +198,9 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
         schema = int(header["schema"])
+        for found in header.get("ceilings") or ():
+            _ = found["device"], found["threads_used"], found["roofs"]["page_fault_s"]
+            _ = [int(name[len(COPY) :]) for name in found["roofs"] if name.startswith(COPY)]
         _ = (
             header["run_id"],
             header["suite"]["name"],
@@ -205,8 +210,12 @@ def read_header(path: Path) -> dict[str, Any]:
             header["environments"],
             header["devices"],
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"is no run that can be read: {error}", where=str(path / RUN_FILE)) from None
+    header["suite"] = {
+        name: visible(value) if name != "text" and isinstance(value, str) else value
+        for name, value in header["suite"].items()
+    }
     if schema > SCHEMA:
         raise StorageError(
             f"was written with schema {schema}, this version knows {SCHEMA}",

@@ -101,4 +101,9 @@ def build(case: Case) -> nn.Module:
         return torch_layer(case.problem, "meta").eval()
     from harness.worker.runtimes import factory_of  # which import this module
 
-    return factory_of(implementation)(case.problem, case.setting).eval()
+    module = factory_of(implementation)(case.problem, case.setting)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"the factory {implementation} returned {type(module).__name__}, not a torch.nn.Module"
+        )
+    return module.eval()

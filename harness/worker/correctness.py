@@ -60,6 +60,7 @@ def check(workload: Workload, seed: int) -> dict[str, float | None]:
         return {"error": None, "error_bound": None}
     with torch.inference_mode():
         first = workload.forward()
+        require_output(first, problem, workload.input.dtype)
         error = largest_error(problem, workload.input.detach().cpu(), weights, first, seed)
         if workload.case.setting.implementation != "torch" and error < WRONG:
             seen = first.flatten()[:: max(1, first.numel() // POSITIONS)].clone()
@@ -116,6 +117,20 @@ def winograd_factor() -> float:
     sizes = [hypot(*b) * hypot(*g) for b, g in zip(WINOGRAD_B, WINOGRAD_G, strict=True)]
     worst = max(hypot(*(a * size for a, size in zip(row, sizes, strict=True))) for row in WINOGRAD_A)
     return worst**2 / 3
+
+
+class Incorrect(Exception):
+    """A call computes something else than its case. The text says what."""
+
+
+def require_output(output: object, problem: Problem, dtype: torch.dtype) -> None:
+    """Raises Incorrect for an output that is no tensor, or of another shape or dtype than asked."""
+    if not isinstance(output, torch.Tensor):
+        raise Incorrect(f"its output is of type {type(output).__name__}, not torch.Tensor")
+    if tuple(output.shape) != problem.output_shape:
+        raise Incorrect(f"its output has the shape {tuple(output.shape)}, not {problem.output_shape}")
+    if output.dtype != dtype:
+        raise Incorrect(f"its output is {output.dtype}, not {dtype}")
 
 
 def largest_error(

@@ -18,8 +18,9 @@ import time
 from typing import TYPE_CHECKING
 
 from harness.core.protocol import PARTNER, Channel, ChannelClosed, Message
+from harness.worker.correctness import Incorrect
 from harness.worker.environment import NotSupported
-from harness.worker.visit import Dropped, Incorrect, OutOfTime
+from harness.worker.visit import Dropped, OutOfTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,7 +45,7 @@ def attempt(work: Work, link: Channel) -> Message:
         return {"status": "incorrect", "message": str(error)}
     except OutOfTime as error:
         return {"status": "timeout", "message": str(error)}
-    except Exception as error:  # whatever a case raises is a result
+    except (Exception, SystemExit) as error:  # whatever a case raises is a result
         memory = isinstance(error, MemoryError) or any(text in str(error).lower() for text in OUT_OF_MEMORY)
         status = "out_of_memory" if memory else "error"
         return {"status": status, "error_type": type(error).__name__, "message": str(error)[:2000]}

@@ -36,10 +36,6 @@ class Dropped(Exception):
     """The partner of a pair is gone; the message says why."""
 
 
-class Incorrect(Exception):
-    """After its timing, an implementation computed something else."""
-
-
 _BORN: dict[int, int] = {}
 
 
@@ -209,7 +205,7 @@ class Visit:
         checked = correctness.check(self.workload, self.seed + 2)
         error, bound = checked["error"], checked["error_bound"]
         if error is not None and bound is not None and error > bound:
-            raise Incorrect(
+            raise correctness.Incorrect(
                 f"after it was timed: error {error:.2g} of the sum of magnitudes, "
                 f"rounding explains {bound:.2g}"
             )
