@@ -110,7 +110,19 @@ def efficientnet_b0():
     return nn.Sequential(*layers, Same(cin, 1280, 1, bias=False))
 
 
-functional, twice = Functional(), Twice()
+class Large(nn.Module):
+    # an image of 1,440 pixels, twice through the same first layer
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 7, 2, 3)
+
+    def forward(self, x):
+        self.stem(x)
+        return self.stem(x)
+
+
+functional, twice, large = Functional(), Twice(), Large()
 even = nn.Sequential(Padding(3, 4, 3, pads=(1, 1, 1, 1)))
 uneven = nn.Sequential(Padding(3, 4, 3, 2, pads=(0, 1, 0, 1)))
 cut = nn.Sequential(Padding(3, 4, 3, pads=(0, 0, 0, -1)))
@@ -213,6 +225,14 @@ def test_efficientnet_that_pads_as_tensorflow_does_has_its_macs(trace: Convscope
     assert [written(one.padding) for one in uneven] == ["0+1x0+1", "0+1x0+1", "1+2x1+2", "0+1x0+1", "1+2x1+2"]
     fields = {name: getattr(uneven[0], name) for name in FIELDS}
     assert Problem("standard", **fields | {"padding": "same"}) == uneven[0]
+
+
+def test_a_layer_that_runs_twice_is_listed_once_and_its_bias_is_in_no_mac(trace: Convscope) -> None:
+    """720 x 720 outputs of 32 channels, each of 3 x 7 x 7 products: 2,438,553,600."""
+    (layer,) = trace("models:large", "--input", "1,3,1440,1440", "--json").json["layers"]
+    assert (layer["repeat"], layer["bias"]) == (2, 1)
+    fields = {name: layer[name] for name in FIELDS} | {"bias": True}
+    assert Problem("standard", **fields).macs == 720 * 720 * 32 * 3 * 7 * 7 == 2_438_553_600
 
 
 def test_where_a_models_macs_and_parameters_are_is_a_page(trace: Convscope, tmp_path: Path) -> None:

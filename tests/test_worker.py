@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -96,6 +97,27 @@ def test_what_onednn_ran_is_found_with_its_roles(worker: WorkerProcess, kind: st
     )
     assert all(primitive["time_s"] > 0 and primitive["name"] for primitive in values["primitives"])
     assert values["explained_share"] > 0
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN's instruction sets")
+def test_a_survey_tells_of_the_slow_loop_that_a_dilated_bfloat16_layer_falls_to_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Below AVX-512 oneDNN leaves bfloat16 alone: x 8x16x112x112, w 32x16x7x7, dilation 2 takes seconds."""
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    problem = Problem(
+        "standard", in_channels=4, out_channels=8, size=20, kernel_size=7, dilation=2, padding=0
+    )
+    case, told = Case(problem, Setting(dtype="bfloat16")), list[dict[str, Any]]()
+    with started() as running:
+        request = {"do": "survey", "id": 1, "case": case.as_message()}
+        values = running.ask(request, 60.0, told.append)["values"]
+    ((first,),) = [told]
+    assert (first["stage"], first["backend"]) == ("survey", "SlowDilated2d")
+    assert first["latency_s"] > 0
+    assert values["backend"] == "SlowDilated2d"
+    convolves = [one["name"] for one in values["primitives"] if one["role"] == "convolution"]
+    assert "aten::slow_conv_dilated2d" in convolves
 
 
 def test_what_torch_itself_ran_is_found_where_onednn_has_no_part(worker: WorkerProcess) -> None:
