@@ -214,6 +214,15 @@ def gate(session: nox.Session) -> None:
 
 
 @nox.session
+def robust(session: nox.Session) -> None:
+    """What a run withstands: kills, failing writes, hostile workers, damaged folders, mutated suites, a crowd
+    of commands (an hour and a half): `nox -s robust -- kills`."""
+    install(session, ".")
+    for what in session.posargs or ["suites", "folders", "crowd", "writes", "kills", "worker"]:
+        session.run("python", "benchmarks/robust.py", what)
+
+
+@nox.session
 def causes(session: nox.Session) -> None:
     """Whether the causes hold that are named here, on this machine: splits, torch's rules of dispatch,
     scripts, advice (20 minutes)."""
