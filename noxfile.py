@@ -232,6 +232,13 @@ def causes(session: nox.Session) -> None:
 
 
 @nox.session
+def asked(session: nox.Session) -> None:
+    """The layers that people asked about (docs/asked.md), answered on this machine (ten minutes)."""
+    install(session, ".")
+    session.run("python", "benchmarks/asked.py", *session.posargs)
+
+
+@nox.session
 def bare(session: nox.Session) -> None:
     """The worker in an environment that holds torch and nothing else."""
     install(session, ".")
