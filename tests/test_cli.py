@@ -263,7 +263,7 @@ size = 0
         ),
         (
             ["plan", "-a", "kind=standard", "-a", "in_channels=1:9999:1", "-a", "size=1:9999:1"],
-            ["99,980,001 points", "1,000,000"],
+            ["99,980,001 points", "100,000"],
         ),
         (["run"], ["kind", "must be given", "convscope run -a"]),
         (["explain", "standrd"], ["standrd", "Did you mean standard"]),
