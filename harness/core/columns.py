@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 from harness.core.case import DEFAULTS, PAIR_COLUMNS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.core.case import Case
 
 Row = dict[str, Any]  # a visit, by the names of the columns
@@ -212,7 +214,7 @@ def fits(kind: str, value: object) -> bool:
         return isinstance(value, list) and all(fits(base[5:-1], one) for one in value)
     if base in STRUCTS:
         return isinstance(value, dict) and all(
-            fits(f"{of}?", value.get(name)) for name, of in STRUCTS[base].items()
+            fits(of, value.get(name)) for name, of in STRUCTS[base].items()
         )
     if base in _MOST:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -225,8 +227,17 @@ def fits(kind: str, value: object) -> bool:
     return isinstance(value, {"bool": bool, "timestamp": datetime}[base])
 
 
-# what a visit that succeeded says at least
-NEEDED = ("latency_s", "samples_s", "calls_per_sample", "place_figures_s", "block_figures_s")
+# what a visit that succeeded says at least, all of it above 0
+NEEDED = ("latency_s", "samples_s", "calls_per_sample", "place_figures_s")
+
+
+def lacking(values: Mapping[str, Any]) -> list[str]:
+    """Of the columns of a visit that succeeded, those without which it is none."""
+    return [name for name in NEEDED if not _above_0(values.get(name))]
+
+
+def _above_0(value: Any) -> bool:
+    return all(map(_above_0, value)) and bool(value) if isinstance(value, list) else bool(value and value > 0)
 
 
 BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from harness.core.columns import BY_NAME, MEASURED, NEEDED, SCHEMA, SURVEYED, WRONG, case_columns, fits
+from harness.core.columns import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns, fits, lacking
 from harness.core.protocol import PARTNER
 from harness.core.units import visible
 from harness.plan.duration import visit_s
@@ -191,7 +191,7 @@ class Arm:
     ) -> Row:
         """Make the row of an answer, keep it, and remember a case that is over. `more`: its round; pair and
         stage in an A/B."""
-        answer = _checked(answer, NEEDED)
+        answer = _checked(answer, visit=True)
         row = EMPTY_ROW | {
             "schema": SCHEMA,
             "run_id": self.context.run_id,
@@ -252,17 +252,17 @@ def by_worker(cases: Iterable[Case], placement: dict[str, int]) -> list[tuple[st
     return [(device, apart, mine) for (device, apart), mine in grouped.items()]
 
 
-def _checked(answer: Message, needed: Iterable[str] = ()) -> Message:
-    """An answer whose values have their columns' types, and where it is `ok` the needed ones; another is an
-    error, and its values are dropped: what cannot be stored would cost the whole run."""
+def _checked(answer: Message, *, visit: bool = False) -> Message:
+    """An answer whose values have their columns' types, and of a visit that is `ok` its figures; another is
+    an error, and its values are dropped: what cannot be stored would cost the whole run."""
     values = answer.get("values") or {}
     faults = [
         f"{name} = {str(value)[:40]!r}, which is no {BY_NAME[name].type}"
         for name, value in values.items()
         if name in MEASURED and not fits(BY_NAME[name].type, value)
     ]
-    if answer["status"] == "ok":
-        faults += [f"no {name}" for name in needed if values.get(name) is None]
+    if visit and answer["status"] == "ok" and not faults:
+        faults += [f"no {name}" for name in lacking(values)]
     if not faults:
         return answer
     error = {"status": "error", "error_type": "TypeError", "message": f"the worker sent {faults[0]}"}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.core.columns import BY_NAME, COLUMNS, NEEDED, SCHEMA, STRUCTS, fits
+from harness.core.columns import BY_NAME, COLUMNS, SCHEMA, STRUCTS, fits, lacking
 from harness.core.errors import StorageError
 from harness.store.files import sync_folder, whole
 
@@ -204,7 +204,7 @@ def _as_row(line: bytes) -> Row | None:
         return None
     known = all(fits(column.type, row[column.name]) for column in COLUMNS)
     if known and row["status"] == "ok" and row["schema"] == SCHEMA:
-        known = all(row[name] is not None for name in NEEDED)
+        known = not lacking(row)
     return {name: row[name] for name in BY_NAME} if known else None
 
 
