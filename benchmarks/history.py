@@ -162,7 +162,8 @@ def git(folder: Path, *words: str) -> str:
 def convscope(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """The command in a folder; its answer is shown."""
     home = str(Path(__file__).parents[1])
-    paths = os.pathsep.join([variables.pop("PYTHONPATH", ""), home, os.environ.get("PYTHONPATH", "")])
+    found = [variables.pop("PYTHONPATH", ""), home, os.environ.get("PYTHONPATH", "")]
+    paths = os.pathsep.join(filter(None, found))  # an empty one would be the current folder
     return subprocess.run(
         [sys.executable, "-m", "harness", *words],
         cwd=folder,

@@ -106,3 +106,17 @@ def test_what_cannot_be_meant_is_said(convscope: Convscope, repository: Any, tmp
     failing = search(convscope, tmp_path, *commits, "--build", "echo no compiler >&2; exit 7")
     assert failing.code == 2
     assert "the build ended with 7: no compiler" in failing.err
+
+
+@pytest.mark.parametrize("entry", ["", "."])
+def test_code_that_both_sides_would_share_is_refused(
+    convscope: Convscope, repository: Any, tmp_path: Path, entry: str
+) -> None:
+    repository(1, 1)
+    ended = convscope(
+        *("bisect", *CHOSEN, "--good", "main^", "--bad", "main", "--build", "true"),
+        cwd=tmp_path / "project",
+        PYTHONPATH=f"{tmp_path}:{entry}",
+    )
+    assert ended.code == 2
+    assert "both sides would run its code" in ended.err

@@ -100,6 +100,7 @@ def bisect(
     interpreter has. Every A/B is kept in `results`; `tell` hears of each step. Raises UsageError for what git
     does not know, and where good or bad cannot be built.
     """
+    _require_own_code()
     ends = [_git(Path.cwd(), "rev-parse", "--verify", f"{name}^{{commit}}") for name in (good, bad)]
     if _git(Path.cwd(), "merge-base", *ends) != ends[0]:
         raise UsageError(f"is no ancestor of {bad}", where=good, hint="Give a good commit that bad contains.")
@@ -122,6 +123,20 @@ def bisect(
                 None, subject, own, whole, steps, f"{first[:8]} is not surely slower than its parent"
             )
         return Bisected(first, subject, own, whole, steps)
+
+
+def _require_own_code() -> None:
+    """Raises UsageError where PYTHONPATH leads into the repository: both sides would run the same code, that
+    of the user's checkout."""
+    repository = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel")).resolve()
+    value = os.environ.get("PYTHONPATH", "")
+    for entry in value.split(os.pathsep) if value else ():
+        if Path(entry).resolve().is_relative_to(repository):
+            raise UsageError(
+                f"{entry or 'an empty entry'} is in this repository, so both sides would run its code",
+                where="PYTHONPATH",
+                hint="Unset PYTHONPATH: what --build installs is found without it.",
+            )
 
 
 def _narrowed(
