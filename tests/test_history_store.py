@@ -159,6 +159,7 @@ def test_a_bucket_takes_two_writers_and_packs(monkeypatch: pytest.MonkeyPatch) -
     """S3 as moto serves it: no rename, no folder."""
     server = pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])  # where the writers find `fill`
     thread = server.ThreadedMotoServer(port=0)
     thread.start()
     host, port = thread.get_host_and_port()
