@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.analysis.summary_row import summary_rows
+from harness.core.roofs import COPY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,6 @@ PARTS = (
     "other",
 )
 LAYOUT = ("reorder_source", "reorder_weights", "reorder_destination")
-COPY = "bytes_per_s_"
 MOST_EXPLAINED = 1.1  # of a call: primitives that come to more do not describe it
 STANDING = ("attainable_s", "roofline_fraction", "bound", "split")
 

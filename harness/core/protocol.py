@@ -121,7 +121,7 @@ def checked(answer: Message) -> Message:
         _require_outcome(answer)
         _require(answer, visits=(list, None))
         for visit in answer.get("visits") or ():
-            if not isinstance(visit, dict) or "id" not in visit:
+            if not isinstance(visit, dict) or type(visit.get("id")) is not int:
                 raise NotAMessage("a visit that is no object with an id")
             _require_outcome(visit)
     elif kind not in ("ready", "turned"):

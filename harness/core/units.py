@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.core.interval import Interval
 
-MOST_CHARACTERS = 300  # of a name or a message
 VAGUE = 1.5  # a ratio whose interval spans this much is no number
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
@@ -77,6 +76,5 @@ def capitalized(text: str) -> str:
 
 def visible(text: str) -> str:
     """A stranger's text on one line: characters that move a terminal's cursor, colour it or reverse what
-    follows are shown as escapes, and what is longer than `MOST_CHARACTERS` is cut."""
-    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    return shown if len(shown) <= MOST_CHARACTERS else f"{shown[:MOST_CHARACTERS]}..."
+    follows are shown as escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

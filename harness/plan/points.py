@@ -16,6 +16,7 @@ from harness.core.case import DEFAULTS, Case, Setting
 from harness.core.errors import ProblemError, UsageError, nearest
 from harness.core.policy import Policy
 from harness.core.problem import FIELDS, FIXED_AXES, Problem, kind_of
+from harness.core.units import visible
 from harness.core.window import parse_pair
 from harness.plan.axes import AXES, evaluated, merge, take_placement
 from harness.plan.suite import Suite, Sweep, find_suite, read_suite
@@ -234,7 +235,7 @@ def _point(sweep: Sweep, index: int, asked: dict[str, Value], row: Mapping[str, 
         str(asked.get("kind", "")),
         "height" if sweep.x == "size" else sweep.x,
         asked,
-        str(layer) if layer else None,
+        visible(str(layer)) if layer else None,
         repeat,
     )
     try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.columns import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns, fits, lacking
 from harness.core.protocol import PARTNER
+from harness.core.roofs import are_roofs
 from harness.core.units import visible
 from harness.plan.duration import visit_s
 from harness.run.device_worker import Connection, DeviceWorker, device_name
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 SURVEY_LIMIT_S = 60.0  # beyond a visit's limit: the survey traces, profiles and checks besides
 MOST_CRASHES = 2  # of a case, before it is given up
 CEILINGS_LIMIT_S = 120.0  # large products on one slow core in a dtype that it emulates
+MOST_CHARACTERS = 300  # of a message
 EMPTY_ROW: dict[str, Any] = dict.fromkeys(BY_NAME)
 
 
@@ -96,13 +98,10 @@ class Arm:
             self._requests += 1
             request = {"do": "ceilings", "id": self._requests, "threads": threads, "dtypes": sorted(wanted)}
             answer = self._looker(device, "").ask(request, CEILINGS_LIMIT_S)
-            if answer["status"] == "ok":
-                found.append(
-                    {
-                        name: answer["values"][name]
-                        for name in ("device", "device_index", "threads_used", "roofs")
-                    }
-                )
+            values = answer.get("values") or {}
+            roofs = {name: values.get(name) for name in ("device", "device_index", "threads_used", "roofs")}
+            if answer["status"] == "ok" and are_roofs(roofs):
+                found.append(roofs)
         return found
 
     def _looker(self, device: str, apart: str) -> DeviceWorker:
@@ -145,11 +144,13 @@ class Arm:
     def _hear(self, case: Case, message: Message) -> None:
         """What a survey tells of a call before it ends: where calls are so slow that a visit has fewer, the
         listener hears what the case costs."""
-        call_s, policy = message["latency_s"], self.context.policy
+        call_s, policy = message.get("latency_s"), self.context.policy
+        if not call_s or call_s < 0:
+            return
         self.surveyed.call_s[case.case_id] = call_s
         if policy.is_slow(call_s):
             seconds = policy.rounds * visit_s(policy, call_s)
-            self.listener.slow(self.as_executed(case), call_s, message["backend"], seconds)
+            self.listener.slow(self.as_executed(case), call_s, visible(str(message.get("backend"))), seconds)
 
     def _look(self, case: Case, answer: Message) -> None:
         """Keep what a survey found of a case."""
@@ -160,7 +161,8 @@ class Arm:
         self._judge(case, facts)
 
     def _judge(self, case: Case, facts: Row) -> None:
-        if facts.get("error") is not None and facts["error"] > facts["error_bound"]:
+        error, bound = facts.get("error"), facts.get("error_bound")
+        if error is not None and bound is not None and error > bound:
             self._reject(case, facts)
 
     def _reject(self, case: Case, facts: Row) -> None:
@@ -170,9 +172,7 @@ class Arm:
             f"rounding explains {facts['error_bound']:.2g}"
         )
         if facts["error"] >= WRONG:
-            message = (
-                "its output has another shape, holds what is no number, or changes when it is called again"
-            )
+            message = "its output holds what is no number, or is another when it is called again"
         self.keep_row(case, {"status": "incorrect", "message": message}, position=0)
 
     def recall(self, row: Row) -> None:
@@ -215,7 +215,7 @@ class Arm:
         row |= {
             "status": answer["status"],
             "error_type": answer.get("error_type"),
-            "message": visible(answer["message"]) if answer.get("message") else None,
+            "message": visible(answer["message"][:MOST_CHARACTERS]) if answer.get("message") else None,
         }
         self._keep(row)
         self.kept += 1

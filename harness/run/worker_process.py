@@ -215,9 +215,13 @@ def _greets(answer: Message) -> bool:
         and answer.get("protocol") == protocol.VERSION
         and isinstance(environment, dict)
         and type(environment.get("threads_available")) is int
+        and type(environment.get("memory_bytes")) in (int, type(None))
         and isinstance(devices, list)
         and all(
-            isinstance(device, dict) and isinstance(device.get("type"), str) and "index" in device
+            isinstance(device, dict)
+            and isinstance(device.get("type"), str)
+            and type(device.get("index")) in (int, type(None))
+            and isinstance(device.get("facts", {}), dict)
             for device in devices
         )
     )

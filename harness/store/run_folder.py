@@ -28,6 +28,7 @@ from harness.core.case import DEFAULTS, Case
 from harness.core.columns import SCHEMA
 from harness.core.errors import BusyError, ProblemError, StorageError, UsageError, nearest
 from harness.core.problem import FIELDS
+from harness.core.roofs import are_roofs
 from harness.core.units import visible
 from harness.plan.points import distinct_cases
 from harness.store.files import write_text
@@ -57,7 +58,6 @@ POINTS_SCHEMA = pa.schema(
 
 
 # a case as it crosses the pipe, in JSON
-COPY = "bytes_per_s_"  # a roof of a copy, by the bytes that it touches
 CASES_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("arm", "asked", "executed")])
 MAIN: dict[str, dict[str, Case]] = {"main": {}}
 
@@ -117,9 +117,10 @@ class RunFolder:
         return self
 
     def write_header(self, **changes: Any) -> None:
-        """Write run.json anew, with changes. Raises OSError."""
+        """Write run.json anew, with changes."""
         self.header |= changes
-        write_text(self.path / RUN_FILE, json.dumps(self.header, indent=1, allow_nan=False) + "\n")
+        with storing(self.path):
+            write_text(self.path / RUN_FILE, json.dumps(self.header, indent=1, allow_nan=False) + "\n")
 
     def add(self, row: Row) -> None:
         """Keep one visit: on disk when this returns."""
@@ -132,8 +133,7 @@ class RunFolder:
             self._visits.close()
         finally:
             try:
-                with storing(self.path):
-                    self.write_header(**changes)
+                self.write_header(**changes)
             finally:
                 self._lock.release()
                 with contextlib.suppress(OSError):
@@ -198,9 +198,8 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
         schema = int(header["schema"])
-        for found in header.get("ceilings") or ():
-            _ = found["device"], found["threads_used"], found["roofs"]["page_fault_s"]
-            _ = [int(name[len(COPY) :]) for name in found["roofs"] if name.startswith(COPY)]
+        if not all(map(are_roofs, header.get("ceilings") or ())):
+            raise ValueError("its ceilings are no roofs")
         _ = (
             header["run_id"],
             header["suite"]["name"],
@@ -258,6 +257,9 @@ def read_points(path: Path, run_id: str) -> pa.Table:
         table = pq.read_table(path / POINTS_FILE)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"cannot be read: {error}", where=str(path / POINTS_FILE)) from None
+    for name in ("sweep", "series", "layer"):
+        shown = [text if text is None else visible(text) for text in table.column(name).to_pylist()]
+        table = table.set_column(table.column_names.index(name), name, pa.array(shown, pa.string()))
     return table.append_column("run_id", pa.array([run_id] * table.num_rows, pa.string()))
 
 

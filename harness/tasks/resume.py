@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from harness.run.device_worker import Connection
     from harness.run.paired_run import PairedRun
+    from harness.run.rounds import RoundsRun
     from harness.store.results import Results
 
 SORTS = {"run": "a run of a suite", "ab": "an A/B", "versus": "a ranking of arms"}
@@ -103,7 +104,7 @@ def resume(
     with locks.hold(kept.devices, wait=wait, on_wait=listener.waiting), connected(pythons) as connections:
         folder = kept.reopen(connections)
         listener.started(folder.path)
-        driven: PairedRun | Any
+        driven: PairedRun | RoundsRun
         if paired:
             driven = _paired(kept, folder, connections, listener)
             state = drive(driven, folder)

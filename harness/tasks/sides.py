@@ -118,7 +118,7 @@ def _ready(
         spread = machine_cache.run_spread(*{one.environment_id for one in connections.values()})
         context = replace(context, run_spread=spread)
         _require_alike(connections, points)
-        for one in dict(zip(pythons.values(), connections.values(), strict=True)).values():
+        for one in connections.values():
             points = present_points(suite, points, one.hello, named=named)
         told = {name: (connections[name], mine) for name, mine in changes.items()}
         folder = RunFolder(

@@ -48,7 +48,11 @@ def attempt(work: Work, link: Channel) -> Message:
     except (Exception, SystemExit) as error:  # whatever a case raises is a result
         memory = isinstance(error, MemoryError) or any(text in str(error).lower() for text in OUT_OF_MEMORY)
         status = "out_of_memory" if memory else "error"
-        return {"status": status, "error_type": type(error).__name__, "message": str(error)[:2000]}
+        return {
+            "status": status,
+            "error_type": type(error).__name__,
+            "message": str(error)[:2000] or type(error).__name__,
+        }
 
 
 class Child:
