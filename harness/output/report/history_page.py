@@ -86,7 +86,7 @@ def _machine(found: History, place: tuple[Any, ...], i: int) -> tuple[str, list[
 
 def _cases(standings: Sequence[Standing]) -> Table:
     columns: list[Column] = [
-        ("", lambda r: Cell(history_text.sign(r))),
+        ("Verdict", lambda r: Cell(history_text.sign(r))),
         ("Case", lambda r: Cell(r.history.label)),
         ("Latency (µs)", lambda r: number(_last_latency(r), 1e-6)),
         ("Since the first runs (%)", lambda r: _since(r)),
