@@ -107,6 +107,7 @@ def roofs(**changes: object) -> dict[str, object]:
         {"device": None},
         {"threads_used": "2"},
         {"roofs": []},
+        {"roofs": None},
         {"roofs": {}},
         {"roofs": {"page_fault_s": "1"}},
         {"roofs": {"page_fault_s": None, "bytes_per_s_x": 1.0}},
@@ -120,7 +121,13 @@ def test_roofs_that_a_bound_cannot_be_drawn_from_are_none(changes: dict[str, obj
 
 @pytest.mark.parametrize(
     "values",
-    [{"latency_s": None}, {"threads_used": 10**6}, {"peak": 1, "samples_s": ["x"]}, {"latency_s": 10**30}],
+    [
+        {"latency_s": None},
+        {"threads_used": 10**6},
+        {"peak": 1, "samples_s": ["x"]},
+        {"latency_s": 10**30},
+        {"latency_s": 1e300},
+    ],
 )
 def test_a_value_that_its_column_cannot_hold_costs_its_case_and_nothing_else(
     convscope: Convscope, stub: Stub, tmp_path: Path, values: dict[str, object]

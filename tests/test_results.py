@@ -209,3 +209,15 @@ def test_values_for_json_have_no_nan() -> None:
         "b": [1.0, None],
         "c": "x",
     }
+
+
+def test_a_byte_that_a_disk_has_changed_is_told_and_not_read_as_a_figure(folder: Path) -> None:
+    path = folder / "measurements.parquet"
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    (samples,) = (one for one in columns if one.path_in_schema.startswith("samples_s"))
+    at = samples.data_page_offset + samples.total_compressed_size // 2
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(StorageError, match=r"cannot be read.*CRC"):
+        load_results(folder)

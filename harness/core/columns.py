@@ -227,17 +227,20 @@ def fits(kind: str, value: object) -> bool:
     return isinstance(value, {"bool": bool, "timestamp": datetime}[base])
 
 
-# what a visit that succeeded says at least, all of it above 0
+# what a visit that succeeded says at least: seconds and counts above 0, and below what nobody waits for
+MOST_FIGURE = 1e9
 NEEDED = ("latency_s", "samples_s", "calls_per_sample", "place_figures_s")
 
 
 def lacking(values: Mapping[str, Any]) -> list[str]:
     """Of the columns of a visit that succeeded, those without which it is none."""
-    return [name for name in NEEDED if not _above_0(values.get(name))]
+    return [name for name in NEEDED if not _is_figure(values.get(name))]
 
 
-def _above_0(value: Any) -> bool:
-    return all(map(_above_0, value)) and bool(value) if isinstance(value, list) else bool(value and value > 0)
+def _is_figure(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_figure, value))
+    return value is not None and 0 < value < MOST_FIGURE
 
 
 BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}

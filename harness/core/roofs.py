@@ -18,7 +18,8 @@ def are_roofs(found: object) -> bool:
     names = {"device": "string", "device_index": "int16?", "threads_used": "int16?"}
     roofs = found["roofs"]
     return (
-        all(fits(kind, found.get(name)) for name, kind in names.items())
+        {"device", "threads_used"} <= found.keys()
+        and all(fits(kind, found.get(name)) for name, kind in names.items())
         and "page_fault_s" in roofs
         and all(fits("double?", rate) and (rate is None or rate >= 0) for rate in roofs.values())
         and all(name[len(COPY) :].isdecimal() for name in roofs if name.startswith(COPY))

@@ -145,7 +145,7 @@ class Arm:
         """What a survey tells of a call before it ends: where calls are so slow that a visit has fewer, the
         listener hears what the case costs."""
         call_s, policy = message.get("latency_s"), self.context.policy
-        if not call_s or call_s < 0:
+        if not call_s or not 0 < call_s < policy.visit_limit_s + SURVEY_LIMIT_S:
             return
         self.surveyed.call_s[case.case_id] = call_s
         if policy.is_slow(call_s):

@@ -296,7 +296,8 @@ class RoundsRun:
 
     def _visit(self, worker: DeviceWorker, case: Case, position: int) -> Row:
         def tell(message: Message) -> None:
-            if latency_s := message.get("latency_s"):
+            latency_s = message.get("latency_s")
+            if latency_s and 0 < latency_s < self.policy.visit_limit_s:
                 self.call_s[case.case_id] = latency_s
                 self.listener.progress(case, latency_s)
 

@@ -242,7 +242,9 @@ def read_cases(path: Path) -> KeptCases:
     asked: dict[str, Case] = {}
     executed: dict[str, dict[str, Case]] = {}
     try:
-        for row in pq.read_table(file, columns=CASES_SCHEMA.names, partitioning=None).to_pylist():
+        for row in pq.read_table(
+            file, columns=CASES_SCHEMA.names, page_checksum_verification=True
+        ).to_pylist():
             case = Case.from_message(json.loads(row["asked"]))
             asked[case.case_id] = case
             mine = executed.setdefault(row["arm"], {})
@@ -254,7 +256,7 @@ def read_cases(path: Path) -> KeptCases:
 
 def read_points(path: Path, run_id: str) -> pa.Table:
     try:
-        table = pq.read_table(path / POINTS_FILE)
+        table = pq.read_table(path / POINTS_FILE, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"cannot be read: {error}", where=str(path / POINTS_FILE)) from None
     for name in ("sweep", "series", "layer"):

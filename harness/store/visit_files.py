@@ -137,7 +137,7 @@ def _merge(folder: Path) -> None:
     take."""
     with (
         whole(folder / MEASUREMENTS_FILE, "wb") as file,
-        pq.ParquetWriter(file, VISITS_SCHEMA, compression="zstd") as writer,
+        pq.ParquetWriter(file, VISITS_SCHEMA, compression="zstd", write_page_checksum=True) as writer,
     ):
         for table in _distinct(_tables(folder, samples=True)):
             writer.write_table(table)
@@ -166,7 +166,7 @@ def _tables(folder: Path, *, samples: bool) -> Iterator[pa.Table]:
             continue
         try:
             names = [name for name in pq.read_schema(path).names if samples or name != "samples_s"]
-            kept = pq.read_table(path, columns=names, partitioning=None)
+            kept = pq.read_table(path, columns=names, partitioning=None, page_checksum_verification=True)
             yield pa.concat_tables([kept, VISITS_SCHEMA.empty_table()], promote_options="permissive")
         except (OSError, ValueError, pa.ArrowException) as error:
             raise StorageError(f"cannot be read: {error}", where=str(path)) from None
@@ -228,6 +228,7 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table as parquet, whole. Raises OSError."""
+    """Write a table as parquet, whole, with checksums: bytes that a disk has changed are told on reading.
+    Raises OSError."""
     with whole(path, "wb") as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
