@@ -10,7 +10,7 @@ import pytest
 
 from harness.core.case import Setting
 from harness.core.errors import ProblemError
-from harness.tasks.advise import candidates, choose, ordered, renewed, rivals, sentences
+from harness.tasks.advise import candidates, choose, ordered, rivals, sentences
 from tests.conftest import Convscope, Stub
 
 SHAPE = {"in_channels": 128, "out_channels": 256, "size": 56, "kernel_size": "3"}
@@ -99,26 +99,18 @@ def test_the_order_is_that_of_ratios_where_latencies_say_otherwise() -> None:
     assert ordered([]) == []
 
 
-def test_those_that_may_be_as_fast_are_measured_again_and_no_others() -> None:
+def test_the_fastest_and_those_that_may_be_as_fast_are_measured_longer_and_no_others() -> None:
     rows = [met(row("a", 1e-3, 1, "depthwise"), 1.0), met(row("b", 1.05e-3, 1, "pointwise"), 1.05)]
-    assert rivals([*rows, met(row("c", 2e-3, 1), 2.0)]) == {"a", "b"}
+    assert rivals([*rows, met(row("c", 2e-3, 1, "grouped"), 2.0)]) == {"a", "b"}
     whole = [met(row("d", 2.1e-3, 1, "depthwise_separable"), 2.1), met(row("e", 2e-3, 1), 2.0)]
     assert rivals([*rows, *whole]) == {"a", "b", "d", "e"}, "the fastest whole layer has rivals of its own"
-    assert rivals([rows[0], whole[0]]) == set(), "nothing is close"
     many = [met(row(f"f{i}", 1e-3, 1), 1.0) for i in range(9)]
     assert len(rivals(many)) == 4
+    assert rivals([]) == set()
 
 
 def test_without_a_whole_layer_there_is_none_to_rival() -> None:
-    assert rivals([met(row("a", 1e-3, 1, "pointwise"), 1.0)]) == set()
-
-
-def test_what_is_measured_again_has_new_figures_and_keeps_what_the_survey_saw() -> None:
-    old, again = row("a", 1e-3, 100), row("a", 0.9e-3, 0) | {"bound": None}
-    (found,) = renewed([old | {"moments": {1: "first"}}], [again | {"moments": {2: "second"}}])
-    assert (found["latency_s"], found["bound"], found["parameters"]) == (0.9e-3, "compute", 100)
-    assert found["moments"] == {1: "first", 2: "second"}, "those of the first time were shared by all"
-    assert renewed([old], []) == [old]
+    assert rivals([met(row("a", 1e-3, 1, "pointwise"), 1.0)]) == {"a"}
 
 
 def test_the_sentences_say_what_to_take_and_what_it_does_not_do() -> None:
@@ -153,6 +145,7 @@ def test_the_command_ranks_and_measures_close_ones_again(convscope: Convscope, s
     assert len(answer["ratios"]) == 11
     assert len(answer["speedups"]) == 11
     assert "fastest" in " ".join(answer["sentences"])
+    assert [one["visits"] for one in answer["ranking"]][::11] == [3, 1], "the close ones longer"
 
 
 def test_the_command_says_what_to_do_next(convscope: Convscope, stub: Stub) -> None:

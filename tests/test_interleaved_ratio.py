@@ -57,10 +57,19 @@ def test_a_burst_that_meets_one_of_them_moves_the_ratio_little() -> None:
     assert found.value == pytest.approx(1.0)
 
 
-def test_cases_that_met_fewer_than_two_moments_together_have_no_ratio_of_their_own() -> None:
+def test_cases_that_met_no_moment_together_have_no_ratio_of_their_own() -> None:
     blocks = np.full((3, 24), 1e-3)
     base, other = visits_of("depthwise", blocks), visits_of("pointwise", blocks)
-    apart = [row | {"started_at": row["started_at"] + timedelta(seconds=1)} for row in other[1:]]
-    assert ratio_of(base, [other[0], *apart]) is None
-    assert ratio_of(base, [other[0], *(row | {"trust": "invalid"} for row in other[1:])]) is None
+    assert (
+        ratio_of(base, [row | {"started_at": row["started_at"] + timedelta(seconds=1)} for row in other])
+        is None
+    )
+    assert ratio_of(base, [row | {"trust": "invalid"} for row in other]) is None
     assert ratio_of(base, [row | {"turns": 0} for row in other]) is None
+
+
+def test_a_ratio_of_one_process_is_known_as_well_as_processes_agree() -> None:
+    blocks = np.full((3, 24), 1e-3)
+    found = ratio_of(visits_of("depthwise", blocks), visits_of("pointwise", blocks)[:1])
+    assert found
+    assert found.error >= interleaved_ratio.ONE_PROCESS

@@ -63,7 +63,9 @@ def with_roofline(summary: pd.DataFrame, ceilings: Mapping[str, Ceilings]) -> pd
     """The summary with `STANDING`, null where a case has no figure or its run no ceilings for it. `ceilings`:
     by run_id."""
     rows = [_placed(row, ceilings.get(row["run_id"], ())) for row in summary_rows(summary)]
-    return summary.join(pd.DataFrame(rows, index=summary.index, columns=list(STANDING)))
+    placed = pd.DataFrame(rows, index=summary.index, columns=list(STANDING), dtype=object)
+    numbers = dict.fromkeys(("attainable_s", "roofline_fraction"), float)
+    return summary.join(placed.astype(numbers))  # a missing text stays None: pandas makes NaN of it
 
 
 def _placed(row: SummaryRow, ceilings: Ceilings) -> dict[str, Any]:

@@ -151,6 +151,12 @@ resume_option = click.option(
 quick_option = click.option(
     "--quick", is_flag=True, help="Measure one round only: a rough first look, marked in every output."
 )
+on_option = click.option(
+    "--on",
+    metavar="ADDRESS",
+    help="Measure on every device of a Ray cluster: ray://HOST:10001, HOST:6379, auto, or local (this "
+    "machine). Needs convscope[ray].",
+)
 kind_argument = click.argument(
     "kind",
     metavar="KIND",

@@ -16,12 +16,15 @@ from harness.cli.options import (
     install_signal_handlers,
     json_option,
     measuring_options,
+    on_option,
     require_alone,
     resume_option,
     suite_argument,
 )
 from harness.core.errors import CasesFailed, Stopped, UsageError
 from harness.core.policy import MOST
+
+LOCAL = "local"  # a Ray cluster of this machine alone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from harness.cli.options import Measuring
     from harness.output.progress_bar import RunProgress
     from harness.plan.axes import Value
-    from harness.store.results import Results
 
 
 class More(click.ParamType[int]):
@@ -54,6 +56,8 @@ class More(click.ParamType[int]):
 @resume_option
 @click.option("--extend", metavar="RUN", shell_complete=complete_runs, help="Add rounds to a run.")
 @click.option("--rounds", type=More(), help="Rounds that --extend adds: 4 or +4.")
+@on_option
+@click.option("--each", is_flag=True, help="With --on: every device measures all cases, alike or not.")
 @measuring_options()
 @add_to_option
 @json_option
@@ -63,13 +67,16 @@ def run(
     resume: str | None,
     extend: str | None,
     rounds: int | None,
+    on: str | None,
+    each: bool,
     store: str | None,
     as_json: bool,
     **measuring: Unpack[Measuring],
 ) -> None:
     """Measure a suite (a name, a file, or axes alone) and keep everything in results/.
 
-    A run that was cut short, by a kill, a full disk, Ctrl-C or --time-limit, goes on with --resume.
+    A run that was cut short, by a kill, a full disk, Ctrl-C or --time-limit, goes on with --resume. With --on
+    all devices of a Ray cluster measure: machines that are alike share the cases, others measure all of them.
 
     \b
     Examples:  convscope run quickstart
@@ -78,6 +85,8 @@ def run(
                convscope run -a kind=depthwise,standard -a in_channels=32:512:x2 -a size=56
                convscope run --resume last
                convscope run --extend last --rounds +4
+               convscope run channels -a device=cuda:all
+               convscope run channels --on ray://head:10001
     """
     from harness.output.progress_bar import RunProgress
     from harness.output.run_answer import run_answer
@@ -89,46 +98,53 @@ def run(
     if (extend is None) != (rounds is None):
         hint = "For example: --extend last --rounds +4"
         raise UsageError("belong together", where="--extend and --rounds", hint=hint)
+    on = on or (LOCAL if any(str(value).endswith(":all") for value in dict(axes).get("device", ())) else None)
+    if each and on is None:
+        raise UsageError("needs --on", where="--each", hint="For example: --on local --each")
     install_signal_handlers()
     progress = RunProgress()
-    progress.say_machine()
+    if on is None:
+        progress.say_machine()
+    ended: CasesFailed | Stopped | None = None
     try:
         with progress:
-            done = _measured(suite, dict(axes), resume or extend, rounds, progress, **measuring)
+            if on is not None:
+                _measure_on(on, suite, dict(axes), resume, extend, progress, each=each, **measuring)
+            else:
+                _measure(suite, dict(axes), resume or extend, rounds, progress, **measuring)
     except (CasesFailed, Stopped) as error:
-        if progress.run is None:
+        if not progress.runs:
             raise
-        if store and isinstance(error, CasesFailed):
-            add_to_history(progress.run, store)
-        if as_json:
-            print(json.dumps(_run_answer(progress.run)))
-            sys.exit(error.code)
-        run_answer(load_results(progress.run), progress.run)
-        raise
-    if store and progress.run:
-        add_to_history(progress.run, store)
+        ended = error
+    if store and not isinstance(ended, Stopped):
+        for path in progress.runs:
+            add_to_history(path, store)
     if as_json:
-        print(json.dumps(_run_answer(progress.run)))
-        return
-    assert progress.run is not None
-    run_answer(done, progress.run)
+        answers = [_run_answer(path) for path in progress.runs]
+        print(json.dumps(answers[0] if on is None else {"runs": answers}))
+        sys.exit(0 if ended is None else ended.code)
+    for path in progress.runs:
+        run_answer(load_results(path), path)
+    if ended is not None:
+        raise ended
 
 
-def _measured(
+def _measure(
     suite: str,
     axes: dict[str, tuple[Value, ...]],
     kept: str | None,
     more_rounds: int | None,
     listener: RunProgress,
     **measuring: Unpack[Measuring],
-) -> Results:
+) -> None:
     """A run that is made now, or a kept one that goes on."""
     from harness.tasks.resume import resume
     from harness.tasks.sweep import sweep
 
     if kept is None:
-        return sweep(suite, axes=axes, listener=listener, **measuring)
-    return resume(
+        sweep(suite, axes=axes, listener=listener, **measuring)
+        return
+    resume(
         kept,
         sort="run",
         more_rounds=more_rounds,
@@ -140,7 +156,47 @@ def _measured(
     )
 
 
-def _run_answer(path: Path | None) -> dict[str, Any]:
+def _measure_on(
+    on: str,
+    suite: str,
+    axes: dict[str, tuple[Value, ...]],
+    resume: str | None,
+    extend: str | None,
+    listener: RunProgress,
+    *,
+    each: bool,
+    **measuring: Unpack[Measuring],
+) -> None:
+    """The same on a cluster."""
+    from harness.tasks.cluster_sweep import cluster_resume, cluster_sweep
+
+    if extend:
+        raise UsageError("cannot be extended on a cluster", where=extend, hint="Start a new run.")
+    if not measuring["wait"]:
+        raise UsageError("devices of a cluster are waited for", where="--no-wait", hint="Leave it out.")
+    if resume:
+        cluster_resume(
+            resume,
+            on=on,
+            results=measuring["results"],
+            time_limit_s=measuring["time_limit_s"],
+            listener=listener,
+        )
+        return
+    cluster_sweep(
+        suite,
+        on=on,
+        axes=axes,
+        each=each,
+        results=measuring["results"],
+        python=measuring["python"],
+        quick=measuring["quick"],
+        time_limit_s=measuring["time_limit_s"],
+        listener=listener,
+    )
+
+
+def _run_answer(path: Path) -> dict[str, Any]:
     """What `run --json` answers: how it ended, how many cases came to what, and what was found."""
     from dataclasses import asdict
 
@@ -148,7 +204,6 @@ def _run_answer(path: Path | None) -> dict[str, Any]:
     from harness.analysis.findings import findings
     from harness.store.results import load_results
 
-    assert path is not None
     loaded = load_results(path, samples=False)
     header = loaded.runs[0]
     answer = {

@@ -79,6 +79,7 @@ COLUMNS: tuple[Column, ...] = (
         pair            | int32?        |    | rows that took turns share it, and their blocks correspond
         stage           | string?       |    | screen or confirm in an A/B, rank for more arms
         started_at      | timestamp     |    | when the planner asked for the visit, UTC; visits that were interleaved have it in common
+        member          | string?       |    | the device of a cluster that measured, as machine/device; null where a run is of one machine
         """,
     ),
     *_columns(

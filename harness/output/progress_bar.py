@@ -55,7 +55,12 @@ class RunProgress(ProgressListener):
         self._began = time.monotonic()
         self._disturbed = 0
         self._slowest_s = 0.0
-        self.run: Path | None = None
+        self.runs: list[Path] = []
+
+    @property
+    def run(self) -> Path | None:
+        """The folder of the run; of several, the last."""
+        return self.runs[-1] if self.runs else None
 
     def __enter__(self) -> RunProgress:
         if self._drawn:
@@ -70,13 +75,13 @@ class RunProgress(ProgressListener):
         self.say(f"Another convscope run is using {device}; waiting. Use --no-wait to fail instead.")
 
     def started(self, run: Path) -> None:
-        """The run's folder is there."""
-        self.run = run
+        """The run's folder is there; on a cluster there may be several."""
+        self.runs.append(run)
 
     def begin(self, cases: int, estimated_s: float, then: str) -> None:
         """Say how long it will take before it starts."""
         self._began = time.monotonic()
-        kept = " Ctrl-C stops and keeps finished measurements." if self.run else ""
+        kept = " Ctrl-C stops and keeps finished measurements." if self.runs else ""
         self.say(f"{cases} case{'s' * (cases > 1)}, about {units.duration(estimated_s)}; {then}.{kept}")
 
     def surveying(self, case: Case, number: int, of: int) -> None:
@@ -151,6 +156,10 @@ class RunProgress(ProgressListener):
             self.say(
                 f"round {row['round']}  {arm}{case.label}: {units.seconds(row['latency_s'])}  {row['trust']}"
             )
+
+    def lost(self, member: str, why: str, cases: int) -> None:
+        """A device of a cluster answers no more."""
+        self.say(f"{member} is lost ({why}); its {cases} cases are given to others.")
 
     def say_machine(self) -> None:
         """One line on whether this machine is fit to measure on."""

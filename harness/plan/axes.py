@@ -81,14 +81,19 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in lower.items() if name not in replaced} | dict(upper)
 
 
+ALL = -1  # in place of an index: every device of a type
+
+
 def take_placement(axes: dict[str, tuple[Value, ...]], placement: dict[str, int]) -> None:
-    """Take the indices out of an axis of devices ("cuda:1" is cuda, placed on 1). Raises ValueError for two
-    indices of one type."""
+    """Take the indices out of an axis of devices ("cuda:1" is cuda, placed on 1; "cuda:all" on `ALL`). Raises
+    ValueError for two indices of one type."""
     types = []
     for value in axes.get("device", ()):
         kind, _, index = str(value).partition(":")
         types.append(kind)
-        if index and placement.setdefault(kind, int(index)) != int(index):
+        if index == "all":
+            placement[kind] = ALL
+        elif index and placement.setdefault(kind, int(index)) != int(index):
             raise ValueError(
                 f"{value!r} and {kind}:{placement[kind]} in one suite: "
                 "one index a device type can be measured in a run"
@@ -188,8 +193,8 @@ def _value(name: str, value: object) -> Value:
     if name == "device":
         kind, colon, index = str(value).partition(":")
         _one_of(kind, ALLOWED["device"])
-        if colon and not index.isdecimal():
-            raise ValueError(f"{value!r} is no device: write cpu, cuda or cuda:1")
+        if colon and index != "all" and not index.isdecimal():
+            raise ValueError(f"{value!r} is no device: write cpu, cuda, cuda:1 or cuda:all")
         return str(value)
     if name in ALLOWED:
         return _one_of(value, ALLOWED[name])

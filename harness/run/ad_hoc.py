@@ -75,6 +75,7 @@ class AdHocSession:
         self._device, self._placement = device_name(kind, placement), placement
         self._surveyed = Surveyed()
         self._guessed: dict[str, float] = {}
+        self._roofs: list[dict[str, Any]] = []
 
     def look(self, cases: Sequence[Case], policy: Policy) -> dict[str, float]:
         """Survey cases, which are not looked at again when they are measured: about how many seconds a call
@@ -91,36 +92,30 @@ class AdHocSession:
     def measure(self, cases: Sequence[Case], policy: Policy, *, roofs: bool = True) -> pd.DataFrame:
         """One row a case, by the names of the summary; without `roofs` it is set under none. Those of a
         processor are measured where the machine does not remember them."""
-        return self._measured(cases, policy, roofs=roofs)[0]
+        return self._summary(self.visits(cases, policy, roofs=roofs), policy)
 
-    def measure_paired(
-        self, cases: Sequence[Case], policy: Policy, *, survey: bool = True
-    ) -> list[PairedRow]:
-        """One row a case, to be compared with each other (`case_ratio`); without a `survey` its columns are
-        empty."""
-        summary, visits = self._measured(cases, policy, roofs=survey, survey=survey)
-        return cast("list[PairedRow]", with_moments(summary, visits).to_dict("records"))
-
-    def _measured(
-        self, cases: Sequence[Case], policy: Policy, *, roofs: bool, survey: bool = True
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The summary, and the visits that it is of."""
+    def visits(
+        self, cases: Sequence[Case], policy: Policy, *, survey: bool = True, roofs: bool = True
+    ) -> pd.DataFrame:
+        """One row a visit; without a `survey` its columns are empty."""
         rows: list[Row] = []
         measured: list[Row] = []
-        context = self._context(policy)
         known = self._known_roofs(cases) if roofs else []
-        RoundsRun(
-            self._arm(context, rows),
-            cases,
-            measured.extend if roofs and not known else None,
-            survey=survey,
-        ).go()
-        best = known or (
-            machine_cache.best_ceilings(self._connection.environment_id, measured) if measured else []
-        )
-        header = {"policy": policy.as_message(), "run_spread": context.run_spread}
-        visits = pd.DataFrame(rows)
-        return with_roofline(summarize(visits, {NAME: header}), {NAME: best}), visits
+        wanted = roofs and not known
+        arm = self._arm(self._context(policy), rows)
+        RoundsRun(arm, cases, measured.extend if wanted else None, survey=survey).go()
+        if measured:
+            known = machine_cache.best_ceilings(self._connection.environment_id, measured)
+        self._roofs = known or self._roofs
+        return pd.DataFrame(rows)
+
+    def paired(self, visits: pd.DataFrame, policy: Policy) -> list[PairedRow]:
+        """One row a case of all these visits, to be compared with each other (`case_ratio`)."""
+        return cast("list[PairedRow]", with_moments(self._summary(visits, policy), visits).to_dict("records"))
+
+    def _summary(self, visits: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+        header = {"policy": policy.as_message(), "run_spread": self._context(policy).run_spread}
+        return with_roofline(summarize(visits, {NAME: header}), {NAME: self._roofs})
 
     def _arm(self, context: RunContext, rows: list[Row]) -> Arm:
         return Arm("main", context, self._connection, rows.append, self._listener, surveyed=self._surveyed)

@@ -11,8 +11,8 @@ import contextlib
 import hashlib
 import json
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import DeviceError
 from harness.run.worker_process import Hello, WorkerGone, WorkerProcess, WorkerTimeout
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 PASSING = frozenset({"memory_bytes", "persistence", "uuid"})
 
 
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """An interpreter as a run keeps it: its path, and what it said of its environment and its devices."""
+
+    python: str
+    environment_id: str
+    environment: dict[str, Any] = field(repr=False)
+    devices: list[dict[str, Any]] = field(repr=False)
+
+
 @dataclass(frozen=True)
 class Connection:
     """A worker that has said what it is; it serves for the survey and no longer."""
@@ -35,6 +45,11 @@ class Connection:
     python: str
     worker: WorkerProcess
     hello: Hello
+
+    @property
+    def interpreter(self) -> Interpreter:
+        """What is kept of it."""
+        return Interpreter(self.python, self.environment_id, self.hello.environment, self.hello.devices)
 
     @property
     def environment_id(self) -> str:

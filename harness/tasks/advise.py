@@ -11,9 +11,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+import pandas as pd
+
 from harness.analysis.case_ratio import times
 from harness.analysis.labels import kind_name, listed
-from harness.analysis.summary_row import cells
 from harness.core import units
 from harness.core.case import ALLOWED, Case
 from harness.core.errors import ProblemError, UsageError
@@ -28,17 +29,14 @@ if TYPE_CHECKING:
     from harness.core.interval import Interval
     from harness.run.ad_hoc import AdHocSession
 
-# three short visits of all tell candidates apart that differ much; then those that are close are measured
-# longer. In both, the candidates of a round are interleaved, and compared in the moments that they shared
-FIRST = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.05, min_samples=12)
-THEN = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.25, min_samples=12)
-CLOSE = 1.1  # times as long as the fastest: what may be so near is measured again
+# one short visit of all tells apart candidates that differ much; those that may be fastest have two longer
+# ones more. The candidates of a round are interleaved, and compared in the moments that they shared
+FIRST = Policy(rounds=1, max_rounds=1, warm_up_s=0.05, visit_time_s=0.05, min_samples=12)
+THEN = Policy(rounds=2, max_rounds=2, warm_up_s=0.05, visit_time_s=0.2, min_samples=12)
+CLOSE = 1.25  # times as long as the fastest in the first round: what may be so near is measured again
+NEAR = 1.1  # times as long as the fastest in the end: named, if it may be as fast
 MOST_CLOSE = 4  # of the fastest, and of the fastest whole layer, each with itself
 GROUPS = (4, 32)  # a grouped candidate each, as ResNeXt and wider ones have
-FIGURES = (
-    *("latency_s", "latency_low_s", "latency_high_s", "typical_s", "visits", "processes"),
-    *("trust", "interval", "standard_error"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +104,22 @@ def advise(
 ) -> Advice:
     """Measure the candidates, the close ones again, and choose: the fastest of at most so many parameters,
     or, within a latency, the one with most parameters. Raises UsageError where no candidate has a figure."""
-    measured = bench.measure_paired(cases, FIRST)
+    visits = bench.visits(cases, FIRST, survey=False, roofs=False)
+    rows = bench.paired(visits, FIRST)
+    disturbed = {row["case_id"] for row in rows if row["status"] == "invalid"}
+    again = rivals([row for row in rows if row["latency_s"] > 0]) | disturbed
+    if again:
+        longer = bench.visits([case for case in cases if case.case_id in again], THEN)
+        visits = pd.concat([visits, longer], ignore_index=True)
+    measured = [
+        row if row["case_id"] in again else cast("PairedRow", {**row, "bound": None, "split": None})
+        for row in bench.paired(visits, THEN)
+    ]  # of the others nobody looked where their time goes
     known = [row for row in measured if row["latency_s"] > 0]
     if not known:
         raise UsageError(
             "no candidate could be measured", where="advise", hint="convscope measure says why, kind by kind."
         )
-    close = rivals(known)
-    if len(close) > 1:
-        again = bench.measure_paired([case for case in cases if case.case_id in close], THEN, survey=False)
-        known = renewed(known, again)
     rows = ordered(known)
     ratios = {row["case_id"]: times(rows[0], row) for row in rows[1:]}
     standard = next((row for row in rows if row["kind"] == "standard"), None)
@@ -143,27 +147,14 @@ def unmeasured(rows: Iterable[PairedRow]) -> list[tuple[str, str]]:
 
 
 def rivals(rows: Sequence[PairedRow]) -> set[str]:
-    """The case_ids to measure again: what may be as fast as the fastest, or as the fastest whole layer."""
+    """The case_ids to measure longer: the fastest, the fastest whole layer, and what may be as fast as
+    either."""
     found = set[str]()
     for group in (rows, [row for row in rows if row["kind"] in SAME_CONNECTIONS]):
         fast = ordered(group)
         near = [row for row in fast[1:] if times(fast[0], row).low < CLOSE][: MOST_CLOSE - 1]
-        found |= {row["case_id"] for row in (fast[0], *near)} if near else set()
+        found |= {row["case_id"] for row in (*fast[:1], *near)}
     return found
-
-
-def renewed(rows: Sequence[PairedRow], again: Sequence[PairedRow]) -> list[PairedRow]:
-    """The rows with the figures of those that were measured again, and all moments of both times; what the
-    survey saw stays."""
-    later = {row["case_id"]: row for row in again if row["latency_s"] > 0}
-    return [_renewed(row, later.get(row["case_id"])) for row in rows]
-
-
-def _renewed(row: PairedRow, later: PairedRow | None) -> PairedRow:
-    if later is None:
-        return row
-    figures = dict(zip(FIGURES, cells(later, FIGURES), strict=True))
-    return cast("PairedRow", {**row, **figures, "moments": {**row["moments"], **later["moments"]}})
 
 
 def ordered(rows: Sequence[PairedRow]) -> list[PairedRow]:
@@ -218,7 +209,7 @@ def _tied(first: PairedRow, others: Sequence[PairedRow]) -> str:
     tied = [
         f"{candidate_name(row)} ({units.times(ratio)})"
         for row, ratio in known
-        if ratio.low <= 1 and ratio.value < CLOSE
+        if ratio.low <= 1 and ratio.value < NEAR
     ]
     return f" {units.capitalized(listed(tied))} may be as fast." if tied else ""
 

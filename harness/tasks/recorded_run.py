@@ -11,6 +11,7 @@ from harness import __version__
 from harness.core.columns import METHOD, SCHEMA
 from harness.core.errors import CasesFailed, Stopped, UsageError
 from harness.core.gate import SIDES
+from harness.plan.axes import ALL
 from harness.plan.points import distinct_cases, without_devices
 from harness.run.context import RunContext
 from harness.run.device_worker import device_name, require_devices
@@ -25,14 +26,18 @@ if TYPE_CHECKING:
     from harness.plan.axes import Value
     from harness.plan.points import Point
     from harness.plan.suite import Suite
-    from harness.run.device_worker import Connection
+    from harness.run.device_worker import Interpreter
     from harness.run.paired_run import PairedRun
     from harness.run.rounds import RoundsRun
     from harness.run.worker_process import Hello
 
 
 def new_context(suite: Suite) -> RunContext:
-    """A run of a suite that begins now, with a name and a seed of its own."""
+    """A run of a suite that begins now, with a name and a seed of its own. Raises UsageError for all devices
+    of a type: one machine measures on one of them."""
+    for kind, index in suite.placement.items():
+        if index == ALL:
+            raise UsageError(f"{kind}:all takes a cluster", where="device", hint="Add --on local.")
     return RunContext(
         run_id=new_run_id(suite.name),
         policy=suite.policy,
@@ -101,7 +106,7 @@ def present_points(suite: Suite, points: list[Point], hello: Hello, *, named: bo
 
 
 def header_of(
-    suite: Suite, context: RunContext, arms: Mapping[str, tuple[Connection, dict[str, Value]]], quick: bool
+    suite: Suite, context: RunContext, arms: Mapping[str, tuple[Interpreter, dict[str, Value]]], quick: bool
 ) -> dict[str, Any]:
     """What run.json says before the first visit. `arms`: by name, who measures, and what it changes in the
     cases that are asked for, by axis."""
@@ -121,16 +126,16 @@ def header_of(
         "quick": quick,
         "arms": {
             name: {
-                "python": connection.python,
-                "environment_id": connection.environment_id,
+                "python": interpreter.python,
+                "environment_id": interpreter.environment_id,
                 "changes": changes,
             }
-            for name, (connection, changes) in arms.items()
+            for name, (interpreter, changes) in arms.items()
         },
         "environments": {
-            connection.environment_id: connection.hello.environment for connection, _ in arms.values()
+            interpreter.environment_id: interpreter.environment for interpreter, _ in arms.values()
         },
-        "devices": next(iter(arms.values()))[0].hello.devices,
+        "devices": next(iter(arms.values()))[0].devices,
         "method": METHOD,
         "run_spread": context.run_spread,
         "ceilings": None,

@@ -95,7 +95,13 @@ def resume(
     BusyError for one that is being written, NotComparable where an interpreter has changed; and what `sweep`
     raises.
     """
-    kept = _kept(find_run(str(run), Path(results)), sort, more_rounds, time_limit_s)
+    kept = kept_run(run, results, time_limit_s, sort=sort, more_rounds=more_rounds)
+    if "cluster" in kept.header:
+        raise UsageError(
+            "was measured by a cluster",
+            where=kept.header["run_id"],
+            hint=f"Go on: convscope run --resume {kept.path} --on {kept.header['cluster']['address']}",
+        )
     pythons = {name: arm["python"] for name, arm in kept.header["arms"].items()}
     if python is not None:
         pythons = dict.fromkeys(pythons, python)
@@ -145,7 +151,17 @@ def _paired(
     return run
 
 
-def _kept(path: Path, sort: str | None, more_rounds: int | None, time_limit_s: float | None) -> Kept:
+def kept_run(
+    run: str | Path,
+    results: str | Path,
+    time_limit_s: float | None,
+    *,
+    sort: str | None = None,
+    more_rounds: int | None = None,
+) -> Kept:
+    """A run that may go on: by its name, of a sort, with more rounds. Raises UsageError, BusyError,
+    StorageError."""
+    path = find_run(str(run), Path(results))
     header = read_header(path)
     found, name = sort_of(header), header["run_id"]
     if sort is not None and found != sort:

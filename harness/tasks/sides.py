@@ -120,7 +120,7 @@ def _ready(
         _require_alike(connections, points)
         for one in connections.values():
             points = present_points(suite, points, one.hello, named=named)
-        told = {name: (connections[name], mine) for name, mine in changes.items()}
+        told = {name: (connections[name].interpreter, mine) for name, mine in changes.items()}
         folder = RunFolder(
             Path(results), header_of(suite, context, told, quick) | dict(header), points, asked.cases
         )

@@ -63,7 +63,7 @@ def sweep(
         points = present_points(asked, points, connection.hello, named="device" in (axes or {}))
         cases = distinct_cases(points)
         folder = RunFolder(
-            Path(results), header_of(asked, context, {"main": (connection, {})}, quick), points
+            Path(results), header_of(asked, context, {"main": (connection.interpreter, {})}, quick), points
         )
         listener.started(folder.path)
         run, state = drive_sweep(folder, context, connection, cases, listener)

@@ -1,0 +1,200 @@
+"""A suite, measured by all devices of a cluster and kept in results/: machines that are alike share a run,
+others have one each.
+
+cluster_sweep("channels", on="ray://head:10001")
+cluster_resume("last", on="ray://head:10001")
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.analysis.likeness import likeness
+from harness.cluster.cluster_run import CHECK_FOLDER, ClusterRun, Group
+from harness.cluster.members import groups
+from harness.cluster.ray_cluster import RayCluster
+from harness.cluster.shards import cases_a_shard
+from harness.core.errors import CasesFailed, NotComparable, Stopped, UsageError
+from harness.plan.axes import ALL
+from harness.plan.points import distinct_cases, expand, prepare, without_devices
+from harness.run.progress_events import SILENT
+from harness.store import machine_cache
+from harness.store.results import load_results
+from harness.store.run_folder import RunFolder
+from harness.store.visit_files import read_visits, rows_of
+from harness.tasks.recorded_run import header_of, new_context
+from harness.tasks.resume import kept_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.cluster.members import Member
+    from harness.plan.axes import Value
+    from harness.plan.points import Point
+    from harness.plan.suite import Suite
+    from harness.run.progress_events import ProgressListener
+    from harness.store.results import Results
+
+
+def cluster_sweep(
+    suite: str | Path | Suite = "",
+    *,
+    on: str,
+    axes: Mapping[str, tuple[Value, ...]] | None = None,
+    each: bool = False,
+    results: str | Path = "results",
+    python: str | None = None,
+    quick: bool = False,
+    time_limit_s: float | None = None,
+    listener: ProgressListener = SILENT,
+) -> list[Results]:
+    """Run a suite on every device of a cluster, and load what came of it, a run for each kind of machine.
+    `on`: the address of a Ray cluster, or `local` for all devices of this machine; `each`: every device
+    measures all.
+
+    Raises UsageError before anything is written; Stopped after Ctrl-C and CasesFailed where cases have no
+    figure, with everything measured kept.
+    """
+    asked = prepare(suite, axes or {}, quick=quick, time_limit_s=time_limit_s)
+    points = expand(asked)
+    cases = distinct_cases(points)
+    if not cases:
+        raise UsageError(f"none of its {len(points)} points can be measured", where=asked.name)
+    placement = {kind: index for kind, index in asked.placement.items() if index != ALL}
+    asked = replace(asked, placement=placement)
+    with RayCluster(on) as cluster:
+        members = cluster.members({case.setting.device for case in cases}, placement, python)
+        alike = groups(members, each=each)
+        made = [
+            _group(asked, points, mine, Path(results), on, f"-{number}" * (len(alike) > 1), quick=quick)
+            for number, mine in enumerate(alike, 1)
+        ]
+        for group in made:
+            listener.started(group.folder.path)
+        return _measured(ClusterRun(cluster, made, listener))
+
+
+def cluster_resume(
+    run: str | Path,
+    *,
+    on: str,
+    results: str | Path = "results",
+    time_limit_s: float | None = None,
+    listener: ProgressListener = SILENT,
+) -> list[Results]:
+    """Measure what a run of a cluster lacks, on the machines of a cluster that are alike to those of before.
+
+    Raises UsageError for a run that is complete, NotComparable where no such machine is there, and what
+    `cluster_sweep` raises.
+    """
+    kept = kept_run(run, results, time_limit_s, sort="run")
+    if "cluster" not in kept.header:
+        hint = f"Go on: convscope run --resume {kept.path}"
+        raise UsageError("was measured by one machine, without --on", where=kept.header["run_id"], hint=hint)
+    environment = kept.header["arms"]["main"]["environment_id"]
+    kinds = {case.setting.device for case in kept.cases.asked}
+    with RayCluster(on) as cluster:
+        members = [
+            member
+            for member in cluster.members(kinds, kept.context.placement)
+            if member.interpreter.environment_id == environment
+        ]
+        if not members:
+            raise NotComparable(
+                "no machine of the cluster is like those that began it",
+                where=kept.header["run_id"],
+                hint="Start a new run; what was measured is kept.",
+            )
+        group = Group(members, kept.cases.asked, kept.context, kept.reopen({}))
+        group.recall(rows_of(kept.visits))
+        listener.started(group.folder.path)
+        return _measured(ClusterRun(cluster, [group], listener))
+
+
+def _group(
+    asked: Suite,
+    points: Sequence[Point],
+    members: list[Member],
+    results: Path,
+    on: str,
+    suffix: str,
+    *,
+    quick: bool,
+) -> Group:
+    """Alike members, and the folder of the run that they share."""
+    first = members[0].interpreter
+    points = without_devices(points, {member.kind for member in members})
+    cases = distinct_cases(points)
+    context = new_context(asked)
+    context = replace(
+        context,
+        run_id=context.run_id + suffix,
+        run_spread=machine_cache.run_spread(first.environment_id),
+    )
+    header = header_of(asked, context, {"main": (first, {})}, quick)
+    header["cluster"] = {
+        "address": on,
+        "members": [{"name": one.name, "machine": one.machine, "device": one.device} for one in members],
+        "cases_a_shard": cases_a_shard(len(cases), len(members)),
+        "finished": [],
+        "likeness": None,
+    }
+    return Group(members, cases, context, RunFolder(results, header, list(points)))
+
+
+def _measured(run: ClusterRun) -> list[Results]:
+    """Let it go on until it ends or is stopped, and close its folders. Raises Stopped, CasesFailed."""
+    began, stopped, ended = time.monotonic(), False, False
+    try:
+        run.go()
+        ended = True
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        for group in run.groups:
+            wall_s = (group.folder.header["wall_s"] or 0.0) + time.monotonic() - began
+            group.close(_state(group, stopped=stopped, ended=ended), wall_s)
+    found = [load_results(group.folder.path) for group in run.groups]
+    for group, results in zip(run.groups, found, strict=True):
+        _learn(group, results)
+    where = " ".join(str(group.folder.path) for group in run.groups)
+    if stopped:
+        visits = sum(group.visits for group in run.groups)
+        raise Stopped(f"stopped; {visits} measurements are kept", where=where, hint=_resuming(run.groups))
+    failed = sum(len(group.failed) for group in run.groups)
+    if failed:
+        of = sum(len(group.cases) for group in run.groups)
+        lost = [error for group in run.groups for error in group.errors]
+        hint = "\n".join([*lost, _resuming(run.groups) or f"convscope report {where}"])
+        raise CasesFailed(f"finished; {failed} of {of} cases have no latency", where=where, hint=hint)
+    return found
+
+
+def _state(group: Group, *, stopped: bool, ended: bool) -> str:
+    if stopped:
+        return "interrupted"
+    if not ended or (group.left and not group.late):
+        return "failed"
+    return "time_limit" if group.left else "complete"
+
+
+def _resuming(groups: Sequence[Group]) -> str:
+    return "\n".join(
+        f"Go on: convscope run --resume {group.folder.path} --on {group.folder.header['cluster']['address']}"
+        for group in groups
+        if group.left
+    )
+
+
+def _learn(group: Group, results: Results) -> None:
+    """What a finished run teaches: how far figures repeat, and whether its machines are alike."""
+    if group.left:
+        return
+    machine_cache.learn(results.summary)
+    folder = group.folder.path / CHECK_FOLDER
+    if folder.is_dir():
+        found = likeness(results.visits, read_visits(folder).table.to_pandas())
+        group.folder.write_header(cluster=group.folder.header["cluster"] | {"likeness": found})

@@ -1,0 +1,111 @@
+"""A real Ray cluster on this machine: a head and nodes, each a process group of its own that can be killed.
+
+Each node has a folder for temporary files of its own, so that devices of different nodes are different ones
+to the locks that say who measures.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+RAY = Path(sys.executable).with_name("ray")
+# a node that is gone is told after two seconds in place of a minute
+HEALTH = {
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "4",
+}
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # of nodes and drivers
+START_LIMIT_S = 60.0
+
+
+@dataclass
+class Nodes:
+    """A running cluster. `address`: for `--on`."""
+
+    address: str
+    folder: Path
+    variables: dict[str, str]
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def add(self, *, cpus: int, gpus: int = 0) -> None:
+        """One more node, of so many processors and GPUs as Ray counts them."""
+        self._start("--address", self.address, f"--num-cpus={cpus}", f"--num-gpus={gpus}")
+
+    def kill(self, number: int) -> None:
+        """End a node as a loss of power does; 0 is the head."""
+        process = self.running[number]
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _start(self, *arguments: str) -> None:
+        own = self.folder / f"node-{len(self.running)}"
+        own.mkdir()
+        with (own / "log").open("wb") as log:
+            self.running.append(
+                subprocess.Popen(
+                    [
+                        RAY,
+                        "start",
+                        "--block",
+                        "--disable-usage-stats",
+                        "--node-ip-address=127.0.0.1",
+                        *arguments,
+                    ],
+                    env=os.environ | self.variables | {"TMPDIR": str(own)},
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+        ends = time.monotonic() + START_LIMIT_S
+        while "Ray runtime started" not in (said := (own / "log").read_text(errors="replace")):
+            assert self.running[-1].poll() is None and time.monotonic() < ends, said
+            time.sleep(0.1)
+
+
+@contextmanager
+def cluster(cpus: list[int], *, gpus: int = 0, **variables: str) -> Iterator[Nodes]:
+    """A head that measures nothing, and a node for each of these numbers of processors. `variables`: of the
+    environment of all nodes."""
+    with ExitStack() as stack:
+        # short: Ray's sockets lie below it, and a path of a socket has 107 characters
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r", dir="/tmp")))
+        port = _free_port()
+        nodes = Nodes(f"127.0.0.1:{port}", folder, HEALTH | TOKEN | variables)
+        stack.callback(lambda: [nodes.kill(number) for number in reversed(range(len(nodes.running)))])
+        client = _free_port()
+        nodes._start(
+            "--head",
+            f"--port={port}",
+            f"--ray-client-server-port={client}",
+            "--num-cpus=0",
+            "--num-gpus=0",
+            "--include-dashboard=false",
+            f"--temp-dir={folder}/ray",
+        )
+        for count in cpus:
+            nodes.add(cpus=count, gpus=gpus)
+        yield nodes
+
+
+def _free_port() -> int:
+    """One below those that the system gives out by itself, and Ray to its workers."""
+    while True:
+        port = random.randrange(6400, 7000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
