@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.core.problem import KINDS, Problem
     from harness.store.results import Results, load_results
     from harness.tasks.ab import ab
+    from harness.tasks.cluster_sweep import cluster_resume, cluster_sweep
     from harness.tasks.compare import compare
     from harness.tasks.measure import Measurement, measure
     from harness.tasks.resume import resume
@@ -42,6 +43,8 @@ __all__ = [
     "Setting",
     "Side",
     "ab",
+    "cluster_resume",
+    "cluster_sweep",
     "compare",
     "load_results",
     "measure",
@@ -62,6 +65,8 @@ _HOMES = {
     "Side": "tasks.sides",
     "resume": "tasks.resume",
     "ab": "tasks.ab",
+    "cluster_resume": "tasks.cluster_sweep",
+    "cluster_sweep": "tasks.cluster_sweep",
     "compare": "tasks.compare",
     "measure": "tasks.measure",
     "sweep": "tasks.sweep",

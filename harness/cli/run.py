@@ -179,6 +179,7 @@ def _measure_on(
             resume,
             on=on,
             results=measuring["results"],
+            python=measuring["python"],
             time_limit_s=measuring["time_limit_s"],
             listener=listener,
         )

@@ -17,8 +17,9 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from harness import __version__
+from harness.core import protocol
 from harness.core.case import Case
+from harness.core.columns import METHOD, SCHEMA
 from harness.core.errors import ConvscopeError
 from harness.core.policy import Policy
 from harness.run import locks
@@ -32,13 +33,14 @@ from harness.run.worker_process import default_python
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+SPEAKS = (protocol.VERSION, SCHEMA, METHOD)  # what a driver and its agents must have in common
 Event = tuple[str, Any]
 Order = dict[str, Any]
 
 
 def look(python: str | None, cores: Sequence[int] | None = None) -> dict[str, Any]:
     """What this machine says of itself, and its interpreter, bound to these processors; or `error`."""
-    facts: dict[str, Any] = {"version": __version__, "machine": socket.gethostname()}
+    facts: dict[str, Any] = {"speaks": SPEAKS, "machine": socket.gethostname()}
     before = os.sched_getaffinity(0)
     try:
         if cores:

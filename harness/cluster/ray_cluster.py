@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness import __version__
-from harness.cluster.agent import Agent, look
+from harness.cluster.agent import SPEAKS, Agent, look
 from harness.cluster.members import Member, slices
 from harness.core.errors import DeviceError, UsageError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.cluster.agent import Event, Order
 
 LOCAL = "local"
+CONNECT_LIMIT_S = 10.0
 ASK_S = 10.0  # an agent answers at once where something happened, else after so long
 LOOK_LIMIT_S = 600.0  # to have an environment made ready and torch imported, on every machine
 VARIABLES = {
@@ -65,15 +66,12 @@ class RayCluster:
                 hint="pip install 'convscope[ray]'",
             ) from None
         self._ray: Any = ray
+        _require_listening(self._address)
         alone = {"include_dashboard": False} if self._address == LOCAL else {}
         try:
             self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR, **alone)
         except Exception as error:  # Ray has no error of its own for an address where no cluster is
-            raise UsageError(
-                f"no cluster answers: {str(error).strip().splitlines()[0]}",
-                where=self._address,
-                hint="Start one with `ray start --head`, or give --on local for this machine alone.",
-            ) from None
+            raise _no_cluster(self._address, str(error).strip().splitlines()[0]) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -178,7 +176,7 @@ class RayCluster:
             raise UsageError(
                 f"a machine cannot be asked: {_reason(error)}",
                 where=self._address,
-                hint=f"Install convscope[ray] {__version__} on every machine of the cluster.",
+                hint="Install convscope[ray] of this version on every machine of the cluster.",
             ) from None
         for facts in seen:
             _require_usable(facts)
@@ -190,10 +188,29 @@ class RayCluster:
         return NodeAffinitySchedulingStrategy(node, soft=False)
 
 
+def _require_listening(address: str) -> None:
+    """Raises UsageError for a host and port where nobody listens: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_LIMIT_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from None
+
+
+def _no_cluster(address: str, why: str) -> UsageError:
+    return UsageError(
+        f"no cluster answers: {why}",
+        where=address,
+        hint="Start one with `ray start --head`, or give --on local for this machine alone.",
+    )
+
+
 def _require_usable(facts: Mapping[str, Any]) -> None:
-    if facts["version"] != __version__:
+    if facts["speaks"] != SPEAKS:
         raise UsageError(
-            f"has convscope {facts['version']}, this is {__version__}",
+            "has another version of convscope",
             where=facts["machine"],
             hint="Install the same version on every machine.",
         )

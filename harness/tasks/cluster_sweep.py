@@ -82,6 +82,7 @@ def cluster_resume(
     *,
     on: str,
     results: str | Path = "results",
+    python: str | None = None,
     time_limit_s: float | None = None,
     listener: ProgressListener = SILENT,
 ) -> list[Results]:
@@ -94,13 +95,13 @@ def cluster_resume(
     if "cluster" not in kept.header:
         hint = f"Go on: convscope run --resume {kept.path}"
         raise UsageError("was measured by one machine, without --on", where=kept.header["run_id"], hint=hint)
-    environment = kept.header["arms"]["main"]["environment_id"]
+    arm = kept.header["arms"]["main"]
     kinds = {case.setting.device for case in kept.cases.asked}
     with RayCluster(on) as cluster:
         members = [
             member
-            for member in cluster.members(kinds, kept.context.placement)
-            if member.interpreter.environment_id == environment
+            for member in cluster.members(kinds, kept.context.placement, python or arm["python"])
+            if member.interpreter.environment_id == arm["environment_id"]
         ]
         if not members:
             raise NotComparable(
