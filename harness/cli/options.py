@@ -157,6 +157,9 @@ on_option = click.option(
     help="Measure on every device of a Ray cluster: ray://HOST:10001, HOST:6379, auto, or local (this "
     "machine). Needs convscope[ray].",
 )
+each_option = click.option(
+    "--each", is_flag=True, help="With --on: every device measures all cases, alike or not."
+)
 kind_argument = click.argument(
     "kind",
     metavar="KIND",

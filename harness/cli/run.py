@@ -13,6 +13,7 @@ from harness.cli.options import (
     add_to_option,
     axes_option,
     complete_runs,
+    each_option,
     install_signal_handlers,
     json_option,
     measuring_options,
@@ -57,7 +58,7 @@ class More(click.ParamType[int]):
 @click.option("--extend", metavar="RUN", shell_complete=complete_runs, help="Add rounds to a run.")
 @click.option("--rounds", type=More(), help="Rounds that --extend adds: 4 or +4.")
 @on_option
-@click.option("--each", is_flag=True, help="With --on: every device measures all cases, alike or not.")
+@each_option
 @measuring_options()
 @add_to_option
 @json_option

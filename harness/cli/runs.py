@@ -1,27 +1,23 @@
-"""The commands about runs: `suites`, `plan`, `report`, `results`, `doctor`. They translate, call and
+"""The commands about runs: `suites`, `report`, `results`, `doctor`. They translate, call and
 print, as those of `main` do."""
 
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from harness.cli.options import (
-    axes_option,
     complete_runs,
     json_option,
     python_option,
-    quick_option,
     results_option,
     split_device,
     stated_store,
     store_option,
-    suite_argument,
 )
 from harness.core.errors import (
     CasesFailed,
@@ -29,18 +25,6 @@ from harness.core.errors import (
     SuiteError,
     UsageError,
 )
-
-if TYPE_CHECKING:
-    from collections import Counter
-
-    from harness.core.case import Case
-    from harness.core.policy import Policy
-    from harness.plan.axes import Value
-    from harness.plan.points import Point
-
-
-def _word(value: Value) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @click.command()
@@ -83,85 +67,6 @@ def suites(as_json: bool) -> None:
         ([r["name"], *c, r["title"]] for r, c in zip(rows, counts, strict=True)),
     )
     print("\nNext: convscope plan NAME, or convscope run NAME")
-
-
-@click.command()
-@suite_argument
-@axes_option
-@quick_option
-@json_option
-def plan(suite: str, axes: tuple[tuple[str, tuple[Value, ...]], ...], quick: bool, as_json: bool) -> None:
-    """Show what a suite would measure, without measuring: points, cases, skipped points with reasons, time.
-
-    \b
-    Examples:  convscope plan channels
-               convscope plan channels -a kind=depthwise -a in_channels=32:512:x2
-               convscope plan -a kind=standard,depthwise -a in_channels=64 -a size=7,14,28,56
-    """
-    from collections import Counter
-
-    from harness.plan.duration import RUN_START_S, rounds_s
-    from harness.plan.points import distinct_cases, expand, prepare
-
-    asked = prepare(suite, dict(axes), quick=quick)
-    points = expand(asked)
-    cases = distinct_cases(points)
-    reasons = Counter(point.skip_reason for point in points if point.skip_reason)
-    estimated_s = RUN_START_S + rounds_s(asked.policy, cases)
-    if as_json:
-        answer = {
-            "suite": asked.name,
-            "points": len(points),
-            "cases": len(cases),
-            "skipped": reasons.total(),
-            "reasons": dict(reasons),
-        }
-        print(json.dumps(answer | {"estimated_s": estimated_s}))
-        sys.exit(0 if cases else UsageError.code)
-    from harness.output import terminal
-
-    print(asked.title)
-    terminal.print_fields(_plan_fields(asked.policy, points, cases, reasons, estimated_s))
-    if not cases:
-        raise UsageError(f"none of its {len(points)} points can be measured", where=asked.name)
-    stated = [word for name, values in axes for word in ("-a", f"{name}={','.join(map(_word, values))}")]
-    print(
-        "\nNext: "
-        + shlex.join(
-            ["convscope", "run", *([suite] if suite else []), *stated, *(["--quick"] if quick else [])]
-        )
-    )
-
-
-def _plan_fields(
-    policy: Policy, points: list[Point], cases: list[Case], reasons: Counter[str], estimated_s: float
-) -> list[tuple[str, str]]:
-    """What `plan` says, a name and a text each."""
-    from collections import Counter
-
-    from harness.core import units
-
-    devices = Counter(case.setting.device for case in cases)
-    often = (
-        f"{policy.rounds} to {policy.max_rounds}" if policy.max_rounds > policy.rounds else f"{policy.rounds}"
-    )
-    longer = "; longer if intervals stay wide" * (policy.max_rounds > policy.rounds)
-    steps = f"a survey and {_counted(policy.rounds, 'round')}{longer}"
-    return [
-        ("points", str(len(points))),
-        ("cases", f"{len(cases)}, {_counted(often, 'repetition')} of {policy.visit_time_s:g} s each"),
-        *(
-            (f"on {device}", f"{number} cases" + ("" if device == "cpu" else ", if present"))
-            for device, number in devices.items()
-        ),
-        ("skipped", str(reasons.total())),
-        *(("", f"{number} x {reason}") for reason, number in reasons.most_common()),
-        ("time", f"about {units.duration(estimated_s)}, {steps}"),
-    ]
-
-
-def _counted(number: object, what: str) -> str:
-    return f"{number} {what}{'' if str(number) == '1' else 's'}"
 
 
 @click.command()
@@ -292,4 +197,4 @@ def doctor(strict: bool, probe: str | None, python: str | None, as_json: bool) -
         sys.exit(CasesFailed.code)
 
 
-COMMANDS = (suites, plan, report, list_results, doctor)
+COMMANDS = (suites, report, list_results, doctor)

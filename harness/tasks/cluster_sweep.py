@@ -8,7 +8,7 @@ cluster_resume("last", on="ray://head:10001")
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,10 @@ from harness.analysis.likeness import likeness
 from harness.cluster.cluster_run import CHECK_FOLDER, ClusterRun, Group
 from harness.cluster.members import groups
 from harness.cluster.ray_cluster import RayCluster
-from harness.cluster.shards import cases_a_shard
+from harness.cluster.shards import CHECKED, cases_a_shard
 from harness.core.errors import CasesFailed, NotComparable, Stopped, UsageError
 from harness.plan.axes import ALL
+from harness.plan.duration import rounds_s
 from harness.plan.points import distinct_cases, expand, prepare, without_devices
 from harness.run.progress_events import SILENT
 from harness.store import machine_cache
@@ -32,11 +33,51 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.cluster.members import Member
+    from harness.core.case import Case
     from harness.plan.axes import Value
     from harness.plan.points import Point
     from harness.plan.suite import Suite
     from harness.run.progress_events import ProgressListener
     from harness.store.results import Results
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Devices that are alike, and what they measure together. `seconds`: about how long it takes them."""
+
+    members: list[Member]
+    cases: list[Case]
+    seconds: float
+
+
+def cluster_plan(
+    suite: str | Path | Suite = "",
+    *,
+    on: str,
+    axes: Mapping[str, tuple[Value, ...]] | None = None,
+    each: bool = False,
+    python: str | None = None,
+    quick: bool = False,
+) -> list[Share]:
+    """What each kind of device of a cluster would measure of a suite. Raises UsageError."""
+    asked, points = _asked(suite, axes, quick=quick)
+    with RayCluster(on) as cluster:
+        alike = _alike(cluster, asked, points, python, each=each)
+    return [
+        Share(mine, cases, _seconds(asked, cases, mine))
+        for mine in alike
+        if (cases := _cases_of(points, mine))
+    ]
+
+
+def _seconds(asked: Suite, cases: Sequence[Case], members: Sequence[Member]) -> float:
+    """Of the types of device the one that takes longest: each shares its cases, and several check a tenth."""
+    found = []
+    for kind in {case.setting.device for case in cases}:
+        count = sum(member.kind == kind for member in members)
+        alone_s = rounds_s(asked.policy, [case for case in cases if case.setting.device == kind])
+        found.append(alone_s * (1 + (count > 1) / CHECKED) / count)
+    return max(found)
 
 
 def cluster_sweep(
@@ -58,16 +99,9 @@ def cluster_sweep(
     Raises UsageError before anything is written; Stopped after Ctrl-C and CasesFailed where cases have no
     figure, with everything measured kept.
     """
-    asked = prepare(suite, axes or {}, quick=quick, time_limit_s=time_limit_s)
-    points = expand(asked)
-    cases = distinct_cases(points)
-    if not cases:
-        raise UsageError(f"none of its {len(points)} points can be measured", where=asked.name)
-    placement = {kind: index for kind, index in asked.placement.items() if index != ALL}
-    asked = replace(asked, placement=placement)
+    asked, points = _asked(suite, axes, quick=quick, time_limit_s=time_limit_s)
     with RayCluster(on) as cluster:
-        members = cluster.members({case.setting.device for case in cases}, placement, python)
-        alike = groups(members, each=each)
+        alike = _alike(cluster, asked, points, python, each=each)
         made = [
             _group(asked, points, mine, Path(results), on, f"-{number}" * (len(alike) > 1), quick=quick)
             for number, mine in enumerate(alike, 1)
@@ -115,6 +149,34 @@ def cluster_resume(
         return _measured(ClusterRun(cluster, [group], listener))
 
 
+def _asked(
+    suite: str | Path | Suite,
+    axes: Mapping[str, tuple[Value, ...]] | None,
+    *,
+    quick: bool,
+    time_limit_s: float | None = None,
+) -> tuple[Suite, list[Point]]:
+    """A suite as it will be run, without the indices that mean every device. Raises UsageError."""
+    asked = prepare(suite, axes or {}, quick=quick, time_limit_s=time_limit_s)
+    points = expand(asked)
+    if not distinct_cases(points):
+        raise UsageError(f"none of its {len(points)} points can be measured", where=asked.name)
+    placement = {kind: index for kind, index in asked.placement.items() if index != ALL}
+    return replace(asked, placement=placement), points
+
+
+def _alike(
+    cluster: RayCluster, asked: Suite, points: Sequence[Point], python: str | None, *, each: bool
+) -> list[list[Member]]:
+    """The devices that a suite asks for, those that are alike together."""
+    kinds = {case.setting.device for case in distinct_cases(points)}
+    return groups(cluster.members(kinds, asked.placement, python), each=each)
+
+
+def _cases_of(points: Sequence[Point], members: Sequence[Member]) -> list[Case]:
+    return distinct_cases(without_devices(points, {member.kind for member in members}))
+
+
 def _group(
     asked: Suite,
     points: Sequence[Point],
@@ -128,7 +190,7 @@ def _group(
     """Alike members, and the folder of the run that they share."""
     first = members[0].interpreter
     points = without_devices(points, {member.kind for member in members})
-    cases = distinct_cases(points)
+    cases = _cases_of(points, members)
     context = new_context(asked)
     context = replace(
         context,
