@@ -38,6 +38,7 @@ class Nodes:
     address: str
     folder: Path
     variables: dict[str, str]
+    shared: bool
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def add(self, *, cpus: int, gpus: int = 0) -> None:
@@ -65,7 +66,7 @@ class Nodes:
                         "--node-ip-address=127.0.0.1",
                         *arguments,
                     ],
-                    env=os.environ | self.variables | {"TMPDIR": str(own)},
+                    env=os.environ | self.variables | ({} if self.shared else {"TMPDIR": str(own)}),
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
@@ -78,14 +79,14 @@ class Nodes:
 
 
 @contextmanager
-def cluster(cpus: list[int], *, gpus: int = 0, **variables: str) -> Iterator[Nodes]:
-    """A head that measures nothing, and a node for each of these numbers of processors. `variables`: of the
-    environment of all nodes."""
+def cluster(cpus: list[int], *, gpus: int = 0, shared: bool = False) -> Iterator[Nodes]:
+    """A head that measures nothing, and a node for each of these numbers of processors. `shared`: their
+    devices are this machine's to the locks too, so that they take turns."""
     with ExitStack() as stack:
         # short: Ray's sockets lie below it, and a path of a socket has 107 characters
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r", dir="/tmp")))
         port = _free_port()
-        nodes = Nodes(f"127.0.0.1:{port}", folder, HEALTH | TOKEN | variables)
+        nodes = Nodes(f"127.0.0.1:{port}", folder, HEALTH | TOKEN, shared=shared)
         stack.callback(lambda: [nodes.kill(number) for number in reversed(range(len(nodes.running)))])
         client = _free_port()
         nodes._start(

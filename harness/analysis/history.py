@@ -17,6 +17,8 @@ from hashlib import sha256
 from math import log, log1p
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from harness.analysis.case_histories import SHARED, CaseHistory
 from harness.analysis.change_points import LEAST, WINDOW, find_changes
 from harness.core.interval import Interval
@@ -25,8 +27,6 @@ from harness.core.stats import CONFIDENCE, student_t
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
     from datetime import datetime
-
-    import pandas as pd
 
     from harness.analysis.change_points import Change
 
@@ -226,14 +226,10 @@ def _at(step: Step) -> str:
 
 def _order(steps: Sequence[Step]) -> dict[str, int]:
     """The runs of a machine by their place in the order of commits."""
-    runs = {
-        (at, started, str(run_id))
-        for step in {id(step.history): step for step in steps}.values()
-        for at, started, run_id in zip(
-            *(step.history.runs[name] for name in ("at", "started_at", "run_id")), strict=True
-        )
-    }
-    return {run_id: number for number, (_, _, run_id) in enumerate(sorted(runs))}
+    mine = {id(step.history): step.history for step in steps}.values()
+    runs = pd.concat([history.runs[["at", "started_at", "run_id"]] for history in mine])
+    ordered = runs.drop_duplicates().sort_values(["at", "started_at", "run_id"])["run_id"].astype(str)
+    return {run_id: number for number, run_id in enumerate(ordered)}
 
 
 def _finding(steps: Sequence[Step], blessed: Sequence[Mapping[str, Any]]) -> Finding:
