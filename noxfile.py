@@ -134,10 +134,21 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def cluster(session: nox.Session) -> None:
+    """A suite on a real Ray cluster of this machine: nodes and drivers that are killed (three minutes). With
+    a name of `benchmarks/cluster.py`, from end to end: `nox -s cluster -- nodes`."""
+    install(session, ".", groups=("cluster",))
+    for what in session.posargs:
+        session.run("python", "-m", "benchmarks.cluster", what)
+    if not session.posargs:
+        session.run("pytest", "-m", "cluster", "tests/test_cluster.py")
+
+
+@nox.session
 def checks(session: nox.Session) -> None:
     """All that CI asks beside the tests, in one environment."""
-    install(session, ".", groups=("tests", "lint", "typecheck", "docs", "browser"))
-    for check in (lint, typecheck, docs, simulations, browser, gpu, bare):
+    install(session, ".", groups=("tests", "lint", "typecheck", "docs", "browser", "cluster"))
+    for check in (lint, typecheck, docs, simulations, browser, cluster, gpu, bare):
         check(session)
 
 

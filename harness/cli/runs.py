@@ -1,4 +1,4 @@
-"""The commands about runs: `suites`, `report`, `results`, `doctor`. They translate, call and
+"""The commands about runs: `suites`, `report`, `merge`, `results`, `doctor`. They translate, call and
 print, as those of `main` do."""
 
 from __future__ import annotations
@@ -197,4 +197,29 @@ def doctor(strict: bool, probe: str | None, python: str | None, as_json: bool) -
         sys.exit(CasesFailed.code)
 
 
-COMMANDS = (suites, report, list_results, doctor)
+@click.command()
+@click.argument("runs", nargs=-1, metavar="RUN RUN...", shell_complete=complete_runs)
+@results_option
+@json_option
+def merge(runs: tuple[str, ...], results: Path, as_json: bool) -> None:
+    """Make one run of several that measured parts of a suite on machines that are alike. They stay as they
+    are.
+
+    \b
+    Example:  convscope merge 20261124T095503 20261124T101207
+    """
+    from harness.tasks.merge import merge as merged
+
+    made = merged(runs, results=results)
+    run_id = made.runs[0]["run_id"]
+    if as_json:
+        counts = {"cases": len(made.summary), "visits": len(made.visits)}
+        print(json.dumps({"run_id": run_id, "path": str(results / run_id), **counts}))
+        return
+    print(
+        f"{len(made.summary)} cases, {len(made.visits)} repetitions of {len(runs)} runs: {results / run_id}"
+    )
+    print(f"Next: convscope report {run_id}")
+
+
+COMMANDS = (suites, report, list_results, merge, doctor)
