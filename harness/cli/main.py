@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from harness import __version__
-from harness.cli import cases, cliffs, compare, history, networks, plan, run, runs, versus
+from harness.cli import cases, cliffs, compare, history, machines, networks, plan, run, runs, versus
 from harness.core.errors import (
     CasesFailed,
     ConvscopeError,
@@ -196,6 +196,6 @@ def main() -> None:
     """
 
 
-for module in (plan, run, runs, cases, cliffs, compare, versus, networks, history):
+for module in (plan, run, runs, machines, cases, cliffs, compare, versus, networks, history):
     for command in module.COMMANDS:
         main.add_command(command)

@@ -1,0 +1,135 @@
+"""The same layers on several machines: which kind is fastest on each, where they disagree, what a call costs.
+
+In: a row a place of a sweep, with its run, its kind and its latency. Out: tables, and sentences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis.labels import kind_name, listed
+from harness.core import units
+from harness.core.interval import Interval
+from harness.core.problem import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+CALLS = 1e6  # that a price is given for
+SECONDS_AN_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fastest:
+    """The fastest kind at a place on one machine; `latency`: of a call, in seconds. `others`: of each other
+    kind its fastest setting there."""
+
+    kind: str
+    latency: Interval
+    others: Mapping[str, Interval]
+
+    def clearly_over(self, kind: str) -> bool:
+        """Whether it is faster than another kind past both intervals."""
+        return kind in self.others and self.latency.high < self.others[kind].low
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A layer that more than one machine measured, with at least two kinds on each: what is fastest, by
+    machine."""
+
+    name: str
+    fastest: Mapping[str, Fastest]
+
+    @property
+    def disagree(self) -> bool:
+        """Whether two machines each have a kind that is clearly faster there than the other's."""
+        found = list(self.fastest.values())
+        return any(
+            one.kind != other.kind and one.clearly_over(other.kind) and other.clearly_over(one.kind)
+            for one in found
+            for other in found
+        )
+
+
+def places(frame: pd.DataFrame) -> list[Place]:
+    """The places that several machines measured, in their order. `frame`: columns machine, place, kind and
+    those of a latency; several settings of a kind count by the fastest."""
+    known = frame[frame["latency_s"].notna()]
+    found = []
+    for name, rows in known.groupby("place", sort=False):
+        best = rows.loc[rows.groupby(["machine", "kind"], sort=False)["latency_s"].idxmin()]
+        fastest = {str(machine): _fastest(mine) for machine, mine in best.groupby("machine", sort=False)}
+        fastest = {machine: one for machine, one in fastest.items() if one.others}
+        if len(fastest) > 1:
+            found.append(Place(str(name), fastest))
+    return found
+
+
+def _fastest(rows: pd.DataFrame) -> Fastest:
+    latencies = {str(row["kind"]): Interval.of_latency(row) for row in rows.to_dict("records")}
+    kind = min(latencies, key=lambda one: latencies[one].value)
+    return Fastest(kind, latencies.pop(kind), latencies)
+
+
+def ranking(found: Sequence[Place], machine: str) -> dict[str, float]:
+    """By kind, how many times as long it takes as the fastest, the geometric mean over the places where it
+    was measured, fastest first."""
+    times: dict[str, list[float]] = {}
+    for place in found:
+        if machine in place.fastest:
+            one = place.fastest[machine]
+            for kind, latency in {one.kind: one.latency, **one.others}.items():
+                times.setdefault(kind, []).append(log(latency.value / one.latency.value))
+    means = {kind: exp(fmean(mine)) for kind, mine in times.items()}
+    return dict(sorted(means.items(), key=lambda item: (item[1], KINDS.index(item[0]))))
+
+
+def sentences(found: Sequence[Place]) -> list[str]:
+    """Where machines disagree, a sentence a place; one sentence where they do nowhere."""
+    apart = [place for place in found if place.disagree]
+    if not apart:
+        count = f"{len(found)} layers" if len(found) > 1 else "the layer"
+        return [f"No two machines disagree on the fastest kind of {count}."] if found else []
+    return [f"At {place.name} {listed(_wins(place))}." for place in apart]
+
+
+def _wins(place: Place) -> list[str]:
+    return [
+        f"{kind_name(one.kind)} wins on {machine} ({units.seconds(one.latency.value)})"
+        for machine, one in place.fastest.items()
+    ]
+
+
+def price(latency_s: float, an_hour: float) -> float:
+    """What a million calls cost, one after the other, on a machine of this price an hour."""
+    return CALLS * latency_s / SECONDS_AN_HOUR * an_hour
+
+
+def as_json(found: Sequence[Place], prices: Mapping[str, float]) -> dict[str, Any]:
+    """All of it: by machine its ranking; by place the fastest, and the price where one is given."""
+    machines = list(dict.fromkeys(machine for place in found for machine in place.fastest))
+    return {
+        "machines": {machine: ranking(found, machine) for machine in machines},
+        "places": [
+            {
+                "place": place.name,
+                "disagree": place.disagree,
+                "fastest": {
+                    machine: {"kind": one.kind, "latency_s": one.latency.value}
+                    | (
+                        {"price_per_million_calls": price(one.latency.value, prices[machine])}
+                        if machine in prices
+                        else {}
+                    )
+                    for machine, one in place.fastest.items()
+                },
+            }
+            for place in found
+        ],
+    }
