@@ -81,11 +81,13 @@ def simulations(session: nox.Session) -> None:
 
 @nox.session
 def store(session: nox.Session) -> None:
-    """The store of a history in a bucket, as moto serves it."""
+    """Histories and runs in a bucket, as moto serves it."""
     install(session, ".", groups=("tests",))
     # without our constraints: s3fs asks for the fsspec of its own day
     session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "store"))
-    session.run("pytest", "tests/test_history_store.py", "-W", "ignore", *session.posargs)
+    session.run(
+        "pytest", "tests/test_history_store.py", "tests/test_copies.py", "-W", "ignore", *session.posargs
+    )
 
 
 @nox.session

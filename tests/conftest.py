@@ -77,6 +77,28 @@ def worker(implementations: Path) -> Iterator[WorkerProcess]:
         yield running
 
 
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty bucket: S3 as moto serves it, with no rename and no folder. `nox -s store`."""
+    server = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    thread = server.ThreadedMotoServer(port=0)
+    thread.start()
+    host, port = thread.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "one",
+        "AWS_SECRET_ACCESS_KEY": "two",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    name = f"bucket-{port}"  # moto keeps its buckets for as long as the process lives
+    s3fs.S3FileSystem().mkdir(name)
+    yield f"s3://{name}"
+    thread.stop()
+
+
 def environment(tmp_path: Path) -> dict[str, str]:
     """The variables of a command under test: its own folders for locks and for what is learned of the
     machine, none of the user's settings, no word of the pytest that runs the test."""

@@ -155,40 +155,22 @@ def test_an_unknown_kind_of_url_is_said_with_what_to_install(tmp_path: Path) -> 
     assert "convscope[store]" in refused.value.hint
 
 
-def test_a_bucket_takes_two_writers_and_packs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3 as moto serves it: no rename, no folder."""
-    server = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
+def test_a_bucket_takes_two_writers_and_packs(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parents[1])  # where the writers find `fill`
-    thread = server.ThreadedMotoServer(port=0)
-    thread.start()
-    host, port = thread.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "one",
-        "AWS_SECRET_ACCESS_KEY": "two",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    try:
-        import s3fs
-
-        s3fs.S3FileSystem().mkdir("bucket")
-        writers = [
-            multiprocessing.get_context("spawn").Process(
-                target=fill, args=("s3://bucket/history", LOOSE), kwargs={"first": first, "apart": True}
-            )
-            for first in (0, 1000)
-        ]
-        for one in writers:
-            one.start()
-        began = time.monotonic()
-        while any(one.is_alive() for one in writers) and time.monotonic() - began < 120:
-            seen(HistoryStore("s3://bucket/history"))
-        for one in writers:
-            one.join()
-        store = HistoryStore("s3://bucket/history")
-        assert seen(store) == [commit(first + number) for first in (0, 1000) for number in range(LOOSE)]
-        assert store._names(PACKS)
-    finally:
-        thread.stop()
+    url = f"{bucket}/history"
+    writers = [
+        multiprocessing.get_context("spawn").Process(
+            target=fill, args=(url, LOOSE), kwargs={"first": first, "apart": True}
+        )
+        for first in (0, 1000)
+    ]
+    for one in writers:
+        one.start()
+    began = time.monotonic()
+    while any(one.is_alive() for one in writers) and time.monotonic() - began < 120:
+        seen(HistoryStore(url))
+    for one in writers:
+        one.join()
+    store = HistoryStore(url)
+    assert seen(store) == [commit(first + number) for first in (0, 1000) for number in range(LOOSE)]
+    assert store._names(PACKS)

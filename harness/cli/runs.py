@@ -1,4 +1,4 @@
-"""The commands about runs: `suites`, `report`, `merge`, `results`, `doctor`. They translate, call and
+"""The commands about runs: `suites`, `report`, `merge`, `copy`, `results`, `doctor`. They translate, call and
 print, as those of `main` do."""
 
 from __future__ import annotations
@@ -222,4 +222,30 @@ def merge(runs: tuple[str, ...], results: Path, as_json: bool) -> None:
     print(f"Next: convscope report {run_id}")
 
 
-COMMANDS = (suites, report, list_results, merge, doctor)
+@click.command()
+@click.argument("what", metavar="RUN|URL", shell_complete=complete_runs)
+@click.argument("url", required=False)
+@results_option
+@json_option
+def copy(what: str, url: str | None, results: Path, as_json: bool) -> None:
+    """Copy a run to a bucket, or from one into results/. What was cut short goes on there with run --resume.
+
+    \b
+    Examples:  convscope copy last s3://team/runs
+               convscope copy s3://team/runs/20261124T095503-channels-4f1c
+    """
+    from harness.store.run_copies import bring, send
+    from harness.store.run_folder import find_run
+
+    if (url or what).count("://") != 1:
+        hint = "For example: convscope copy last s3://team/runs"
+        raise UsageError(f"{url or what!r} is no URL", where="copy", hint=hint)
+    copied = str(bring(what, results)) if url is None else send(find_run(what, results), url)
+    if as_json:
+        print(json.dumps({"path": copied}))
+        return
+    print(f"Copied to {copied}.")
+    print(f"Next: convscope {'report' if url is None else 'copy'} {copied}")
+
+
+COMMANDS = (suites, report, list_results, merge, copy, doctor)
