@@ -39,6 +39,7 @@ from harness.store.run_folder import RunFolder
 
 LEAST_EFFICIENCY, MOST_BYTES = 0.95, 500e6
 ENVIRONMENT = "0123456789ab"
+BEGAN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 EMPTY = dict.fromkeys(BY_NAME)
 
 
@@ -58,7 +59,7 @@ class VirtualCluster:
 
     def wait(self, limit_s: float) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
         self.now_s, name, order = heapq.heappop(self._due)
-        began = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=self.now_s)
+        began = BEGAN + timedelta(seconds=self.now_s)
         rows = [
             ("row", visit(Case.from_message(case), number, place, began, name, order["run_id"]))
             for number in range(1, self._policy.rounds + 1)

@@ -11,9 +11,12 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.summary import is_valid, summarize
+from harness.core import units
 from harness.core.interval import Interval
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
 NOTABLE = 1.05  # two devices that differ by less, in the median case, count as alike
@@ -44,6 +47,26 @@ def likeness(visits: pd.DataFrame, checks: pd.DataFrame) -> list[dict[str, Any]]
             }
         )
     return rows
+
+
+def sentences(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What `likeness` found, for people: all pairs that are alike in one sentence, each other pair in its
+    own."""
+    alike = [pair for pair in found if pair["alike"]]
+    said = []
+    if alike:
+        cases = sum(pair["cases"] for pair in alike)
+        low, high = min(pair["ratio"] for pair in alike), max(pair["ratio"] for pair in alike)
+        said.append(
+            f"{cases} cases were checked by a second device: alike, {units.significant(low, 3)} to "
+            f"{units.significant(high, 3)} times in the median of a pair."
+        )
+    return said + [
+        f"{pair['checked']} takes {units.significant(pair['ratio'], 3)} times as long as {pair['measured']}, in "
+        f"the median of {pair['cases']} cases, so they are not alike: measure with --each."
+        for pair in found
+        if not pair["alike"]
+    ]
 
 
 def _by_case(visits: pd.DataFrame) -> dict[str, tuple[str, Interval]]:

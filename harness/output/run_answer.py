@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis import likeness
 from harness.analysis.case_ratio import with_moments
 from harness.analysis.findings import CAVEAT, findings
 from harness.analysis.labels import how_well, in_words, kind_name, labels, ordered, sentence
@@ -54,7 +55,8 @@ def run_answer(results: Results, folder: Path) -> None:
         prose(f"{finding.rule}. {finding.text}")
     print()
     prose(_ending(results, summary))
-    for text in (*_without_latency(points, summary), *results.runs[0]["lost"]):
+    checked = likeness.sentences((results.runs[0].get("cluster") or {}).get("likeness") or ())
+    for text in (*checked, *_without_latency(points, summary), *results.runs[0]["lost"]):
         prose(text)
     print(f"Next: convscope report {folder}")
 
