@@ -62,8 +62,8 @@ def sentences(found: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{units.significant(high, 3)} times in the median of a pair."
         )
     return said + [
-        f"{pair['checked']} takes {units.significant(pair['ratio'], 3)} times as long as {pair['measured']}, in "
-        f"the median of {pair['cases']} cases, so they are not alike: measure with --each."
+        f"{pair['checked']} takes {units.significant(pair['ratio'], 3)} times as long as {pair['measured']} "
+        f"(median of {pair['cases']} cases): they are not alike, so measure with --each."
         for pair in found
         if not pair["alike"]
     ]
