@@ -17,7 +17,6 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +32,10 @@ from harness.core.roofs import are_roofs
 from harness.core.units import visible
 from harness.plan.points import distinct_cases
 from harness.store.files import write_text
-from harness.store.visit_files import BATCH_ROWS, VisitLog, storing, write_table
+from harness.store.visit_files import VisitLog, storing, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.core.columns import Row
     from harness.plan.points import Point
@@ -90,14 +89,14 @@ class RunFolder:
             made = True
             self._lock = _locked(self.path)
             self.write_header()
-            write_table(_as_table(map(_point_row, points), POINTS_SCHEMA), self.path / POINTS_FILE)
+            write_rows(map(_point_row, points), POINTS_SCHEMA, self.path / POINTS_FILE)
             cases = distinct_cases(points)
             rows = (
                 _case_row(arm, case, mine.get(case.case_id, case))
                 for arm, mine in executed.items()
                 for case in cases
             )
-            write_table(_as_table(rows, CASES_SCHEMA), self.path / CASES_FILE)
+            write_rows(rows, CASES_SCHEMA, self.path / CASES_FILE)
             self._visits = VisitLog(self.path)
         except (OSError, ValueError, pa.ArrowException, StorageError) as error:
             if made:  # what was there before us is not ours
@@ -264,15 +263,6 @@ def read_points(path: Path, run_id: str) -> pa.Table:
         shown = [text if text is None else visible(text) for text in table.column(name).to_pylist()]
         table = table.set_column(table.column_names.index(name), name, pa.array(shown, pa.string()))
     return table.append_column("run_id", pa.array([run_id] * table.num_rows, pa.string()))
-
-
-def _as_table(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
-    """Rows as a table, a batch of Python's objects in memory at a time: a suite has up to 100,000 points."""
-    left = iter(rows)
-    tables = [schema.empty_table()]
-    while batch := list(islice(left, BATCH_ROWS)):
-        tables.append(pa.Table.from_pylist(batch, schema))
-    return pa.concat_tables(tables)
 
 
 def _point_row(point: Point) -> Row:

@@ -15,6 +15,7 @@ import json
 import os
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ from harness.core.errors import StorageError
 from harness.store.files import sync_folder, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from harness.core.columns import Row
@@ -34,6 +35,7 @@ JOURNAL_FILE, MEASUREMENTS_FILE, PARTS = "journal.jsonl", "measurements.parquet"
 PART_ROWS = 1000
 BATCH_ROWS = 1000  # of a table as rows of Python's objects, samples and all
 VISIT_KEY = ("arm", "started_at", "case_id", "position")
+ROW_GROUP = 10_000  # rows that are written at a time
 _ARROW = {
     "int16": pa.int16(),
     "int32": pa.int32(),
@@ -225,6 +227,18 @@ def storing(path: Path) -> Iterator[None]:
             where=str(path),
             hint="Finished measurements are kept.",
         ) from None
+
+
+def write_rows(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
+    """Write rows as `write_table` does, a batch in memory at a time: a suite has up to 100,000 points. Raises
+    OSError."""
+    left = iter(rows)
+    with (
+        whole(path, "wb") as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        while batch := list(islice(left, ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(batch, schema))
 
 
 def write_table(table: pa.Table, path: Path) -> None:
