@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -136,23 +137,41 @@ def test_a_worker_that_does_not_come_up_is_started_again(
     assert len(workers) == 5
 
 
-@pytest.mark.parametrize("fault", ["crash", "die", "garbage", "error", "out_of_memory", "incorrect"])
+def faulty(which: str, *faults: str) -> list[dict[str, Any]]:
+    """Entries of a stub's script: a fault each for the first cases of the suite."""
+    cases = product(("standard", "depthwise", "pointwise"), (8, 16))
+    return [
+        {"match": {"kind": kind, "in_channels": channels}, which: fault, "spread": 0}
+        for fault, (kind, channels) in zip(faults, cases, strict=False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("faults", "more"),
+    [(("crash", "die"), ()), (("garbage", "error", "out_of_memory", "incorrect"), ("--quick",))],
+    ids=["killed", "others"],
+)
 def test_a_case_that_fails_is_a_row_and_the_run_goes_on(
-    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str
+    convscope: Convscope,
+    suite: Path,
+    stub: Stub,
+    tmp_path: Path,
+    faults: tuple[str, ...],
+    more: tuple[str, ...],
 ) -> None:
-    more = [] if fault in ("crash", "die") else ["--quick"]
-    ended = run(
-        convscope, suite, stub({"match": {"kind": "depthwise"}, "fault": fault}, {"spread": 0}), *more
-    )
+    script = faulty("fault", *faults)
+    ended = run(convscope, suite, stub(*script, {"spread": 0}), *more)
     assert ended.code == 4
     visits = visits_of(ended, tmp_path)
-    failed = visits[visits["kind"] == "depthwise"]
-    crashed = fault in ("crash", "die", "garbage")
-    # two cases, each with one more try where its process was killed, as may be by chance
-    assert failed["status"].tolist() == (["crashed"] * 4 if crashed else [fault] * 2)
-    assert failed["message"].str.len().gt(0).all()
-    assert failed["latency_s"].isna().all()
-    assert (visits[visits["kind"] != "depthwise"]["status"] == "ok").sum() == (4 if more else 12)
+    for entry in script:
+        where = entry["match"]
+        mine = visits[(visits["kind"] == where["kind"]) & (visits["in_channels"] == where["in_channels"])]
+        # one more try where its process was killed, as may be by chance
+        crashed = entry["fault"] in ("crash", "die", "garbage")
+        assert mine["status"].tolist() == (["crashed"] * 2 if crashed else [entry["fault"]])
+        assert mine["message"].str.len().gt(0).all()
+        assert mine["latency_s"].isna().all()
+    assert (visits["status"] == "ok").sum() == (2 if more else 12)
 
 
 def test_a_case_that_hangs_is_ended_at_its_limit(
@@ -186,21 +205,16 @@ def test_an_invalid_visit_stays_and_is_repeated_twice_at_most(
     assert (summary.loc["pointwise", "invalid"] == 3).all()
 
 
-@pytest.mark.parametrize("fault", ["die", "crash", "error", "garbage"])
 def test_a_survey_that_fails_costs_its_facts_and_nothing_else(
-    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
 ) -> None:
-    ended = run(
-        convscope,
-        suite,
-        stub({"match": {"kind": "pointwise"}, "survey_fault": fault, "spread": 0}, {"spread": 0}),
-        "--quick",
-    )
+    script = faulty("survey_fault", "die", "crash", "error", "garbage")
+    ended = run(convscope, suite, stub(*script, {"spread": 0}), "--quick")
     assert ended.code == 0
     visits = visits_of(ended, tmp_path)
     assert (visits["status"] == "ok").all()
-    assert visits["macs_fvcore"].isna().eq(visits["kind"] == "pointwise").all()
-    assert visits["survey_message"].notna().eq(visits["kind"] == "pointwise").all()
+    assert visits["macs_fvcore"].isna().eq(visits["kind"] != "pointwise").all()
+    assert visits["survey_message"].notna().eq(visits["kind"] != "pointwise").all()
 
 
 @pytest.mark.parametrize(
@@ -297,7 +311,7 @@ def test_a_device_named_in_the_file_and_not_there_is_skipped_with_that_reason(
 ) -> None:
     with suite.open("a", encoding="utf-8") as file:
         file.write('device = ["cpu", "cuda"]\n')
-    ended = run(convscope, suite, stub({"spread": 0}))
+    ended = run(convscope, suite, stub({"spread": 0}), "--quick")
     assert ended.code == 0
     points = load_results(tmp_path / ended.json["path"]).points
     assert points["skip_reason"].dropna().tolist() == ["device cuda is not present"] * 6
