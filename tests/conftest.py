@@ -60,6 +60,20 @@ def stub(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def arms(stub: Stub) -> Any:
+    """Makes a base and a head, the head with these entries before the usual one."""
+
+    steady = {"spread": 0.001}
+
+    def make(
+        *head: dict[str, Any], base: tuple[dict[str, Any], ...] = (), **script: Any
+    ) -> tuple[Path, Path]:
+        return stub(*base, steady, name="base", **script), stub(*head, steady, name="head", **script)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def implementations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which `worker` finds kernels.py and whatever else a test writes there."""

@@ -25,6 +25,8 @@ QUEUE_DEPTH = 1024  # launches: the host waits while so many have not ended
 BLOCK_HZ = 2.0e9  # a blocker counts cycles as if they came at this clock, like devices/cuda.py
 IDLE, APPLICATIONS_CLOCKS, POWER_CAP, HARDWARE_SLOWDOWN, SOFTWARE_THERMAL = 0x1, 0x2, 0x4, 0x8, 0x20  # nvml.h
 MIB = 2**20
+NEAR = 0.01  # a hundredth
+SECOND_NS = 10**9
 
 
 @dataclass(frozen=True)
@@ -324,3 +326,24 @@ class Plans:
         """`tried` or `guessed`, as the first such case of the process had it."""
         key = replace(case, setting=replace(case.setting, autotune=False))
         return self._kept.setdefault(key, "tried" if case.setting.autotune else "guessed")
+
+
+def busy_s(gpu: Gpu, kernel_ns: float) -> float:
+    """What the device needs for a call of one kernel, in seconds."""
+    return (kernel_ns + gpu.gap_ns) / 1e9
+
+
+def truth_s(gpu: Gpu, kernel_ns: float) -> float:
+    """What a call of one kernel takes in a loop of them, in seconds: the larger of what the host and what the
+    device needs."""
+    return max(gpu.launch_ns / 1e9, busy_s(gpu, kernel_ns))
+
+
+def within(found_s: float, true_s: float, calls: int, gpu: Gpu, share: float = NEAR) -> bool:
+    """A figure of so many calls is right to a share and a step of the clock."""
+    return abs(found_s - true_s) <= share * true_s + gpu.step_ns / 1e9 / calls
+
+
+def limited(hz: float, *bits: int) -> Gpu:
+    """Held at so many Hz by a limit a bit."""
+    return Gpu(sm=Sm(limits=[Limit(hz, bit) for bit in bits]))

@@ -13,60 +13,17 @@ import pandas as pd
 import pytest
 
 import harness
-from harness import Side, load_results, testing
+from harness import load_results, testing
 from harness.cli.main import main
-from harness.core.errors import CasesFailed, DeviceError, UsageError
+from harness.core.errors import DeviceError
 from harness.core.gate import Gate
 from harness.output.verdict_text import as_json
 from harness.run.ab import plan_confirming
+from tests.ab_runs import DEPTHWISE, EIGHT, STEADY, ab, header, verdict_by_kind, visits
 from tests.conftest import SUITE, Convscope, Ended, Stub, environment, in_this_process
 from tests.visits import case, pairs_of
 
 pytestmark = pytest.mark.usefixtures("own_folder")
-
-DEPTHWISE = {"match": {"kind": "depthwise"}}
-STEADY = {"spread": 0.001}
-
-
-@pytest.fixture
-def arms(stub: Stub) -> Any:
-    """Makes a base and a head, the head with these entries before the usual one."""
-
-    def make(
-        *head: dict[str, Any], base: tuple[dict[str, Any], ...] = (), **script: Any
-    ) -> tuple[Path, Path]:
-        return stub(*base, STEADY, name="base", **script), stub(*head, STEADY, name="head", **script)
-
-    return make
-
-
-def ab(
-    suite: Path, arms: tuple[Path, Path], *, implementation: str | None = None, **more: Any
-) -> dict[str, Any]:
-    """Runs one and judges it: the comparison as JSON."""
-    try:
-        run = harness.ab(suite, Side(str(arms[0])), Side(str(arms[1]), implementation), **more).runs[0][
-            "run_id"
-        ]
-    except CasesFailed as error:
-        run = error.where
-    return as_json(harness.compare(run))
-
-
-def visits(tmp_path: Path) -> pd.DataFrame:
-    return load_results("last", results=tmp_path / "results").visits
-
-
-def header(tmp_path: Path) -> dict[str, Any]:
-    return load_results("last", results=tmp_path / "results").runs[0]
-
-
-def verdict_by_kind(found: dict[str, Any]) -> dict[str, set[str]]:
-    verdicts: dict[str, set[str]] = {}
-    for row in found["cases"]:
-        if row["metric"] == "latency_s":
-            verdicts.setdefault(row["kind"], set()).add(row["verdict"])
-    return verdicts
 
 
 def test_equal_arms_are_the_same_after_five_pairs_a_case(suite: Path, arms: Any, tmp_path: Path) -> None:
@@ -154,7 +111,7 @@ def test_the_answer_for_people_names_it_and_says_what_could_be_found(regressed: 
 def test_the_other_orders_make_pairs_too_and_say_so(
     suite: Path, arms: Any, tmp_path: Path, order: str
 ) -> None:
-    ended = ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 1.2e-3}), how=order)
+    ended = ab(suite, arms(DEPTHWISE | STEADY | {"latency_s": 1.2e-3}), how=order, axes=EIGHT)
     assert verdict_by_kind(ended) == {"depthwise": {"regressed"}, "standard": {"same"}, "pointwise": {"same"}}
     rows = visits(tmp_path)
     assert (rows["turns"] == 0).all()
@@ -169,7 +126,7 @@ def test_an_arm_that_crashes_takes_its_partner_along_and_no_other_case(
     suite: Path, arms: Any, tmp_path: Path
 ) -> None:
     for fault, quick in (("crash", False), ("die", True), ("garbage", True)):
-        ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": fault}), quick=quick)
+        ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": fault}), quick=quick, axes=EIGHT)
         assert ended["code"] == 4, fault
         verdict = {"inconclusive" if quick else "same"}
         assert verdict_by_kind(ended) == {
@@ -179,14 +136,14 @@ def test_an_arm_that_crashes_takes_its_partner_along_and_no_other_case(
         }
         rows = visits(tmp_path).query("kind == 'depthwise'")
         assert rows.groupby("arm")["status"].agg(set).to_dict() == {"head": {"crashed"}, "base": {"skipped"}}
-        assert len(rows) == 8, "it has one more try"
+        assert len(rows) == 4, "it has one more try"
 
 
 def test_what_neither_arm_supports_is_no_fault_and_what_one_supports_is(suite: Path, arms: Any) -> None:
     refusing = DEPTHWISE | STEADY | {"fault": "unsupported"}
-    assert ab(suite, arms(refusing, base=(refusing,)))["counts"] == {"same": 8}
+    assert ab(suite, arms(refusing, base=(refusing,)), axes=EIGHT)["counts"] == {"same": 4}
     for both in (arms(refusing), arms(base=(refusing,))):
-        ended = ab(suite, both, quick=True)
+        ended = ab(suite, both, quick=True, axes=EIGHT)
         assert ended["code"] == 3
         assert verdict_by_kind(ended)["depthwise"] == {"not comparable"}
 
@@ -201,16 +158,16 @@ def test_a_device_that_one_side_has_lost_is_an_error(suite: Path, stub: Stub) ->
 
 
 def test_an_arm_that_computes_something_else_gets_no_pairs(suite: Path, arms: Any, tmp_path: Path) -> None:
-    ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": "incorrect"}))
+    ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": "incorrect"}), quick=True, axes=EIGHT)
     assert ended["code"] == 4
     assert verdict_by_kind(ended)["depthwise"] == {"not comparable"}
-    assert visits(tmp_path).query("kind == 'depthwise'")["status"].tolist() == ["incorrect"] * 2
+    assert visits(tmp_path).query("kind == 'depthwise'")["status"].tolist() == ["incorrect"]
 
 
 def test_disturbed_pairs_are_repeated_twice_at_most_and_end_inconclusive(
     suite: Path, arms: Any, tmp_path: Path
 ) -> None:
-    ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": "invalid", "latency_s": 2e-3}))
+    ended = ab(suite, arms(DEPTHWISE | STEADY | {"fault": "invalid", "latency_s": 2e-3}), axes=EIGHT)
     assert ended["code"] == 0
     assert verdict_by_kind(ended)["depthwise"] == {"inconclusive"}
     assert {
@@ -265,7 +222,7 @@ def test_arms_that_do_not_fit_the_device_together_are_measured_apart(
 ) -> None:
     devices = [{"type": "cuda", "index": 0, "name": "stub"}]
     both = arms(DEPTHWISE | STEADY | {"turns_fault": "out_of_memory"}, devices=devices)
-    ended = ab(suite, both, axes={"device": ("cuda",)})
+    ended = ab(suite, both, axes=EIGHT | {"device": ("cuda",)})
     assert ended["code"] == 0
     rows = visits(tmp_path)
     assert rows.groupby("kind")["turns"].agg(set).to_dict() == {
@@ -280,7 +237,7 @@ def test_two_implementations_in_one_interpreter(suite: Path, stub: Stub, tmp_pat
         {"match": {"implementation": "mine:layer", "kind": "pointwise"}, "latency_s": 0.5e-3, **STEADY},
         STEADY,
     )
-    ended = ab(suite, (python, python), implementation="mine:layer")
+    ended = ab(suite, (python, python), implementation="mine:layer", axes=EIGHT)
     assert verdict_by_kind(ended) == {"depthwise": {"same"}, "standard": {"same"}, "pointwise": {"improved"}}
     assert visits(tmp_path).groupby("arm")["implementation"].agg(set).to_dict() == {
         "base": {"torch"},
@@ -295,7 +252,8 @@ def test_what_torch_differs_in_is_told_before_the_cases(
     base, head = (
         stub(STEADY, name=f"torch{version}", environment={"torch": version}) for version in ("2.12", "2.13")
     )
-    ended = convscope("ab", suite, "--base-python", base, "--head-python", head)
+    chosen = ("-a", "in_channels=8", "-a", "kind=depthwise")
+    ended = convscope("ab", suite, *chosen, "--base-python", base, "--head-python", head)
     headline, environments, *_ = ended.out.splitlines()
     assert headline.startswith("Nothing regressed")
     assert environments == "Environments differ: torch 2.12 -> 2.13."
@@ -307,134 +265,6 @@ def test_an_environment_against_itself_is_a_check_and_says_so(
     ended = convscope("ab", suite, "--base-python", stub(STEADY), "--quick")
     assert ended.code == 0
     assert "Both sides are the same: this checks the machine and the method." in ended.out
-
-
-CHANNELS_LAST = {"match": {"memory_format": "channels_last"}}
-
-
-def sides(
-    suite: Path, python: Path, base: dict[str, Any], head: dict[str, Any], **more: Any
-) -> dict[str, Any]:
-    """One interpreter on both sides, which differ by these axes: the comparison as JSON."""
-    run = harness.ab(suite, *(Side(str(python), axes=axes) for axes in (base, head)), **more)
-    return as_json(harness.compare(run.runs[0]["run_id"]))
-
-
-def test_two_settings_of_one_interpreter_are_compared_case_by_case(
-    suite: Path, stub: Stub, tmp_path: Path
-) -> None:
-    python = stub(CHANNELS_LAST | {"latency_s": 0.8e-3} | STEADY, STEADY)
-    found = sides(suite, python, {}, {"memory_format": "channels_last", "threads": "1"})
-    assert found["head"] == "head (memory_format=channels_last, threads=1)"
-    latencies = [row for row in found["cases"] if row["metric"] == "latency_s"]
-    assert [row["verdict"] for row in latencies] == ["improved"] * 6
-    assert not any("channels_last" in row["label"] for row in latencies), "of both sides, not of one"
-    rows = visits(tmp_path)
-    assert rows.groupby("arm")["memory_format"].agg(set).to_dict() == {
-        "base": {"contiguous"},
-        "head": {"channels_last"},
-    }
-    assert (rows.groupby("pair")["asked_id"].nunique() == 1).all()
-    assert (rows.groupby("pair")["case_id"].nunique() == 2).all()
-
-
-def test_another_group_count_or_kind_is_compared_though_it_computes_less(
-    suite: Path, stub: Stub, tmp_path: Path
-) -> None:
-    python = stub({"match": {"groups": 16}, "latency_s": 2e-3} | STEADY, STEADY)
-    found = sides(suite, python, {}, {"groups": 16})
-    assert found["counts"] == {"regressed": 2, "same": 2}, "latency and memory of both with 16 channels"
-    assert {row["label"].split()[0] for row in found["cases"]} == {"standard", "pointwise"}
-    assert any("4 of 6 points were skipped (3: head, groups:" in note for note in found["notes"])
-    skipped = load_results("last").points.dropna(subset=["skip_reason"])
-    assert skipped["skip_reason"].value_counts().to_dict() == {
-        "head, groups: 16 does not divide in_channels = 8": 3,
-        "all sides would run the same": 1,
-    }
-    assert set(visits(tmp_path).query("arm == 'head'")["kind"]) == {"depthwise"}
-
-
-def test_what_follows_from_an_axis_follows_on_each_side(stub: Stub, tmp_path: Path) -> None:
-    """out_channels that are as many as go in, a number of groups that is an expression."""
-    python = stub(STEADY)
-    axes = {"kind": ("depthwise",), "in_channels": (8,), "size": (14,)}
-    harness.ab("", Side(str(python)), Side(str(python), axes={"in_channels": 16}), axes=axes, quick=True)
-    assert visits(tmp_path).groupby("arm")["out_channels"].agg(set).to_dict() == {"base": {8}, "head": {16}}
-    axes |= {"kind": ("standard",)}
-    groups = Side(str(python), axes={"groups": "in_channels // 4"})
-    harness.ab("", Side(str(python)), groups, axes=axes, quick=True)
-    assert set(visits(tmp_path).query("arm == 'head'")["groups"]) == {2}
-
-
-def test_axes_that_both_sides_state_need_not_be_stated_besides(stub: Stub, tmp_path: Path) -> None:
-    python = str(stub(STEADY))
-    kinds = [Side(python, axes={"kind": kind}) for kind in ("standard", "depthwise_separable")]
-    harness.ab("", *kinds, axes={"in_channels": (8,), "size": (14,)}, quick=True)
-    assert visits(tmp_path).groupby("arm")["kind"].agg(set).to_dict() == {
-        "base": {"standard"},
-        "head": {"depthwise_separable"},
-    }
-
-
-def test_cases_that_two_interpreters_run_alike_are_compared(suite: Path, arms: Any, tmp_path: Path) -> None:
-    base, head = arms()
-    with suite.open("a", encoding="utf-8") as file:
-        file.write('memory_format = ["contiguous", "channels_last"]\n')
-    one = {"kind": ("depthwise",), "in_channels": (8,), "memory_format": ("channels_last",)}
-    sides = Side(str(base)), Side(str(head), axes={"memory_format": "channels_last"})
-    harness.ab(suite, *sides, axes=one, quick=True)
-    assert len(visits(tmp_path)) == 2
-
-
-def test_a_suite_says_what_its_sides_are_and_the_command_overrules_it(
-    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
-) -> None:
-    with suite.open("a", encoding="utf-8") as file:
-        file.write('[ab]\nhead = { memory_format = "channels_last" }\n')
-    python = stub(STEADY)
-    assert convscope("ab", suite, "--base-python", python, "--quick", "--json").json["head"] == (
-        "head (memory_format=channels_last)"
-    )
-    one = convscope(
-        "ab", suite, "--base-python", python, "--head", "dtype=bfloat16", "--quick", "--json"
-    ).json
-    assert (one["base"], one["head"]) == ("base", "head (dtype=bfloat16)")
-
-
-def test_sides_that_cannot_be_meant_are_refused(convscope: Convscope, suite: Path, stub: Stub) -> None:
-    python = stub(STEADY)
-    for arguments, hint in {
-        ("--head", "device=cuda"): "a run each",
-        ("--head", "dtype=float32,bfloat16"): "one value",
-        ("--head", "colour=red"): "Known",
-        ("--head", "device=cpu"): "a run each",
-        ("--head", "threads=1", "-a", "threads=2,4"): "narrow it with -a",
-        ("--head", "groups=3"): "does not divide",
-    }.items():
-        ended = convscope("ab", suite, "--base-python", python, *arguments)
-        assert ended.code == 2, arguments
-        assert hint in ended.err, arguments
-
-
-def test_a_numeric_error_that_differs_stands_beside_the_verdict(suite: Path, stub: Stub) -> None:
-    exact, rough = ({"survey": {"error": error, "error_bound": 1e-3}} for error in (1e-7, 2e-6))
-    found = sides(
-        suite,
-        stub(CHANNELS_LAST | rough | STEADY, exact | STEADY),
-        {},
-        {"memory_format": "channels_last"},
-        quick=True,
-    )
-    (said,) = [note for note in found["notes"] if "numeric error" in note]
-    assert "20 times larger than base's in the median of 6 cases" in said
-    assert {(row["base_error"], row["head_error"]) for row in found["cases"]} == {(1e-7, 2e-6)}
-
-
-def test_an_order_or_an_implementation_that_cannot_be_meant_is_refused(suite: Path, arms: Any) -> None:
-    with pytest.raises(UsageError, match="no order"):
-        ab(suite, arms(), how="turn")
-    with pytest.raises(UsageError, match="given twice"):
-        sides(suite, arms()[0], {"threads": "1"}, {"threads": "2"}, axes={"threads": ("4",)})
 
 
 def test_a_run_is_judged_again_with_another_tolerance(
@@ -467,6 +297,6 @@ def test_the_gate_of_the_suite_stands_in_the_run(suite: Path, arms: Any, tmp_pat
         DEPTHWISE | STEADY | {"latency_s": 1.1e-3},
         {"match": {"kind": "pointwise"}, "latency_s": 1.1e-3} | STEADY,
     )
-    ended = ab(suite, arms(*slower))
+    ended = ab(suite, arms(*slower), axes=EIGHT)
     assert verdict_by_kind(ended) == {"depthwise": {"same"}, "standard": {"same"}, "pointwise": {"regressed"}}
     assert header(tmp_path)["gate"]["tolerance"]["latency_s"] == 0.3

@@ -40,15 +40,30 @@ def first(usual: Path, own_folder: Path) -> str:
     return usual.name
 
 
+@pytest.fixture(scope="module")
+def runs() -> dict[str, Path]:
+    """Runs of this file by what was run, for those that want a second of the same."""
+    return {}
+
+
 @pytest.fixture
-def measured(suite: Path, stub: Stub, own_folder: Path) -> Measured:
-    """Runs the suite against a stub, which is the machine: the run's id."""
+def measured(
+    suite: Path, stub: Stub, own_folder: Path, runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Measured:
+    """A run of the suite against a stub, which is the machine, in the current folder: the run's id. One that
+    a test before had is taken again."""
+    asked = list[str]()
 
     def run(*cases: dict[str, Any], name: str = "machine", quick: bool = False, **script: Any) -> str:
-        found: Results = harness.sweep(
-            suite, python=str(stub(*cases, STEADY, name=name, **script)), quick=quick
-        )
-        return str(found.runs[0]["run_id"])
+        asked.append(repr((suite.read_text(encoding="utf-8"), cases, name, quick, script)))
+        what = f"{asked[-1]} {asked.count(asked[-1])}"
+        if what not in runs:
+            kept = tmp_path_factory.mktemp("kept")
+            python = str(stub(*cases, STEADY, name=name, **script))
+            found: Results = harness.sweep(suite, python=python, quick=quick, results=kept)
+            runs[what] = kept / str(found.runs[0]["run_id"])
+        shutil.copytree(runs[what], own_folder / "results" / runs[what].name)
+        return runs[what].name
 
     return run
 

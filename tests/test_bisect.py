@@ -67,13 +67,13 @@ def search(convscope: Convscope, tmp_path: Path, good: str, bad: str, *more: str
 def test_the_commit_that_is_slower_is_named_with_its_ratio(
     convscope: Convscope, repository: Any, tmp_path: Path
 ) -> None:
-    commits = repository(1, 1, 1, 1.05, 1.05)
+    commits = repository(1, 1, 1.2, 1.2)
     (tmp_path / "project" / "mine").write_text("not committed", encoding="utf-8")
     ended = search(convscope, tmp_path, commits[0], "main", "--json")
     assert ended.code == 0
     answer = json.loads(ended.out)
-    assert (answer["commit"], answer["subject"]) == (commits[3], "change 3")
-    assert answer["change"]["ratio"] == pytest.approx(1.05, rel=0.01)
+    assert (answer["commit"], answer["subject"]) == (commits[2], "change 2")
+    assert answer["change"]["ratio"] == pytest.approx(1.2, rel=0.01)
     assert {step["verdict"] for step in answer["steps"]} == {"good", "bad"}
     folder = tmp_path / "project"
     assert git(folder, "rev-parse", "--abbrev-ref", "HEAD") == "main", "the user's checkout is not touched"
@@ -84,10 +84,10 @@ def test_the_commit_that_is_slower_is_named_with_its_ratio(
 def test_a_commit_that_cannot_be_built_is_passed_over(
     convscope: Convscope, repository: Any, tmp_path: Path
 ) -> None:
-    commits = repository(1, 1, None, 1, 1.08)
+    commits = repository(1, 1, None, 1, 1.25)
     ended = search(convscope, tmp_path, commits[0], commits[-1])
     assert ended.code == 0
-    assert ended.out.startswith(f"{commits[4][:12]} (change 4) takes 1.08")
+    assert ended.out.startswith(f"{commits[4][:12]} (change 4) takes 1.2")
     assert "cannot be built" in ended.err
 
 

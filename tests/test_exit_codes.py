@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from harness.core import errors
 from tests.conftest import Convscope, Stub, environment
-from tests.made_runs import SETTINGS_SUITE, make_run
+from tests.made_runs import FEW_SUITE, make_run
 
 Started = Callable[..., subprocess.Popen[str]]
 FULL = Path("/dev/full")
@@ -165,7 +165,7 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The second took half as long again."""
     folder = tmp_path_factory.mktemp("two runs")
     return [
-        make_run(folder, SETTINGS_SUITE, run_id=f"{name}-made", factors={"main": factor})
+        make_run(folder, FEW_SUITE, run_id=f"{name}-made", factors={"main": factor})
         for name, factor in (("first", 1.0), ("second", 1.5))
     ]
 

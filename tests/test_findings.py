@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from harness.analysis.case_ratio import with_moments
-from harness.analysis.findings import CAVEAT, Finding, findings
+from harness.analysis.finding import Finding
+from harness.analysis.findings import CAVEAT, findings
 from harness.analysis.summary import summarize
 from harness.core.case import Case, Setting
 from harness.core.problem import Problem

@@ -17,7 +17,7 @@ from harness.plan.suite import read_suite
 from harness.run.device_worker import Connection
 from harness.run.worker_process import Hello, WorkerProcess
 from harness.store.results import load_results
-from tests.conftest import Convscope
+from tests.conftest import Convscope, Stub
 from tests.pages import Page
 
 pytestmark = pytest.mark.torch
@@ -249,18 +249,13 @@ def test_where_a_models_macs_and_parameters_are_is_a_page(trace: Convscope, tmp_
     assert layers[0]["Convolution"] == "3\N{RIGHTWARDS ARROW}32 3\N{MULTIPLICATION SIGN}3 /2"
 
 
-def test_a_model_is_measured_layer_by_layer_and_kept_as_a_run(convscope: Convscope, tmp_path: Path) -> None:
-    (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
-    ended = convscope(
-        "trace",
-        "models:twice",
-        "--input",
-        "1,3,8,8",
-        "--measure",
-        "--quick",
-        "--report",
-        "net.html",
-        "--json",
+def test_a_model_is_measured_layer_by_layer_and_kept_as_a_run(
+    trace: Convscope, stub: Stub, tmp_path: Path
+) -> None:
+    """Traced for real, and measured by a stub."""
+    ended = trace(
+        *("models:twice", "--input", "1,3,8,8", "--measure", "--quick", "--python", stub()),
+        *("--report", "net.html", "--json"),
     )
     assert ended.json["layers"][0]["repeat"] == 2
     found = load_results(tmp_path / ended.json["path"])

@@ -15,6 +15,7 @@ from harness import load_results
 from tests.conftest import Convscope, Ended, Stub, environment, in_this_process
 
 STEADY = {"spread": 0.001}
+ONCE = "--benchmark-disable"  # one visit a case, where a figure is not what is asked
 # pytest-benchmark says so of a test that fails before it has figures
 UNUSED = "ignore:Benchmark fixture was not used"
 OPTIONS = ("-p", "no:randomly", "--strict-markers", "-W", "error", "-W", UNUSED, "-rA")
@@ -61,7 +62,7 @@ def test_a_case_that_pads_unevenly_is_a_test_like_any_other(
     padded = tmp_path / "padded.toml"
     text = suite.read_text(encoding="utf-8")
     padded.write_text(text.replace("[problem]", '[problem]\npadding = "0+1"'), encoding="utf-8")
-    ended = run_pytest(padded, "-k", "depthwise and float32")
+    ended = run_pytest(padded, ONCE, "-k", "depthwise and float32")
     assert "depthwise 8->8 k3 p0+1 1x8x14x14 cpu float32" in ended.out
     assert "2 passed" in ended.out
 
@@ -70,7 +71,7 @@ def test_a_case_that_pads_unevenly_is_a_test_like_any_other(
 def test_what_is_selected_is_measured_and_nothing_else(
     run_pytest: Any, suite: Path, tmp_path: Path, chosen: tuple[str, ...]
 ) -> None:
-    ended = run_pytest(suite, *chosen)
+    ended = run_pytest(suite, ONCE, *chosen)
     assert "2 passed, 4 deselected" in ended.out
     assert set(load_results(results=tmp_path / "results").visits["kind"]) == {"depthwise"}
 
@@ -147,7 +148,7 @@ def test_an_interpreter_that_is_none_fails_every_test_with_one_sentence(run_pyte
 def test_what_is_not_there_is_skipped(run_pytest: Any, suite: Path) -> None:
     with suite.open("a", encoding="utf-8") as file:
         file.write('device = ["cpu", "cuda"]\n')
-    ended = run_pytest(suite, "-p", "no:capture")
+    ended = run_pytest(suite, ONCE, "-p", "no:capture")
     assert "6 passed, 6 skipped" in ended.out
     assert "device cuda is not present" in ended.out
 
@@ -162,7 +163,7 @@ def test_a_suite_with_faults_is_an_error_that_names_them(run_pytest: Any, suite:
 def test_with_benchmarks_disabled_a_case_is_visited_once(
     run_pytest: Any, suite: Path, tmp_path: Path
 ) -> None:
-    assert run_pytest(suite, "--benchmark-disable").code == 0
+    assert run_pytest(suite, ONCE).code == 0
     assert load_results(results=tmp_path / "results").runs[0]["quick"] is True
 
 
@@ -220,9 +221,9 @@ def test_a_time_limit_is_an_option_or_an_ini(run_pytest: Any, suite: Path, tmp_p
     def limit() -> float | None:
         return load_results("last", results=tmp_path / "results").runs[0]["policy"]["time_limit_s"]
 
-    assert run_pytest(suite, "-o", "convscope_time_limit=50").code == 0
+    assert run_pytest(suite, ONCE, "-o", "convscope_time_limit=50").code == 0
     assert limit() == 50
-    assert run_pytest(suite, "-o", "convscope_time_limit=50", "--convscope-time-limit=40").code == 0
+    assert run_pytest(suite, ONCE, "-o", "convscope_time_limit=50", "--convscope-time-limit=40").code == 0
     assert limit() == 40
     wrong = run_pytest(suite, "-o", "convscope_time_limit=soon")
     assert "'soon' is no number of seconds" in wrong.out

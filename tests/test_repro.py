@@ -22,35 +22,54 @@ from tests.conftest import Convscope, Stub
 SMALL: dict[str, Any] = {"in_channels": 8, "size": 10}
 
 
+REPEATED = [
+    Case(
+        Problem("grouped", **SMALL, groups=4, kernel_size="3x5", stride=2, bias=True),
+        Setting(threads="1", allocator="default"),
+    ),
+    Case(Problem("standard", **SMALL, stride=2, padding="same"), Setting(threads="1")),
+    Case(Problem("depthwise", **SMALL, dilation=2), Setting(computation="training", dtype="bfloat16")),
+    Case(
+        Problem("depthwise_separable", **SMALL, out_channels=16, batch=2),
+        Setting(computation="forward", fp32_precision="bf16"),
+    ),
+]
+EACH_IN_A_CHILD = """
+import os, runpy, sys
+import torch
+for path in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        runpy.run_path(path, run_name="__main__")
+        sys.stdout.flush()
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(path)
+assert not [name for name in sys.modules if name.startswith("harness")]
+"""
+
+
 @pytest.mark.torch
-@pytest.mark.parametrize(
-    ("problem", "setting"),
-    [
-        (
-            Problem("grouped", **SMALL, groups=4, kernel_size="3x5", stride=2, bias=True),
-            Setting(threads="1", allocator="default"),
-        ),
-        (Problem("standard", **SMALL, stride=2, padding="same"), Setting(threads="1")),
-        (Problem("depthwise", **SMALL, dilation=2), Setting(computation="training", dtype="bfloat16")),
-        (
-            Problem("depthwise_separable", **SMALL, out_channels=16, batch=2),
-            Setting(computation="forward", fp32_precision="bf16"),
-        ),
-    ],
-    ids=lambda value: value.kind if isinstance(value, Problem) else "",
-)
-def test_the_script_runs_with_torch_alone(problem: Problem, setting: Setting, tmp_path: Path) -> None:
-    """In a folder of its own, without this package on its path."""
-    path = tmp_path / "repro.py"
-    path.write_text(script(Case(problem, setting), None, None), encoding="utf-8")
-    assert "harness" not in path.read_text(encoding="utf-8")
-    ended = subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, timeout=60)
+def test_the_script_runs_with_torch_alone(tmp_path: Path) -> None:
+    """Without this package on its path; each in a process of its own, all of which share one import of
+    torch."""
+    paths = [tmp_path / f"{case.problem.kind}.py" for case in REPEATED]
+    for path, case in zip(paths, REPEATED, strict=True):
+        path.write_text(script(case, None, None), encoding="utf-8")
+        assert "harness" not in path.read_text(encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", EACH_IN_A_CHILD, *map(str, paths)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert re.fullmatch(
-        r"[0-9.]+ us per call \(mean of the 10th percentiles of "
-        r"4 ways to lie(, at [0-9]+ page faults per call)?\)\n",
-        ended.stdout,
-    )
+    told = ended.stdout.splitlines()
+    assert len(told) == len(REPEATED)
+    for line in told:
+        assert re.fullmatch(
+            r"[0-9.]+ us per call \(mean of the 10th percentiles of "
+            r"4 ways to lie(, at [0-9]+ page faults per call)?\)",
+            line,
+        )
 
 
 @pytest.mark.parametrize("allocator", ["retained", "default"])

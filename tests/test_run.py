@@ -4,21 +4,15 @@ time."""
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from harness import load_results, sweep
-from harness.core.case import Case
-from harness.run.progress_events import ProgressListener
-from harness.run.worker_process import WorkerProcess
-from tests.conftest import Convscope, Ended, Stub, environment
+from harness import load_results
+from tests.conftest import Convscope, Ended, Stub
 
 
 def run(convscope: Convscope, suite: Path, python: Path, *more: str) -> Ended:
@@ -59,100 +53,41 @@ def test_only_cases_that_are_still_wide_are_visited_again(
     assert visits.groupby("kind")["round"].max().to_dict() == {"depthwise": 4, "pointwise": 3, "standard": 3}
 
 
-@pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> list[WorkerProcess]:
-    """Every worker that is started in this process, in order."""
-    started: list[WorkerProcess] = []
-
-    class Recorded(WorkerProcess):
-        def __init__(self, python: str) -> None:
-            super().__init__(python)
-            started.append(self)
-
-    monkeypatch.setattr("harness.run.device_worker.WorkerProcess", Recorded)
-    return started
+def faulty(which: str, *faults: str) -> list[dict[str, Any]]:
+    """Entries of a stub's script: a fault each for the first cases of the suite."""
+    cases = product(("standard", "depthwise", "pointwise"), (8, 16))
+    return [
+        {"match": {"kind": kind, "in_channels": channels}, which: fault, "spread": 0}
+        for fault, (kind, channels) in zip(faults, cases, strict=False)
+    ]
 
 
-class Counting(ProgressListener):
-    """Notes how many workers had been started by the first visit of each round, and ends the idle ones then
-    if told so."""
-
-    def __init__(self, workers: list[WorkerProcess], *, fatal: bool = False) -> None:
-        self.workers, self.fatal = workers, fatal
-        self.by_round: dict[int, int] = {}
-
-    def visited(self, case: Case, row: dict[str, Any]) -> None:
-        self.by_round.setdefault(row["round"], len(self.workers))
-        for worker in self.workers[1:3] if self.fatal and row["round"] == 1 else ():
-            worker.kill()
-
-
-def test_workers_of_certain_rounds_come_up_at_once_and_none_outlives_its_run(
-    own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
-) -> None:
-    """One says what it is and makes the surveys, three are for the rounds that are certain, two for those
-    that may follow."""
-    listener = Counting(workers)
-    sweep(suite, python=str(stub({"spread": 0.5})), results=own_folder, listener=listener)
-    assert listener.by_round == {1: 4, 2: 4, 3: 4, 4: 6}
-    assert not any(worker.alive for worker in workers)
-
-
-def test_no_worker_comes_up_for_a_round_that_is_not_certain(
-    own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
-) -> None:
-    """A quick run has one round; a time limit may come before any."""
-    quick, limited = Counting(workers), Counting(workers)
-    sweep(suite, python=str(stub({"spread": 0})), results=own_folder, quick=True, listener=quick)
-    sweep(suite, python=str(stub({"spread": 0})), results=own_folder, time_limit_s=1000, listener=limited)
-    assert quick.by_round == {1: 2}
-    assert limited.by_round == {1: 4, 2: 5, 3: 6}
-
-
-def test_a_worker_that_dies_before_its_round_costs_nothing(
-    own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
-) -> None:
-    visits = sweep(
-        suite, python=str(stub({"spread": 0})), results=own_folder, listener=Counting(workers, fatal=True)
-    ).visits
-    assert (visits["status"] == "ok").all()
-    assert len(visits) == 18
-
-
-def test_a_worker_that_does_not_come_up_is_started_again(
-    own_folder: Path, suite: Path, stub: Stub, workers: list[WorkerProcess]
-) -> None:
-    """One of those that come up together ends when it is connected, as where memory is short."""
-    python, connection, ended = (own_folder / name for name in ("flaky", "connection", "ended"))
-    sound = stub({"spread": 0})
-    python.write_text(
-        f'#!/bin/sh\nmkdir "{connection}" 2>/dev/null || '
-        f'{{ mkdir "{ended}" 2>/dev/null && read -r _ && exit 1; }}\n'
-        f'exec "{sound}" "$@"\n'
-    )
-    python.chmod(0o755)
-    visits = sweep(suite, python=str(python), results=own_folder).visits
-    assert (visits["status"] == "ok").all()
-    assert len(workers) == 5
-
-
-@pytest.mark.parametrize("fault", ["crash", "die", "garbage", "error", "out_of_memory", "incorrect"])
+@pytest.mark.parametrize(
+    ("faults", "more"),
+    [(("crash", "die"), ()), (("garbage", "error", "out_of_memory", "incorrect"), ("--quick",))],
+    ids=["killed", "others"],
+)
 def test_a_case_that_fails_is_a_row_and_the_run_goes_on(
-    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str
+    convscope: Convscope,
+    suite: Path,
+    stub: Stub,
+    tmp_path: Path,
+    faults: tuple[str, ...],
+    more: tuple[str, ...],
 ) -> None:
-    more = [] if fault in ("crash", "die") else ["--quick"]
-    ended = run(
-        convscope, suite, stub({"match": {"kind": "depthwise"}, "fault": fault}, {"spread": 0}), *more
-    )
+    script = faulty("fault", *faults)
+    ended = run(convscope, suite, stub(*script, {"spread": 0}), *more)
     assert ended.code == 4
     visits = visits_of(ended, tmp_path)
-    failed = visits[visits["kind"] == "depthwise"]
-    crashed = fault in ("crash", "die", "garbage")
-    # two cases, each with one more try where its process was killed, as may be by chance
-    assert failed["status"].tolist() == (["crashed"] * 4 if crashed else [fault] * 2)
-    assert failed["message"].str.len().gt(0).all()
-    assert failed["latency_s"].isna().all()
-    assert (visits[visits["kind"] != "depthwise"]["status"] == "ok").sum() == (4 if more else 12)
+    for entry in script:
+        where = entry["match"]
+        mine = visits[(visits["kind"] == where["kind"]) & (visits["in_channels"] == where["in_channels"])]
+        # one more try where its process was killed, as may be by chance
+        crashed = entry["fault"] in ("crash", "die", "garbage")
+        assert mine["status"].tolist() == (["crashed"] * 2 if crashed else [entry["fault"]])
+        assert mine["message"].str.len().gt(0).all()
+        assert mine["latency_s"].isna().all()
+    assert (visits["status"] == "ok").sum() == (2 if more else 12)
 
 
 def test_a_case_that_hangs_is_ended_at_its_limit(
@@ -186,21 +121,16 @@ def test_an_invalid_visit_stays_and_is_repeated_twice_at_most(
     assert (summary.loc["pointwise", "invalid"] == 3).all()
 
 
-@pytest.mark.parametrize("fault", ["die", "crash", "error", "garbage"])
 def test_a_survey_that_fails_costs_its_facts_and_nothing_else(
-    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path, fault: str
+    convscope: Convscope, suite: Path, stub: Stub, tmp_path: Path
 ) -> None:
-    ended = run(
-        convscope,
-        suite,
-        stub({"match": {"kind": "pointwise"}, "survey_fault": fault, "spread": 0}, {"spread": 0}),
-        "--quick",
-    )
+    script = faulty("survey_fault", "die", "crash", "error", "garbage")
+    ended = run(convscope, suite, stub(*script, {"spread": 0}), "--quick")
     assert ended.code == 0
     visits = visits_of(ended, tmp_path)
     assert (visits["status"] == "ok").all()
-    assert visits["macs_fvcore"].isna().eq(visits["kind"] == "pointwise").all()
-    assert visits["survey_message"].notna().eq(visits["kind"] == "pointwise").all()
+    assert visits["macs_fvcore"].isna().eq(visits["kind"] != "pointwise").all()
+    assert visits["survey_message"].notna().eq(visits["kind"] != "pointwise").all()
 
 
 @pytest.mark.parametrize(
@@ -297,7 +227,7 @@ def test_a_device_named_in_the_file_and_not_there_is_skipped_with_that_reason(
 ) -> None:
     with suite.open("a", encoding="utf-8") as file:
         file.write('device = ["cpu", "cuda"]\n')
-    ended = run(convscope, suite, stub({"spread": 0}))
+    ended = run(convscope, suite, stub({"spread": 0}), "--quick")
     assert ended.code == 0
     points = load_results(tmp_path / ended.json["path"]).points
     assert points["skip_reason"].dropna().tolist() == ["device cuda is not present"] * 6
@@ -368,82 +298,3 @@ def test_what_a_case_without_a_latency_runs_is_told_all_the_same(convscope: Conv
     assert ended.code == 4
     assert "back end" in ended.out
     assert "stub:any 900" in ended.out
-
-
-class Waiting:
-    """A run, as a process, whose worker hangs in its third visit; memory is short, so that each is alone."""
-
-    def __init__(self, suite: Path, python: Path, tmp_path: Path) -> None:
-        self.results = tmp_path / "results"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness", "run", str(suite), "--python", str(python)],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stderr
-        for line in self.process.stderr:  # a line a visit: after the first, the run is under way
-            if line.startswith("round 1"):
-                break
-
-    def end(self) -> tuple[int, str]:
-        _, err = self.process.communicate(timeout=30)
-        return self.process.returncode, err
-
-
-@pytest.fixture
-def waiting(suite: Path, stub: Stub, tmp_path: Path) -> Waiting:
-    return Waiting(
-        suite, stub({"fault": "hang", "after": 2, "spread": 0}, environment={"memory_bytes": 1}), tmp_path
-    )
-
-
-def test_ctrl_c_keeps_what_is_done(waiting: Waiting) -> None:
-    waiting.process.send_signal(signal.SIGINT)
-    code, err = waiting.end()
-    assert code == 130
-    assert "are kept" in err
-    loaded = load_results("last", results=waiting.results)
-    assert loaded.runs[0]["state"] == "interrupted"
-    assert len(loaded.visits) >= 1
-    assert (loaded.visits["status"] == "ok").all()
-
-
-def test_whoever_ends_a_job_politely_gets_what_ctrl_c_gives(waiting: Waiting) -> None:
-    waiting.process.terminate()
-    code, _ = waiting.end()
-    assert code == 130
-    assert load_results("last", results=waiting.results).runs[0]["state"] == "interrupted"
-
-
-def test_kill_loses_the_visit_in_flight_and_nothing_else(waiting: Waiting) -> None:
-    waiting.process.kill()
-    waiting.end()
-    loaded = load_results("last", results=waiting.results)
-    assert loaded.runs[0]["state"] == "killed"
-    assert len(loaded.visits) >= 1
-
-
-def test_a_second_run_fails_at_once_or_waits_and_says_so(
-    waiting: Waiting, suite: Path, stub: Stub, convscope: Convscope, tmp_path: Path
-) -> None:
-    """One measurement a device: two at once spoil each other."""
-    python = stub({"spread": 0}, name="quick")
-    refused = convscope("run", suite, "--python", python, "--no-wait")
-    assert refused.code == 75
-    assert "cpu: another measurement is running" in refused.err
-    second = subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", str(suite), "--python", str(python)],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert second.stderr
-    # stops reading there
-    assert any("Another convscope run is using cpu; waiting" in line for line in second.stderr)
-    os.kill(waiting.process.pid, signal.SIGKILL)
-    waiting.end()
-    second.communicate(timeout=60)
-    assert second.returncode == 0

@@ -186,7 +186,7 @@ def test_two_layouts_that_cross_are_told_for_each_kind() -> None:
     assert {curve for curve, _ in found.cliffs} == {"standard channels_last", "pointwise channels_last"}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     block=st.sampled_from([8, 16, 32]),
     first=st.integers(3, 12),
@@ -210,7 +210,7 @@ def test_a_sawtooth_of_blocks_ends_with_its_period(block: int, first: int, step:
             assert (tooth.left["x"] - 1) // block < (tooth.right["x"] - 1) // block
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(block=st.sampled_from([4, 8, 16]), times=st.sampled_from([1.3, 2.0]), seed=st.integers(0, 99))
 def test_where_only_multiples_are_fast_the_period_is_told(block: int, times: float, seed: int) -> None:
     machine = Machine(
@@ -235,7 +235,7 @@ def test_a_cliff_beside_a_sawtooth_is_told_apart() -> None:
     assert [(step.left["x"], step.right["x"]) for _, step in found.cliffs] == [(300, 301)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(place=st.integers(18, 511), times=st.sampled_from([0.6, 1.5, 3.0]), seed=st.integers(0, 99))
 def test_a_single_step_is_a_cliff_and_no_sawtooth(place: int, times: float, seed: int) -> None:
     machine = Machine(
@@ -247,7 +247,7 @@ def test_a_single_step_is_a_cliff_and_no_sawtooth(place: int, times: float, seed
     assert len(machine.measured) < 50
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 9999), noise=st.sampled_from([0.03, 0.1, 0.3]))
 def test_noise_neither_is_a_cliff_nor_keeps_a_search_busy(seed: int, noise: float) -> None:
     machine = Machine(smooth, seed=seed, noise=noise)

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis import between_runs
+from harness.analysis.compared_cases import cases_of, memory, not_compared, reasons, tolerances
 from harness.analysis.pair_effects import map_values, pair_ratios, paired_effects
 from harness.analysis.summary import is_valid
 from harness.analysis.verdict_tests import (
-    FEWEST,
     Common,
     assign_verdicts,
     common_factor,
@@ -30,14 +30,11 @@ from harness.analysis.verdict_tests import (
     tested,
 )
 from harness.core.case import Case
-from harness.core.gate import ALL_CASES, MATCHED_BY, SIDES, VERDICTS, Gate
-from harness.core.protocol import PARTNER
+from harness.core.gate import ALL_CASES, SIDES, VERDICTS, Gate
 from harness.core.stats import RUN_SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Mapping, Sequence
-
-FACTS = ("macs", "parameters")  # of one problem they are equal, or one side counts wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,13 +144,13 @@ def judge_pairs(
     marked = visits.assign(match_id=visits["asked_id"])
     begun = marked.loc[marked["stage"] == "confirm", "match_id"]  # also where no confirming pair was valid
     base, head = (marked[marked["arm"] == side] for side in SIDES)
-    cases = _cases(base, head)
+    cases = cases_of(base, head)
     behind = marked[(marked["stage"] == "confirm") | ~marked["match_id"].isin(begun)]
     arms = {side: behind[behind["arm"] == side] for side in SIDES}
     cases = cases.assign(
         **{f"{side}_s": _latencies(visits, visits["latency_s"]) for side, visits in arms.items()}
     )
-    limits = map_values(np.log1p, _tolerances(cases, gate, "latency_s"))
+    limits = map_values(np.log1p, tolerances(cases, gate, "latency_s"))
     ratios = pair_ratios(marked)
     screening, confirming = ratios[ratios["stage"] == "screen"], ratios[ratios["stage"] == "confirm"]
     judged = decide(screening[~screening["match_id"].isin(begun)], confirming, limits)
@@ -191,10 +188,10 @@ def judge_runs(
         f"{side}_s": _latencies(visits, map_values(np.exp, between_runs.level(visits)))
         for side, visits in figures.items()
     }
-    cases = _cases(sides["base"], sides["head"], asked).assign(**latencies)
+    cases = cases_of(sides["base"], sides["head"], asked).assign(**latencies)
     for side in SIDES:  # a run has a figure for what failed after its valid visits
         cases[f"{side}_failure"] = cases[f"{side}_failure"].where(cases[f"{side}_s"].isna(), None)
-    limits = map_values(np.log1p, _tolerances(cases, gate, "latency_s"))
+    limits = map_values(np.log1p, tolerances(cases, gate, "latency_s"))
     shift, effects = between_runs.split(figures["base"], figures["head"], run_spread)
     judged = assign_verdicts(tested(effects, limits))
     latency = cases.join(judged).assign(stage=None)
@@ -209,38 +206,6 @@ def _latencies(visits: pd.DataFrame, latency_s: pd.Series[float]) -> pd.Series[f
     return map_values(
         np.exp, map_values(np.log, latency_s[valid]).groupby(visits.loc[valid, "match_id"]).mean()
     )
-
-
-def _cases(
-    base: pd.DataFrame, head: pd.DataFrame, asked: Mapping[str, Container[str]] | None = None
-) -> pd.DataFrame:
-    """One row a case of either arm, by match_id: what it is (in base, where it has it), and what became of it
-    in each arm. What neither supports is left out."""
-    cases = pd.concat([base, head]).drop_duplicates("match_id").set_index("match_id")[[*MATCHED_BY]].copy()
-    for side, visits in zip(SIDES, (base, head), strict=True):
-        grouped = visits.groupby("match_id")
-        cases[f"{side}_visits"] = grouped.size().reindex(cases.index).fillna(0)
-        cases[f"{side}_asked"] = (
-            True if asked is None else [identity in asked[side] for identity in cases["case_id"]]
-        )
-        cases[f"{side}_invalid"] = (
-            (visits["trust"] == "invalid").groupby(visits["match_id"]).sum().reindex(cases.index).fillna(0)
-        )
-        failed = visits[
-            (visits["status"] != "ok") & ~visits["message"].fillna("").str.startswith(PARTNER)
-        ].groupby("match_id")
-        cases[f"{side}_failure"] = failed["status"].last().reindex(cases.index)
-        cases[f"{side}_message"] = failed["message"].last().reindex(cases.index)
-        for fact in (*FACTS, "problem_id", "peak_bytes", "error"):
-            cases[f"{side}_{fact}"] = grouped[fact].first().reindex(cases.index)
-    unsupported = (cases["base_failure"] == "skipped") & (cases["head_failure"] == "skipped")
-    return cases[~unsupported].copy()
-
-
-def _tolerances(cases: pd.DataFrame, gate: Gate, metric: str) -> pd.Series[float]:
-    if not gate.overrides:
-        return pd.Series(gate.usual(metric), index=cases.index)
-    return pd.Series([gate.tolerance_of(metric, row) for row in cases.to_dict("records")], index=cases.index)
 
 
 def _comparison(
@@ -261,13 +226,13 @@ def _comparison(
         tolerance=map_values(np.expm1, limits),
         pairs=latency["count"],
     )
-    latency["reason"] = _reasons(latency, limits, completeness, unit)
+    latency["reason"] = reasons(latency, limits, completeness, unit)
     for name, column in (("mean", "ratio"), ("low", "ratio_low"), ("high", "ratio_high")):
         latency[column] = map_values(np.exp, latency[name])
-    rows = pd.concat([latency, _memory(latency, gate)])
+    rows = pd.concat([latency, memory(latency, gate)])
     failures = rows[[f"{side}_failure" for side in SIDES]]
     rows["failed"] = (failures.notna() & (failures != "skipped")).any(axis=1)
-    for holds, verdict, reason in _not_compared(rows, gate):
+    for holds, verdict, reason in not_compared(rows, gate):
         rows.loc[holds, "verdict"] = verdict
         rows.loc[holds, "reason"] = reason[holds] if isinstance(reason, pd.Series) else reason
     rows["label"] = [Case.from_row(row).named(changed) for row in rows.to_dict("records")]
@@ -335,95 +300,3 @@ _COLUMNS = [
     ),
     *("p_slower", "pairs", "stage", "tolerance", "smallest_effect", "failed", "base_error", "head_error"),
 ]
-
-
-def _reasons(
-    latency: pd.DataFrame, limits: pd.Series[float], completeness: Completeness, unit: str
-) -> pd.Series[str]:
-    """Why a case is inconclusive; null for the others."""
-    disturbed = (latency["base_invalid"] > 0) | (latency["head_invalid"] > 0)
-    wide = (latency["high"] - latency["low"]) / 2 > limits
-    cut = completeness.ended != "complete"
-    unconfirmed = (
-        "time: not confirmed before the time limit"
-        if cut
-        else "not confirmed: no confirmation pairs were measured"
-    )
-    planned = pd.Series(completeness.planned, dtype=float).reindex(latency.index)
-    choices = [
-        (latency["verdict"] != "inconclusive", None),
-        (pd.Series(completeness.quick, index=latency.index), "quick: one repetition per side proves nothing"),
-        (latency["count"].isna() & disturbed, f"load: fewer than {FEWEST} undisturbed {unit}"),
-        (latency["count"].isna() & cut, f"time: fewer than {FEWEST} {unit} before the time limit"),
-        (latency["count"].isna(), f"few: fewer than {FEWEST} {unit}"),
-        (latency["stage"] == "screen", unconfirmed),
-        ((latency["count"] < planned) & cut, f"time: fewer {unit} than were planned before the time limit"),
-        ((latency["count"] < planned) & disturbed, f"load: fewer undisturbed {unit} than were planned"),
-        (wide | latency.index.isin(completeness.short), f"spread: its {unit} vary too much"),
-    ]
-    reasons = pd.Series("near tolerance: too close to decide", index=latency.index, dtype="object")
-    for holds, text in reversed(choices):
-        reasons[holds] = text
-    return reasons
-
-
-def _memory(latency: pd.DataFrame, gate: Gate) -> pd.DataFrame:
-    """Peak memory, which does not vary: judged by its ratio alone, where an arm knows it and none failed."""
-    base, head = (latency[f"{side}_peak_bytes"].astype(float) for side in SIDES)
-    told_once = latency[[f"{side}_failure" for side in SIDES]].notna().any(axis=1) | (
-        latency[[f"{side}_visits" for side in SIDES]] == 0
-    ).any(axis=1)
-    rows = latency[(base.notna() | head.notna()) & ~told_once].copy()
-    base, head = base[rows.index], head[rows.index]
-    tolerance = _tolerances(rows, gate, "peak_bytes")
-    ratio = head.clip(lower=1) / base.clip(lower=1)
-    verdict = np.select(
-        [ratio.isna(), ratio > 1 + tolerance, ratio < 1 / (1 + tolerance)],
-        ["inconclusive", "regressed", "improved"],
-        "same",
-    )
-    rows[["p_slower", "stage", "smallest_effect", "pairs"]] = None
-    return rows.assign(
-        metric="peak_bytes",
-        base=base,
-        head=head,
-        ratio=ratio,
-        ratio_low=ratio,
-        ratio_high=ratio,
-        verdict=verdict,
-        tolerance=tolerance,
-        reason=pd.Series("unknown: one side did not measure it", index=rows.index, dtype="object").where(
-            ratio.isna(), None
-        ),
-    )
-
-
-def _not_compared(rows: pd.DataFrame, gate: Gate) -> list[tuple[pd.Series[bool], str, Any]]:
-    """Rows whose verdict does not follow from figures, later ones over earlier ones."""
-    found: list[tuple[pd.Series[bool], str, Any]] = []
-    for fact in FACTS:
-        both = rows[f"base_{fact}"].notna() & (rows["base_problem_id"] == rows["head_problem_id"])
-        apart = (rows[f"head_{fact}"] / rows[f"base_{fact}"] - 1).abs() > _tolerances(
-            rows, gate, fact
-        ).to_numpy()
-        values = zip(rows[f"base_{fact}"], rows[f"head_{fact}"], strict=True)
-        words = pd.Series(
-            [f"{fact} {base:,.0f} -> {head:,.0f}" for base, head in values], rows.index, dtype="object"
-        )
-        found.append((both & apart, "not comparable", words))
-    for side, verdict in (("base", "new"), ("head", "missing")):
-        absent = rows[f"{side}_visits"] == 0
-        found += [
-            (absent, verdict, f"not in {side}"),
-            (absent & rows[f"{side}_asked"], "inconclusive", f"time: {side} did not reach it"),
-        ]
-    for side in SIDES:
-        words = (
-            side
-            + " "
-            + rows[f"{side}_failure"].astype("str").str.replace("_", " ")
-            + ": "
-            + rows[f"{side}_message"].astype("str")
-        )
-        found.append((rows[f"{side}_failure"].notna(), "not comparable", words))
-    return found

@@ -4,7 +4,7 @@ or says nothing.
 In: the summary of a run with its moments (`case_ratio`). Out: `Finding`s, strongest first. Of times only
 differences above a tenth and past their own interval are spoken of, in either direction; of several cases the
 one that shows it most is named, and how many others there are. Two cases are compared in the moments that
-both met (`interleaved_ratio`), or else by their figures.
+both met (`interleaved_ratio`), or else by their figures. Rules on settings are in `setting_findings`.
 Where to add one: a rule below, and its name in `RULES`.
 Why five standard errors: a run is asked hundreds of questions, and three visits agree by luck now and then,
 so that two intervals lie apart where nothing differs. The error of a case alone is therefore never taken
@@ -13,41 +13,30 @@ smaller than that of the run's usual case.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
 from math import exp, hypot
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from harness.analysis.case_ratio import SURE, is_clear, ratio, times
+from harness.analysis.case_ratio import SURE, is_clear
 from harness.analysis.cliffs import steps
 from harness.analysis.differences import NOTABLE
+from harness.analysis.finding import KERNEL, PROBLEM, Finding, cases_of, factor_of, similar, times_in_words
 from harness.analysis.labels import kind_name, labels, sentence, words
-from harness.analysis.summary_row import PairedRow, cells
+from harness.analysis.setting_findings import dtypes, graphs, layout, page_faults
+from harness.analysis.summary_row import cells
 from harness.core import units
 from harness.core.case import DEFAULTS
 from harness.core.problem import SAME_CONNECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from harness.analysis.cliffs import Step
+    from harness.analysis.finding import NamedRow, Pair
 
-    Rule = Callable[[list["NamedRow"]], "Finding | None"]
-    Pair = tuple["NamedRow", "NamedRow"]
+    Rule = Callable[[list[NamedRow]], Finding | None]
 
-PROBLEM = (
-    "batch",
-    "bias",
-    "in_channels",
-    "out_channels",
-    "height",
-    "width",
-    *(f"{p}_{s}" for p in ("stride", "dilation") for s in ("height", "width")),
-)
-KERNEL = ("kernel_height", "kernel_width", "padding")
-SIDE = ("run_id", "arm")
 # axes along which cliffs are looked for
 CURVES = ("in_channels", "out_channels", "height", "batch", "kernel_height", "groups")
 ONE_LAYER = ("standard", "grouped", "depthwise")  # kinds that differ by the number of groups alone
@@ -57,27 +46,6 @@ SAVED_WORK = "Fewer FLOPs, more time"
 SEPARABLE = "Depthwise separable"
 CAVEAT = "Wide intervals"
 CURVE = 4  # places, at least: fewer are no curve
-
-
-class NamedRow(PairedRow):
-    """A case with its name in a sentence; the same by setting, without the word for that setting; and the
-    groups that it states, 0 where its kind says them."""
-
-    label: str
-    aside: dict[str, str]
-    stated_groups: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A sentence after a few words, the cases that it rests on, the one that shows it most first, and its
-    strength: how many times as long, or as large, the worse side is."""
-
-    rule: str
-    text: str
-    cases: tuple[str, ...]
-    strength: float
-    headline: str = ""  # the same in one line, where a rule has one
 
 
 def findings(summary: pd.DataFrame) -> list[Finding]:
@@ -97,55 +65,11 @@ def findings(summary: pd.DataFrame) -> list[Finding]:
     return sorted(said, key=lambda finding: (finding.rule != CAVEAT, -finding.strength))
 
 
-def _times(base: NamedRow, other: NamedRow, what: str = "") -> str:
-    """`5.2 times as long (4.9 to 5.6)`, or the inverse where other is the faster."""
-    found = times(base, other)
-    return units.times(found if found.value >= 1 else found.inverse, what)
-
-
-def page_faults(rows: list[NamedRow]) -> Finding | None:
-    """What glibc's defaults cost, and so what keeping the heap gives."""
-    pairs = _pairs(rows, "allocator", "retained", "default")
-    slower = [(kept, plain) for kept, plain in pairs if is_clear(kept, plain)]
-    if not slower:
-        return None
-    kept, plain = max(slower, key=_factor)
-    text = (
-        f"With glibc's default allocator {kept['aside']['allocator']} takes "
-        f"{units.seconds(plain['latency_s'])} instead of {units.seconds(kept['latency_s'])}, "
-        f"{_times(kept, plain, ' as long')}, "
-        f"with {plain['minor_faults_per_call']:,.0f} page faults per call instead of "
-        f"{kept['minor_faults_per_call']:,.0f}. "
-        f"{len(slower)} of {len(pairs)} cases are slower by more than 10 % with it."
-    )
-    most = units.times(times(kept, plain), " as long")
-    headline = f"With glibc's default allocator {kept['aside']['allocator']} takes {most}"
-    return Finding("Page faults", text, _cases([(kept, plain), *slower]), _factor((kept, plain)), headline)
-
-
-def layout(rows: list[NamedRow]) -> Finding | None:
-    """channels_last against contiguous."""
-    return _gain(rows, "Layout", "memory_format", "contiguous", "channels_last")
-
-
-def dtypes(rows: list[NamedRow]) -> Finding | None:
-    """What each narrower dtype gives, and where none does."""
-    found = [_gain(rows, "Dtype", "dtype", "float32", dtype) for dtype in ("bfloat16", "float16")]
-    return _together("Dtype", found)
-
-
-def graphs(rows: list[NamedRow]) -> Finding | None:
-    """What torch.compile and CUDA graphs give."""
-    return _together(
-        "Mode", [_gain(rows, "Mode", "mode", "eager", mode) for mode in ("cuda_graph", "compile")]
-    )
-
-
 def separable(rows: list[NamedRow]) -> Finding | None:
     """What depthwise separable gives in place of standard, where that has the most work. Only these two are
     ranked: the other kinds compute less (`SAME_CONNECTIONS`)."""
     pairs = []
-    for alike in _alike((row for row in rows if row["kind"] in SAME_CONNECTIONS), (*PROBLEM, *DEFAULTS)):
+    for alike in similar((row for row in rows if row["kind"] in SAME_CONNECTIONS), (*PROBLEM, *DEFAULTS)):
         pairs += [
             (standard, other)
             for standard in alike
@@ -156,22 +80,22 @@ def separable(rows: list[NamedRow]) -> Finding | None:
         ]
     if not pairs:
         return None
-    standard, other = max(pairs, key=lambda pair: (pair[0]["flops"], _factor(pair)))
+    standard, other = max(pairs, key=lambda pair: (pair[0]["flops"], factor_of(pair)))
     fast = other["latency_s"] < standard["latency_s"]
-    how_much = _times(standard, other, " as fast" if fast else " as long")
+    how_much = times_in_words(standard, other, " as fast" if fast else " as long")
     text = (
         f"{units.capitalized(other['label'])} takes {units.seconds(other['latency_s'])}, standard "
         f"{units.seconds(standard['latency_s'])}: {how_much}, "
         f"with 1/{units.significant(standard['flops'] / other['flops'], 2)} of the FLOPs."
     )
-    return Finding(SEPARABLE, text, _cases([(other, standard)]), _factor((standard, other)))
+    return Finding(SEPARABLE, text, cases_of([(other, standard)]), factor_of((standard, other)))
 
 
 def work(rows: list[NamedRow]) -> Finding | None:
     """FLOPs that were saved and bought no time: of two kinds at one place, the one that does fewer takes
     longer."""
     worse = []
-    for alike in _alike(rows, (*PROBLEM, *DEFAULTS)):
+    for alike in similar(rows, (*PROBLEM, *DEFAULTS)):
         for few in alike:
             worse += [
                 (few, many)
@@ -180,33 +104,33 @@ def work(rows: list[NamedRow]) -> Finding | None:
             ]
     if not worse:
         return None
-    few, many = max(worse, key=_factor)
+    few, many = max(worse, key=factor_of)
     text = (
         f"{units.capitalized(few['label'])} does {units.count(few['flops'])}FLOPs and takes "
         f"{units.seconds(few['latency_s'])}; {many['label']} does {units.count(many['flops'])}FLOPs in "
         f"{units.seconds(many['latency_s'])}.{_others(worse, 'pair')}"
     )
-    return Finding(SAVED_WORK, text, _cases([(few, many), *worse]), _factor((few, many)))
+    return Finding(SAVED_WORK, text, cases_of([(few, many), *worse]), factor_of((few, many)))
 
 
 def group_counts(rows: list[NamedRow]) -> Finding | None:
     """The number of groups from which on more of them, which is less work, take more time."""
     falls = []
-    for alike in _alike((row for row in rows if row["kind"] in ONE_LAYER), (*PROBLEM, *KERNEL, *DEFAULTS)):
+    for alike in similar((row for row in rows if row["kind"] in ONE_LAYER), (*PROBLEM, *KERNEL, *DEFAULTS)):
         ordered = sorted(alike, key=lambda row: row["groups"])
         falls += [
             (few, many) for i, few in enumerate(ordered) for many in ordered[i + 1 :] if is_clear(few, many)
         ]
     if not falls:
         return None
-    few, many = max(falls, key=_factor)
+    few, many = max(falls, key=factor_of)
     fewer = words("groups", few["groups"])
     text = (
-        f"{words('groups', many['groups'])} take {_times(few, many, f' as long as {fewer}')}, "
+        f"{words('groups', many['groups'])} take {times_in_words(few, many, f' as long as {fewer}')}, "
         f"{units.seconds(many['latency_s'])} instead of {units.seconds(few['latency_s'])} "
         f"({few['label']}).{_others(falls, 'pair')}"
     )
-    return Finding("Groups", text, _cases([(many, few), *falls]), _factor((few, many)))
+    return Finding("Groups", text, cases_of([(many, few), *falls]), factor_of((few, many)))
 
 
 def cliffs(rows: list[NamedRow]) -> Finding | None:
@@ -241,10 +165,10 @@ def _curves(rows: list[NamedRow], axis: str) -> list[list[NamedRow]]:
     """Rows that differ along an axis alone. Of sides: squares are a curve, and so are all of one width."""
     rest = [name for name in (*PROBLEM, *KERNEL, "kind", "stated_groups") if name not in _moves_with(axis)]
     if not axis.endswith("height"):
-        return _alike(rows, (*rest, *DEFAULTS))
+        return similar(rows, (*rest, *DEFAULTS))
     width = axis.replace("height", "width")
     squares = (row for row in rows if len(set(cells(row, [axis, width]))) == 1)
-    return [*_alike(squares, (*rest, *DEFAULTS)), *_alike(rows, (*rest, width, *DEFAULTS))]
+    return [*similar(squares, (*rest, *DEFAULTS)), *similar(rows, (*rest, width, *DEFAULTS))]
 
 
 def _sure(step: Step) -> bool:
@@ -275,7 +199,7 @@ def launches(rows: list[NamedRow]) -> Finding | None:
 def memory(rows: list[NamedRow]) -> Finding | None:
     """Memory that a kind takes or saves against standard at the same place, at the peak of a call."""
     pairs = []
-    for alike in _alike((row for row in rows if (row["peak_bytes"] or 0) > 0), (*PROBLEM, *DEFAULTS)):
+    for alike in similar((row for row in rows if (row["peak_bytes"] or 0) > 0), (*PROBLEM, *DEFAULTS)):
         standard = next((row for row in alike if row["kind"] == "standard"), None)
         if standard:
             pairs += [(standard, row) for row in alike if _beside(standard, row)]
@@ -294,7 +218,7 @@ def memory(rows: list[NamedRow]) -> Finding | None:
         f"{'less' if needed < usual else 'more'} memory than standard, inputs and weights included: "
         f"{units.size(needed)} against {units.size(usual)}.{_others(apart, 'pair')}"
     )
-    return Finding("Memory", text, _cases([(other, standard), *apart]), factor((standard, other)))
+    return Finding("Memory", text, cases_of([(other, standard), *apart]), factor((standard, other)))
 
 
 def untrusted(rows: list[NamedRow]) -> Finding | None:
@@ -323,14 +247,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _alike(rows: Iterable[NamedRow], names: Iterable[str]) -> list[list[NamedRow]]:
-    """The rows of one run and arm that agree in all of these columns, where there are two or more."""
-    columns, groups = (*SIDE, *names), defaultdict[tuple[object, ...], list["NamedRow"]](list)
-    for row in rows:
-        groups[cells(row, columns)].append(row)
-    return [group for group in groups.values() if len(group) > 1]
-
-
 def _beside(one: NamedRow, other: NamedRow) -> bool:
     """Whether two rows are different kinds with one kernel; pointwise has its own."""
     kernels = [cells(row, KERNEL) for row in (one, other)]
@@ -338,69 +254,6 @@ def _beside(one: NamedRow, other: NamedRow) -> bool:
         one["kind"] != other["kind"]
         and ("pointwise" in (one["kind"], other["kind"]) or kernels[0] == kernels[1])
     )
-
-
-def _pairs(rows: list[NamedRow], axis: str, base: str, other: str) -> list[Pair]:
-    """The cases that were measured under both values of a setting, and are alike in all others."""
-    either = (row for row in rows if cells(row, [axis])[0] in (base, other))
-    sides = [
-        {cells(row, [axis])[0]: row for row in alike}
-        for alike in _alike(either, ("problem_id", *(name for name in DEFAULTS if name != axis)))
-    ]
-    return [(side[base], side[other]) for side in sides]
-
-
-def _gain(rows: list[NamedRow], rule: str, axis: str, base: str, other: str) -> Finding | None:
-    """One value of a setting against another over all cases that were measured under both: where it helps,
-    where it costs, where neither."""
-    pairs = _pairs(rows, axis, base, other)
-    faster = [(one, two) for one, two in pairs if is_clear(two, one)]
-    slower = [(one, two) for one, two in pairs if is_clear(one, two)]
-    if not faster and not slower:
-        return None
-    said = (
-        [f"{other} is faster than {base} for {len(faster)} of {len(pairs)} cases{_most(faster, axis)}"]
-        if faster
-        else []
-    )
-    said += (
-        [f"{other} is slower than {base} for {len(slower)} of {len(pairs)} cases{_most(slower, axis)}"]
-        if slower
-        else []
-    )
-    most = max([*faster, *slower], key=_factor)
-    fast, slow = (base, other) if most in slower else (other, base)
-    speed = times(*most) if most in slower else times(*most).inverse
-    headline = f"{fast} is {units.times(speed, f' as fast as {slow}')} for {most[1]['aside'][axis]}"
-    return Finding(rule, f"{'; '.join(said)}.", _cases([most, *faster, *slower]), _factor(most), headline)
-
-
-def _most(pairs: list[Pair], axis: str) -> str:
-    """The pair that differs most, in words."""
-    if not pairs:
-        return ""
-    one, two = max(pairs, key=_factor)
-    return (
-        f", most for {two['aside'][axis]} ({units.seconds(one['latency_s'])} to "
-        f"{units.seconds(two['latency_s'])}, {_times(one, two)})"
-    )
-
-
-def _together(rule: str, found: list[Finding | None]) -> Finding | None:
-    said = [finding for finding in found if finding]
-    if not said:
-        return None
-    cases = tuple(dict.fromkeys(case for finding in said for case in finding.cases))
-    most = max(said, key=lambda finding: finding.strength)
-    return Finding(rule, " ".join(finding.text for finding in said), cases, most.strength, most.headline)
-
-
-def _factor(pair: Pair) -> float:
-    return ratio(*pair).upward.value
-
-
-def _cases(pairs: Iterable[Pair]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(row["case_id"] for pair in pairs for row in pair))
 
 
 def _others(found: list[Any], what: str) -> str:

@@ -138,10 +138,11 @@ def labels(summary: pd.DataFrame, without: Iterable[str] = ()) -> list[str]:
     skip = {*without, *([] if _several(kernels, "kernel") else _sides("kernel"))}
     if _several(summary, "kernel", "dilation"):
         skip |= {"padding"}  # goes with kernel and dilation, where it is not stated
-    names = [name for name in (*FACTS, "padding", "run", "arm") if name in summary and name not in skip]
-    differs = {name for name in names if summary[name].map(str).nunique() > 1}
+    names = [name for name in (*FACTS, "padding", "run", "arm") if name in summary]
+    told = summary[names]
+    differs = {name for name in names if name not in skip and len(set(map(str, told[name]))) > 1}
     return [
-        " · ".join([kind_name(row["kind"]), *_differing(row, differs)]) for row in summary.to_dict("records")
+        " · ".join([kind_name(row["kind"]), *_differing(row, differs)]) for row in told.to_dict("records")
     ]
 
 

@@ -13,7 +13,7 @@ from math import hypot, log
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.case_estimate import SIDE
-from harness.analysis.findings import Finding
+from harness.analysis.finding import Finding
 from harness.analysis.labels import kind_name, listed
 from harness.core import units
 from harness.core.interval import Interval

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from harness.analysis.findings import Finding
+    from harness.analysis.finding import Finding
     from harness.analysis.ranking import Ranking
     from harness.output.report.chart import Chart
     from harness.output.report.verdict_section import Judged
