@@ -10,6 +10,7 @@ traceback.
     python benchmarks/robust.py crowd --times 50      commands at once in one folder
 
 Exit code 1 where something was lost or a traceback was seen; `--seed` draws other moments and mutations.
+Ctrl-C ends a part early, and says what was seen until then.
 """
 
 from __future__ import annotations
@@ -392,7 +393,8 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), asked.seed)
-        part(bench, usual if asked.times is None else asked.times)
+        with contextlib.suppress(KeyboardInterrupt):
+            part(bench, usual if asked.times is None else asked.times)
         code = bench.result()
     print(f"{asked.part}: {time.monotonic() - began:.0f} s")
     sys.exit(code)

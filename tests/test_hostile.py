@@ -123,6 +123,8 @@ def test_roofs_that_a_bound_cannot_be_drawn_from_are_none(changes: dict[str, obj
     "values",
     [
         {"latency_s": None},
+        {"latency_low_s": None},
+        {"latency_high_s": None},
         {"threads_used": 10**6},
         {"peak": 1, "samples_s": ["x"]},
         {"latency_s": 10**30},
@@ -140,3 +142,31 @@ def test_a_value_that_its_column_cannot_hold_costs_its_case_and_nothing_else(
     visits = load_results(tmp_path / ended.json["path"]).visits
     assert set(visits.loc[visits["kind"] == "depthwise", "status"]) == {"error"}
     assert set(visits.loc[visits["kind"] != "depthwise", "status"]) == {"ok"}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {"environment": {"threads_available": 0}},
+        {"environment": {"threads_available": None}},
+        {"environment": {"memory_bytes": "much"}},
+        {"environment": {"variables": ["OMP_NUM_THREADS"]}},
+        {"devices": {}},
+        {"devices": [{"index": 0}]},
+        {"devices": [{"type": "cuda", "index": "0"}]},
+    ],
+    ids=str,
+)
+def test_an_interpreter_that_says_nonsense_of_itself_is_refused(
+    convscope: Convscope, suite: Path, stub: Stub, script: dict[str, object]
+) -> None:
+    ended = convscope("run", suite, "--quick", "--python", stub(**script))
+    assert ended.code == 2
+    assert "is no worker of protocol" in ended.err
+
+
+def test_a_device_without_an_index_is_the_only_one_of_its_type(
+    convscope: Convscope, suite: Path, stub: Stub
+) -> None:
+    python = stub({"spread": 0}, devices=[{"type": "cpu", "facts": None}])
+    assert convscope("run", suite, "--quick", "--python", python).code == 0

@@ -14,6 +14,7 @@ import harness
 from harness import load_results, sweep, testing
 from harness.core.columns import COLUMNS, METHOD
 from harness.core.errors import StorageError, UsageError
+from harness.core.policy import Policy
 from harness.store.migrations import to_schema_3
 from harness.store.results import as_json_values
 from harness.store.run_folder import RunFolder, find_run
@@ -201,6 +202,52 @@ def test_a_parquet_that_is_broken_is_named(folder: Path) -> None:
     (folder / "measurements.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(StorageError, match=r"measurements\.parquet"):
         load_results(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"run_id": 7}, "run_id is '7', which is no string"),
+        ({"quick": None}, "quick is missing"),
+        ({"arms": {"main": {"environment_id": "another"}}}, "the environment of main is missing"),
+        ({"arms": {"main": []}}, "arms.main is no object"),
+        ({"devices": [None]}, "devices is no object"),
+        ({"policy": {"target_width": "wide"}}, "its policy or gate: target_width"),
+        ({"gate": {"tolerance": {"latency_s": "x"}}}, "its policy or gate: "),
+        ({"wall_s": "long"}, "wall_s is 'long', which is no double"),
+        ({"git": {"commit": 5}}, "git.commit is '5', which is no string"),
+        ({"ceilings": [{}]}, "its ceilings are no roofs"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_header_with_a_value_of_another_type_is_refused_by_its_key(
+    folder: Path, convscope: Convscope, changes: dict[str, object], said: str
+) -> None:
+    header = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    (folder / "run.json").write_text(json.dumps(header | changes), encoding="utf-8")
+    ended = convscope("report", folder)
+    assert ended.code == 2
+    assert said in ended.err
+
+
+def test_a_policy_that_lacks_a_key_has_the_usual_value(folder: Path) -> None:
+    """As in runs of older versions."""
+    header = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    del header["policy"]["target_width"]
+    (folder / "run.json").write_text(json.dumps(header), encoding="utf-8")
+    assert load_results(folder).runs[0]["policy"]["target_width"] == Policy().target_width
+
+
+@pytest.mark.parametrize("name", ["latency_s", "latency_low_s", "latency_high_s", "latency_median_s"])
+def test_a_line_of_the_journal_without_its_latency_is_none(folder: Path, name: str) -> None:
+    rows = pq.read_table(folder / "measurements.parquet").to_pylist()
+    (folder / "measurements.parquet").unlink()
+    rows[0][name] = None
+    lines = [json.dumps(row, default=str) + "\n" for row in rows]
+    (folder / "journal.jsonl").write_text("".join(lines), encoding="utf-8")
+    loaded = load_results(folder)
+    assert len(loaded.summary) == 6
+    assert "Lines of journal.jsonl that cannot be read: 1." in loaded.runs[0]["lost"]
 
 
 def test_values_for_json_have_no_nan() -> None:

@@ -135,7 +135,7 @@ def test_a_survey_that_fails_costs_its_facts_and_nothing_else(
 
 @pytest.mark.parametrize(
     ("facts", "groups"),
-    [({}, 1), ({"memory_bytes": 1}, 6), ({"threads_available": 400}, 3)],
+    [({}, 1), ({"memory_bytes": 2**27}, 6), ({"threads_available": 400}, 3)],
     ids=["plenty", "memory", "threads"],
 )
 def test_cases_are_interleaved_as_far_as_memory_and_threads_go(

@@ -39,7 +39,7 @@ class Waiting:
 @pytest.fixture
 def waiting(suite: Path, stub: Stub, tmp_path: Path) -> Waiting:
     return Waiting(
-        suite, stub({"fault": "hang", "after": 2, "spread": 0}, environment={"memory_bytes": 1}), tmp_path
+        suite, stub({"fault": "hang", "after": 2, "spread": 0}, environment={"memory_bytes": 2**27}), tmp_path
     )
 
 

@@ -228,14 +228,17 @@ def fits(kind: str, value: object) -> bool:
     return isinstance(value, {"bool": bool, "timestamp": datetime}[base])
 
 
-# what a visit that succeeded says at least: seconds and counts above 0, and below what nobody waits for
+# what a visit that succeeded says at least: seconds and counts above 0, and below what nobody waits for; and
+# the ends of its interval, which may be anywhere
 MOST_FIGURE = 1e9
-NEEDED = ("latency_s", "samples_s", "calls_per_sample", "place_figures_s")
+NEEDED = ("latency_s", "latency_median_s", "samples_s", "calls_per_sample", "place_figures_s")
+ENDS = ("latency_low_s", "latency_high_s")
 
 
 def lacking(values: Mapping[str, Any]) -> list[str]:
     """Of the columns of a visit that succeeded, those without which it is none."""
-    return [name for name in NEEDED if not _is_figure(values.get(name))]
+    without = [name for name in NEEDED if not _is_figure(values.get(name))]
+    return without + [name for name in ENDS if values.get(name) is None]
 
 
 def _is_figure(value: Any) -> bool:

@@ -76,7 +76,7 @@ class Channel:
             if len(self._rest) > MOST_BYTES:
                 raise NotAMessage(f"a line of more than {MOST_BYTES:,} bytes")
         line, _, self._rest = self._rest.partition(b"\n")
-        return _parsed(line)
+        return parsed(line)
 
     def close(self) -> None:
         """Close both ends; safe to call twice."""
@@ -85,7 +85,7 @@ class Channel:
                 os.close(fd)
 
 
-def _parsed(line: bytes) -> Message:
+def parsed(line: bytes) -> Message:
     """The object of a line. Raises NotAMessage for another, for NaN, infinity and half a character."""
     try:
         message = json.loads(line, parse_constant=_refuse, parse_float=_finite)

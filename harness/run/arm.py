@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from harness.core.columns import BY_NAME, MEASURED, SCHEMA, SURVEYED, WRONG, case_columns, fits, lacking
 from harness.core.protocol import PARTNER
 from harness.core.roofs import are_roofs
-from harness.core.units import visible
+from harness.core.units import size, visible
 from harness.plan.duration import visit_s
 from harness.run.device_worker import Connection, DeviceWorker, device_name
+from harness.run.free_memory import free_bytes, needed_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,6 +67,7 @@ class Arm:
         self.dropped: set[str] = set()
         self.skipped: set[str] = set()
         self.kept = 0  # rows
+        self._round = 1  # the last that was kept before the run was resumed
         self._crashes: Counter[str] = Counter()  # by asked_id
         self._keep = keep
         self.surveyed = surveyed or Surveyed()
@@ -116,6 +118,7 @@ class Arm:
     def survey(self, cases: Sequence[Case], limit_s: float) -> None:
         """The facts of every case, before any timing, as far as `limit_s` reaches; the workers that looked
         end here, but for the connection's own. Without facts a case is measured all the same."""
+        self.skip_too_large(cases)
         ends = time.monotonic() + limit_s
         for case in cases:  # looked at before, by another arm of the same session
             if case.case_id in self.surveyed.facts and case.case_id not in self.dropped:
@@ -140,6 +143,25 @@ class Arm:
             for worker in self._lookers.values():
                 worker.__exit__(None)
             self._lookers.clear()
+
+    def skip_too_large(self, cases: Iterable[Case]) -> None:
+        """A row, and no try, for each case that needs more memory than is free now, as far as is known of it:
+        the kernel would end its process, or another."""
+        free = free_bytes(self.connection.hello.environment)
+        for case in cases:
+            needed = self.needed_bytes(case)
+            if needed > free and case.case_id not in self.dropped:
+                message = f"needs about {size(needed)} of memory, {size(free)} are free"
+                self.keep_row(case, {"status": "skipped", "message": message}, position=0)
+
+    def needed_bytes(self, case: Case) -> int:
+        """About what measuring a case takes of this machine's memory, as far as its survey saw it; 0 on an
+        accelerator, whose driver refuses what does not fit."""
+        executed = self.as_executed(case)
+        if executed.setting.device != "cpu":
+            return 0
+        facts = self.surveyed.facts.get(case.case_id, {})
+        return needed_bytes(executed, int(facts.get("peak_bytes") or 0))
 
     def _hear(self, case: Case, message: Message) -> None:
         """What a survey tells of a call before it ends: where calls are so slow that a visit has fewer, the
@@ -178,13 +200,10 @@ class Arm:
     def recall(self, row: Row) -> None:
         """Take a row of this arm that was kept before the run was resumed."""
         self.kept += 1
+        self._round = max(self._round, row["round"])
         if row["survey_message"] is not None or row["peak_bytes"] is not None:
             self.surveyed.facts.setdefault(row["asked_id"], {name: row[name] for name in SURVEYED})
         self._close_failed(row)
-
-    def peak_bytes(self, case: Case) -> int:
-        """What a call takes at its peak, beside its inputs and weights, as far as the survey saw it."""
-        return int(self.surveyed.facts.get(case.case_id, {}).get("peak_bytes") or 0)
 
     def keep_row(
         self, case: Case, answer: Message, *, position: int, started: datetime | None = None, **more: Any
@@ -197,7 +216,7 @@ class Arm:
             "run_id": self.context.run_id,
             "arm": self.name,
             "environment_id": self.connection.environment_id,
-            "round": 1,
+            "round": self._round,
             "position": position,
             "started_at": started or datetime.now(timezone.utc),
             "process": f"none-{self.name}-{self.kept}",

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from harness.core.protocol import PARTNER
 from harness.plan.duration import call_s, pair_s
 from harness.run.arm import by_worker
+from harness.run.free_memory import free_bytes
 from harness.run.rounds import GRACE_S, MOST_REPEATS, counts, timed_s
 from harness.run.turns import alternate, open_all
 
@@ -110,8 +111,19 @@ class PairedRun(ABC):
         """The facts of all cases in all arms, before anything is timed."""
         for arm in self.arms.values():
             arm.survey(self.cases, self.policy.survey_limit_s / len(self.arms))
+            arm.skip_too_large(self.cases)  # of which more is known now
+        self._set_apart()
         for arm in self.arms.values():
             arm.connection.worker.quit()  # which several may share
+
+    def _set_apart(self) -> None:
+        """The cases whose arms do not fit this machine's memory together are measured one after the other."""
+        free = min(free_bytes(arm.connection.hello.environment) for arm in self.arms.values())
+        self._apart |= {
+            case.case_id
+            for case in self.cases
+            if sum(self.arms[name].needed_bytes(case) for name in self.taking_part(case)) > free
+        }
 
     def costs_s(self, identity: str) -> float:
         """What a pair that counts has taken, with those of its case that were disturbed."""

@@ -41,8 +41,6 @@ MOST_TOGETHER = 48  # cases whose blocks are interleaved, twenty seconds of visi
 MOST_THREADS = 1024  # ... on so many threads, which a container may count ...
 MEMORY_SHARE = 0.25  # ... while they take so much of the memory ...
 MEMORY_BYTES = 2**32  # ... which is so much where nobody knows
-CHILD_BYTES = 64 * 2**20  # what a child holds of its own beside its tensors ...
-CHILD_COPIES = 3  # ... and what a call touches: where it lies, where it will lie next, and what is reordered
 ABREAST_FURTHER = 2  # workers come up at once for so many rounds that may follow
 
 
@@ -125,6 +123,7 @@ class RoundsRun:
             self.tell(self.arm.ceilings(self.cases))
         if self._survey:
             self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())
+        self.arm.skip_too_large(self.cases)  # of which more is known now
         self.call_s |= self.arm.surveyed.call_s
         self.arm.connection.worker.quit()
         try:
@@ -224,8 +223,7 @@ class RoundsRun:
         seconds_left = self._time_left_s()
         for case in waiting:
             seconds_left -= self._visit_s(case)
-            least = case.problem.minimum_bytes(case.setting.element_bytes)
-            bytes_left -= CHILD_BYTES + max(CHILD_COPIES * least, least + self.arm.peak_bytes(case))
+            bytes_left -= self.arm.needed_bytes(case)
             if seconds_left < 0 or (
                 together
                 and (bytes_left < 0 or len(together) == self._most_together or not _interleaves(case))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core import protocol
 from harness.core.errors import InterpreterError
 from harness.core.protocol import Channel, ChannelClosed, ChannelTimeout, Message, NotAMessage
+from harness.core.shapes import DEVICE, ENVIRONMENT, faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +129,11 @@ class WorkerProcess:
             self.kill()
             raise InterpreterError(reason, where=self.python, hint=hint) from None
         if _greets(answer):
-            return Hello(answer["environment"], answer["devices"], str(answer.get("message") or ""))
+            found = [
+                {"index": None} | {name: value for name, value in device.items() if value is not None}
+                for device in answer["devices"]
+            ]
+            return Hello(answer["environment"], found, str(answer.get("message") or ""))
         self.kill()
         what = str(
             answer.get("message")
@@ -209,19 +214,9 @@ class WorkerProcess:
 
 def _greets(answer: Message) -> bool:
     """Whether an answer holds what a worker of this protocol says of itself."""
-    environment, devices = answer.get("environment"), answer.get("devices")
+    said = {"is": "string", "protocol": "int64", "environment": ENVIRONMENT, "devices": [DEVICE]}
     return (
-        answer.get("is") == "hello"
-        and answer.get("protocol") == protocol.VERSION
-        and isinstance(environment, dict)
-        and type(environment.get("threads_available")) is int
-        and type(environment.get("memory_bytes")) in (int, type(None))
-        and isinstance(devices, list)
-        and all(
-            isinstance(device, dict)
-            and isinstance(device.get("type"), str)
-            and type(device.get("index")) in (int, type(None))
-            and isinstance(device.get("facts", {}), dict)
-            for device in devices
-        )
+        not any(faults(said, answer))
+        and (answer["is"], answer["protocol"]) == ("hello", protocol.VERSION)
+        and (answer["environment"].get("threads_available") or 0) > 0
     )

@@ -28,10 +28,11 @@ from harness.core.case import DEFAULTS, Case
 from harness.core.columns import SCHEMA
 from harness.core.errors import BusyError, ProblemError, StorageError, UsageError, nearest
 from harness.core.problem import FIELDS
-from harness.core.roofs import are_roofs
+from harness.core.protocol import NotAMessage, parsed
 from harness.core.units import visible
 from harness.plan.points import distinct_cases
 from harness.store.files import write_text
+from harness.store.run_header import checked
 from harness.store.visit_files import VisitLog, storing, write_rows
 
 if TYPE_CHECKING:
@@ -196,34 +197,25 @@ def find_run(name: str, results: Path) -> Path:
 def read_header(path: Path) -> dict[str, Any]:
     """run.json of a run. Raises StorageError where it cannot be read or is of a newer schema."""
     try:
-        header: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-        schema = int(header["schema"])
-        if not all(map(are_roofs, header.get("ceilings") or ())):
-            raise ValueError("its ceilings are no roofs")
-        _ = (
-            header["run_id"],
-            header["suite"]["name"],
-            header["state"],
-            header["quick"],
-            header["arms"],
-            header["environments"],
-            header["devices"],
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StorageError(f"is no run that can be read: {error}", where=str(path / RUN_FILE)) from None
-    header["suite"] = {
-        name: visible(value) if name != "text" and isinstance(value, str) else value
-        for name, value in header["suite"].items()
-    }
+        found = parsed((path / RUN_FILE).read_bytes())
+        schema = int(found["schema"])
+        header = checked(found) if schema <= SCHEMA else found
+    except (OSError, NotAMessage, ValueError, KeyError, TypeError) as error:
+        why = "not a JSON object" if isinstance(error, NotAMessage) else visible(str(error))
+        raise StorageError(f"is no run that can be read: {why}", where=str(path / RUN_FILE)) from None
     if schema > SCHEMA:
         raise StorageError(
             f"was written with schema {schema}, this version knows {SCHEMA}",
             where=str(path),
             hint="Upgrade convscope.",
         )
+    header["suite"] = {
+        name: visible(value) if name != "text" and isinstance(value, str) else value
+        for name, value in header["suite"].items()
+    }
     if header["state"] == "running" and not _is_written(path):
         header["state"] = "killed"
-    return {"method": 1} | header  # the first did not say
+    return header
 
 
 @dataclass(frozen=True, slots=True)
