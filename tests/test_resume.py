@@ -11,7 +11,7 @@ import pytest
 
 import harness
 from harness import Side, load_results, testing
-from harness.core.errors import BusyError, NotComparable, UsageError
+from harness.core.errors import BusyError, CasesFailed, NotComparable, UsageError
 from harness.store.run_folder import RunFolder
 from harness.store.visit_files import MEASUREMENTS_FILE, read_visits, write_table
 from tests.conftest import SUITE, Convscope
@@ -98,6 +98,24 @@ def test_pairs_that_were_measured_stay_and_those_lacking_are_added(
         wanted = whole.visits.groupby(["stage", "asked_id"])["pair"].nunique()
         screened = wanted.index.get_level_values("stage") != "confirm"
         assert (complete[wanted.index[screened]] == wanted[screened]).all()
+
+
+def test_a_case_that_the_survey_rejected_was_in_no_pair(tmp_path: Path, own_folder: Path) -> None:
+    suite = tmp_path / "small.toml"
+    suite.write_text(SUITE, encoding="utf-8")
+    wrong = {"match": {"memory_format": "channels_last", "kind": "depthwise"}, "fault": "incorrect"}
+    python = str(testing.interpreter(tmp_path / "wrong", {"cases": [wrong, {"spread": 0.001}]}))
+    results = tmp_path / "results"
+    with pytest.raises(CasesFailed):
+        harness.ab(suite, Side(python), Side(python, axes=NHWC.axes), results=results)
+    (run,) = results.iterdir()
+    visits = load_results(run).visits
+    rejected = visits["pair"].isna()
+    assert rejected.any()
+    again = cut(run, tmp_path / "cut", int(rejected.sum()) + 2)
+    with pytest.raises(CasesFailed):
+        harness.resume(again)
+    assert load_results(again).runs[0]["state"] == "complete"
 
 
 def test_an_ab_cut_while_it_confirms_keeps_the_numbers_of_pairs_that_were_fixed(

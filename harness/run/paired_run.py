@@ -74,7 +74,8 @@ class PairedRun(ABC):
         for row in rows:
             self.arms[row["arm"]].recall(row)
             self._remember(row)
-            pairs[row["pair"]].append(row)
+            if row["pair"] is not None:  # a case that the survey rejected was in none
+                pairs[row["pair"]].append(row)
             self.rounds = max(self.rounds, row["round"])
         self._pair = max(pairs, default=0)
         self._random = random.Random(f"{self.context.seed} pair {self._pair}")
