@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,7 +27,6 @@ HEALTH = {
     "RAY_health_check_failure_threshold": "4",
 }
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # of nodes and drivers
-START_LIMIT_S = 60.0
 
 
 @dataclass
@@ -39,7 +37,7 @@ class Nodes:
     folder: Path
     variables: dict[str, str]
     shared: bool
-    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def add(self, *, cpus: int, gpus: int = 0) -> None:
         """One more node, of so many processors and GPUs as Ray counts them."""
@@ -51,31 +49,28 @@ class Nodes:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        if process.stdout:
+            process.stdout.close()
 
     def _start(self, *arguments: str) -> None:
         own = self.folder / f"node-{len(self.running)}"
         own.mkdir()
-        with (own / "log").open("wb") as log:
-            self.running.append(
-                subprocess.Popen(
-                    [
-                        RAY,
-                        "start",
-                        "--block",
-                        "--disable-usage-stats",
-                        "--node-ip-address=127.0.0.1",
-                        *arguments,
-                    ],
-                    env=os.environ | self.variables | ({} if self.shared else {"TMPDIR": str(own)}),
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            )
-        ends = time.monotonic() + START_LIMIT_S
-        while "Ray runtime started" not in (said := (own / "log").read_text(errors="replace")):
-            assert self.running[-1].poll() is None and time.monotonic() < ends, said
-            time.sleep(0.1)
+        words = ["start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1", *arguments]
+        process = subprocess.Popen(
+            [RAY, *words],
+            env=os.environ | self.variables | ({} if self.shared else {"TMPDIR": str(own)}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.running.append(process)
+        assert process.stdout is not None
+        said = ""  # what follows is little, and stays in the pipe
+        while "Ray runtime started" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
 
 
 @contextmanager

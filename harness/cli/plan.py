@@ -74,15 +74,10 @@ def plan(
     if shares:
         estimated_s = RUN_START_S + max(share.seconds for share in shares)
     if as_json:
-        answer = {
-            "suite": asked.name,
-            "points": len(points),
-            "cases": len(cases),
-            "skipped": reasons.total(),
-            "reasons": dict(reasons),
-        }
+        answer: dict[str, Any] = {"suite": asked.name, "points": len(points), "cases": len(cases)}
+        answer |= {"skipped": reasons.total(), "reasons": dict(reasons), "estimated_s": estimated_s}
         together = {"shares": [_share_as_json(share) for share in shares]} if on else {}
-        print(json.dumps(answer | {"estimated_s": estimated_s} | together))
+        print(json.dumps(answer | together))
         sys.exit(0 if cases else UsageError.code)
     from harness.output import terminal
 
@@ -94,15 +89,8 @@ def plan(
     if not cases:
         raise UsageError(f"none of its {len(points)} points can be measured", where=asked.name)
     stated = [word for name, values in axes for word in ("-a", f"{name}={','.join(map(_word, values))}")]
-    print(
-        "\nNext: "
-        + shlex.join(
-            ["convscope", "run", *([suite] if suite else []), *stated]
-            + ["--quick"] * quick
-            + (["--on", on] if on else [])
-            + ["--each"] * each
-        )
-    )
+    words = [suite] * bool(suite) + stated + ["--quick"] * quick + (["--on", on] if on else [])
+    print(f"\nNext: {shlex.join(['convscope', 'run', *words, *(['--each'] * each)])}")
 
 
 def _shares(

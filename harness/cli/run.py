@@ -22,12 +22,12 @@ from harness.cli.options import (
     resume_option,
     suite_argument,
 )
+from harness.cluster import LOCAL
 from harness.core.errors import CasesFailed, Stopped, UsageError
 from harness.core.policy import MOST
 
-LOCAL = "local"  # a Ray cluster of this machine alone
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Unpack
 
@@ -90,8 +90,6 @@ def run(
                convscope run channels --on ray://head:10001
     """
     from harness.output.progress_bar import RunProgress
-    from harness.output.run_answer import run_answer
-    from harness.store.results import load_results
 
     if resume or extend:
         stated = (suite, axes, measuring["quick"], resume and extend)
@@ -99,7 +97,7 @@ def run(
     if (extend is None) != (rounds is None):
         hint = "For example: --extend last --rounds +4"
         raise UsageError("belong together", where="--extend and --rounds", hint=hint)
-    on = on or (LOCAL if any(str(value).endswith(":all") for value in dict(axes).get("device", ())) else None)
+    on = on or _implied(dict(axes))
     if each and on is None:
         raise UsageError("needs --on", where="--each", hint="For example: --on local --each")
     install_signal_handlers()
@@ -120,11 +118,26 @@ def run(
     if store and not isinstance(ended, Stopped):
         for path in progress.runs:
             add_to_history(path, store)
+    _answer(progress.runs, ended, as_json=as_json, together=on is not None)
+
+
+def _implied(axes: Mapping[str, tuple[Value, ...]]) -> str | None:
+    """The cluster that `cuda:all` means; None where no such device is asked for."""
+    return LOCAL if any(str(value).endswith(":all") for value in axes.get("device", ())) else None
+
+
+def _answer(
+    runs: Sequence[Path], ended: CasesFailed | Stopped | None, *, as_json: bool, together: bool
+) -> None:
+    """What each run came to; `together`: as those of a cluster. Raises what ended them."""
     if as_json:
-        answers = [_run_answer(path) for path in progress.runs]
-        print(json.dumps(answers[0] if on is None else {"runs": answers}))
+        answers = [_run_answer(path) for path in runs]
+        print(json.dumps({"runs": answers} if together else answers[0]))
         sys.exit(0 if ended is None else ended.code)
-    for path in progress.runs:
+    from harness.output.run_answer import run_answer
+    from harness.store.results import load_results
+
+    for path in runs:
         run_answer(load_results(path), path)
     if ended is not None:
         raise ended

@@ -65,11 +65,12 @@ class Group:
         facts = self.folder.header["cluster"]
         shards = cut(self.cases, facts["cases_a_shard"])
         self._seconds = {shard.number: rounds_s(self.context.policy, shard.cases) for shard in shards}
+        self._finished = set(facts["finished"])
         self.left_s = sum(
-            self._seconds[shard.number] for shard in shards if shard.number not in facts["finished"]
+            seconds for number, seconds in self._seconds.items() if number not in self._finished
         )
         members = {member.name: member.kind for member in self.members}
-        self.schedule = Schedule(shards, members, self._seconds, facts["finished"])
+        self.schedule = Schedule(shards, members, self._seconds, self._finished)
         self._shard_of = {case.case_id: shard.number for shard in shards for case in shard.cases}
 
     def recall(self, rows: Iterable[Row]) -> None:
@@ -114,9 +115,10 @@ class Group:
         shard = self.schedule.finish(member.name)
         if shard.checks is None:
             self._before.pop(shard.number, None)
+            self._finished.add(shard.number)
             self.left_s -= self._seconds[shard.number]
-            cluster = self.folder.header["cluster"]
-            self.folder.write_header(cluster=cluster | {"finished": [*cluster["finished"], shard.number]})
+            cluster = self.folder.header["cluster"] | {"finished": sorted(self._finished)}
+            self.folder.write_header(cluster=cluster)
 
     def keep_ceilings(self, member: Member, ceilings: list[Row]) -> None:
         """Keep the roofs that one of the alike devices measured."""
@@ -128,7 +130,8 @@ class Group:
     @property
     def failed(self) -> list[Case]:
         """The cases that should have a figure and have none."""
-        return [case for case in self.cases if case.case_id not in self.valid | self.skipped]
+        done = self.valid | self.skipped
+        return [case for case in self.cases if case.case_id not in done]
 
     @property
     def left(self) -> list[Shard]:
@@ -153,7 +156,7 @@ class Group:
         if row["status"] == "skipped":
             self.skipped.add(asked)
         number = self._shard_of[asked]
-        if number not in self.folder.header["cluster"]["finished"]:
+        if number not in self._finished:
             self._before.setdefault(number, []).append(row)
 
     def _check_log(self) -> VisitLog:

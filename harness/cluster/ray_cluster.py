@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.cluster import LOCAL
 from harness.cluster.agent import SPEAKS, Agent, look
 from harness.cluster.members import Member, slices
 from harness.core.errors import DeviceError, UsageError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from harness.cluster.agent import Event, Order
 
-LOCAL = "local"
 CONNECT_LIMIT_S = 10.0
 ASK_S = 10.0  # an agent answers at once where something happened, else after so long
 LOOK_LIMIT_S = 600.0  # to have an environment made ready and torch imported, on every machine

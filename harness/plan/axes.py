@@ -91,12 +91,11 @@ def take_placement(axes: dict[str, tuple[Value, ...]], placement: dict[str, int]
     for value in axes.get("device", ()):
         kind, _, index = str(value).partition(":")
         types.append(kind)
-        if index == "all":
-            placement[kind] = ALL
-        elif index and placement.setdefault(kind, int(index)) != int(index):
+        place = ALL if index == "all" else int(index or 0)
+        if index and placement.setdefault(kind, place) != place:
+            other = "all" if placement[kind] == ALL else placement[kind]
             raise ValueError(
-                f"{value!r} and {kind}:{placement[kind]} in one suite: "
-                "one index a device type can be measured in a run"
+                f"{value!r} and {kind}:{other} in one suite: one index a device type can be measured in a run"
             )
     if types:
         axes["device"] = tuple(dict.fromkeys(types))

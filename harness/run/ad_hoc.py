@@ -92,7 +92,8 @@ class AdHocSession:
     def measure(self, cases: Sequence[Case], policy: Policy, *, roofs: bool = True) -> pd.DataFrame:
         """One row a case, by the names of the summary; without `roofs` it is set under none. Those of a
         processor are measured where the machine does not remember them."""
-        return self._summary(self.visits(cases, policy, roofs=roofs), policy)
+        visits = self.visits(cases, policy, roofs=roofs)
+        return self._summary(visits, policy, self._roofs if roofs else [])
 
     def visits(
         self, cases: Sequence[Case], policy: Policy, *, survey: bool = True, roofs: bool = True
@@ -111,11 +112,12 @@ class AdHocSession:
 
     def paired(self, visits: pd.DataFrame, policy: Policy) -> list[PairedRow]:
         """One row a case of all these visits, to be compared with each other (`case_ratio`)."""
-        return cast("list[PairedRow]", with_moments(self._summary(visits, policy), visits).to_dict("records"))
+        summary = with_moments(self._summary(visits, policy, self._roofs), visits)
+        return cast("list[PairedRow]", summary.to_dict("records"))
 
-    def _summary(self, visits: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    def _summary(self, visits: pd.DataFrame, policy: Policy, roofs: list[dict[str, Any]]) -> pd.DataFrame:
         header = {"policy": policy.as_message(), "run_spread": self._context(policy).run_spread}
-        return with_roofline(summarize(visits, {NAME: header}), {NAME: self._roofs})
+        return with_roofline(summarize(visits, {NAME: header}), {NAME: roofs})
 
     def _arm(self, context: RunContext, rows: list[Row]) -> Arm:
         return Arm("main", context, self._connection, rows.append, self._listener, surveyed=self._surveyed)

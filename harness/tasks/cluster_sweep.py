@@ -102,10 +102,7 @@ def cluster_sweep(
     asked, points = _asked(suite, axes, quick=quick, time_limit_s=time_limit_s)
     with RayCluster(on) as cluster:
         alike = _alike(cluster, asked, points, python, each=each)
-        made = [
-            _group(asked, points, mine, Path(results), on, f"-{number}" * (len(alike) > 1), quick=quick)
-            for number, mine in enumerate(alike, 1)
-        ]
+        made = [_group(asked, points, mine, Path(results), on, quick=quick) for mine in alike]
         for group in made:
             listener.started(group.folder.path)
         return _measured(ClusterRun(cluster, made, listener))
@@ -183,20 +180,14 @@ def _group(
     members: list[Member],
     results: Path,
     on: str,
-    suffix: str,
     *,
     quick: bool,
 ) -> Group:
     """Alike members, and the folder of the run that they share."""
     first = members[0].interpreter
     points = without_devices(points, {member.kind for member in members})
-    cases = _cases_of(points, members)
-    context = new_context(asked)
-    context = replace(
-        context,
-        run_id=context.run_id + suffix,
-        run_spread=machine_cache.run_spread(first.environment_id),
-    )
+    cases = distinct_cases(points)
+    context = replace(new_context(asked), run_spread=machine_cache.run_spread(first.environment_id))
     header = header_of(asked, context, {"main": (first, {})}, quick)
     header["cluster"] = {
         "address": on,

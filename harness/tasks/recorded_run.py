@@ -37,7 +37,8 @@ def new_context(suite: Suite) -> RunContext:
     of a type: one machine measures on one of them."""
     for kind, index in suite.placement.items():
         if index == ALL:
-            raise UsageError(f"{kind}:all takes a cluster", where="device", hint="Add --on local.")
+            hint = f"Name one, as {kind}:0, or measure a suite with convscope run --on local."
+            raise UsageError(f"{kind}:all takes a cluster", where="device", hint=hint)
     return RunContext(
         run_id=new_run_id(suite.name),
         policy=suite.policy,
