@@ -135,6 +135,8 @@ def real(folder: Path) -> bool:
             code = process.wait()
             print(f"{name}: exit {code}, {time.monotonic() - began:.0f} s", flush=True)
             found[name] = last(place)
+    if not all(len(one.summary) for one in found.values()):
+        return False
     plain, over, again = (found[name].summary.set_index("case_id") for name in ("plain", "cluster", "again"))
     agree = [
         over.latency_low_s[case] <= plain.latency_high_s[case]

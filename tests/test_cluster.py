@@ -131,6 +131,20 @@ def test_all_gpus_of_a_machine_measure_side_by_side(nodes: Nodes, stub: Stub, tm
     assert len(visits) == 40
 
 
+def test_a_worker_has_the_variables_of_its_machine_and_none_of_rays(
+    nodes: Nodes, stub: Stub, tmp_path: Path
+) -> None:
+    """Ray sets OMP_NUM_THREADS by the processors that it reserves, for a task otherwise than for an actor."""
+    python, seen = tmp_path / "seeing-python", tmp_path / "seen"
+    tell = f'echo "${{OMP_NUM_THREADS-unset}}" >> {seen}'
+    python.write_text(f'#!/bin/sh\n{tell}\nexec {stub()} "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    words = ("run", "-a", "kind=depthwise", "-a", "in_channels=16,32", "-a", "size=14", "--quick")
+    code, _, err = Running(tmp_path, nodes, *words, "--on", nodes.address, "--python", python).ended()
+    assert code == 0, err
+    assert set(seen.read_text(encoding="utf-8").splitlines()) == {"unset"}
+
+
 def test_a_driver_that_is_killed_loses_nothing_and_is_resumed(
     nodes: Nodes, stub: Stub, tmp_path: Path
 ) -> None:

@@ -31,6 +31,8 @@ LOOK_LIMIT_S = 600.0  # to have an environment made ready and torch imported, on
 VARIABLES = {
     "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1",  # a device is named by its index on its machine
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # as its machine has it, or empty: else Ray sets it by the processors that it reserves, in each call anew
+    "OMP_NUM_THREADS": "${OMP_NUM_THREADS}",
 }
 
 

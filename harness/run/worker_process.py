@@ -80,6 +80,8 @@ class WorkerProcess:
         variables = {
             name: value for name, value in os.environ.items() if not name.startswith(ALLOCATOR_VARIABLES)
         }
+        if not variables.get("OMP_NUM_THREADS"):  # empty is as good as none, and libgomp warns of it
+            variables.pop("OMP_NUM_THREADS", None)
         try:
             self._process = subprocess.Popen(
                 [python, "-c", BOOTSTRAP, str(Path(__file__).parents[1])],
