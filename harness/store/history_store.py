@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 RUNS, PACKS, BLESSED = "runs", "packs", "blessed"
 LOOSE = 32  # files of single runs, from which on they are packed: a file costs a reader half a millisecond
-TRIES = 5  # a reader is overtaken by a packer now and then, not again and again
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,19 @@ class HistoryStore:
         wanted = list(columns or HISTORY_SCHEMA.names)
         read = list(dict.fromkeys([*wanted, "run_id", "arm", "case_id", "added_at", "schema"]))
         with self._storing("read"):
-            for _ in range(TRIES - 1):
-                with suppress(FileNotFoundError):
-                    return self._read_once(read).select(wanted)
-            return self._read_once(read).select(wanted)
+            names = self._all_names()
+            while True:
+                try:
+                    return _each_once(self._load(names, read)).select(wanted)
+                except FileNotFoundError:
+                    fresh = self._all_names()
+                    if set(names) <= set(fresh):  # listed and not there: no packer took it
+                        raise
+                    names = fresh
 
-    def _read_once(self, columns: Sequence[str]) -> pa.Table:
-        """Raises FileNotFoundError where a packer was faster."""
-        return _each_once(self._load(self._names(RUNS) + self._names(PACKS), columns))
+    def _all_names(self) -> list[str]:
+        """Loose files first: what a packer deletes meanwhile is in the packs that are listed after."""
+        return self._names(RUNS) + self._names(PACKS)
 
     def bless(self, change: str, about: dict[str, Any]) -> None:
         """Keep that a change was accepted."""
