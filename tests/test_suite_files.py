@@ -52,7 +52,7 @@ def test_all_faults_are_told_at_once_with_file_sweep_key_and_the_nearest_name(tm
             "[policy], min_samples: 2 is too few for an interval. Use 3 or more.",
             "[policy], unknown key 'max_round'. Did you mean max_rounds or rounds?",
             "[problem], unknown key 'strid'. Did you mean stride?",
-            "[setting], device: 'gpu' is not known. Did you mean cpu?",
+            "[setting], device: 'gpu' is not known. Did you mean xpu or npu or cpu?",
             (
                 "sweep \"one\", kind: 'depthwyse' is not known. "
                 "Did you mean depthwise or depthwise_separable or pointwise?"

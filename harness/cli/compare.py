@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from harness.analysis.comparison import Comparison
     from harness.plan.axes import Value
+    from harness.tasks.sides import Side
 
 
 class SideAxis(click.ParamType[tuple[str, "Value"]]):
@@ -86,6 +87,19 @@ def _shown(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def _sides(asked: dict[str, Any]) -> tuple[Side, Side]:
+    """What is said of base and head, taken out of the options."""
+    from harness.tasks.sides import Side
+
+    base, head = (
+        Side(
+            asked.pop(f"{side}_python"), asked.pop(f"{side}_implementation"), dict(asked.pop(f"{side}_axes"))
+        )
+        for side in SIDES
+    )
+    return base, replace(head, python=head.python or base.python)
 
 
 @click.command()
@@ -152,15 +166,7 @@ def ab(
     from harness.tasks.resume import resume as resume_run
     from harness.tasks.sides import Side
 
-    base, head = (
-        Side(
-            asked.pop(f"{side}_python"),
-            asked.pop(f"{side}_implementation"),
-            dict(asked.pop(f"{side}_axes")),
-        )
-        for side in SIDES
-    )
-    head = replace(head, python=head.python or base.python)
+    base, head = _sides(asked)
     if resume:
         require_alone("--resume", suite, axes, base != Side(), head != Side(), asked["quick"])
     install_signal_handlers()

@@ -261,7 +261,9 @@ def setting_of(arguments: Mapping[str, Any]) -> Setting:
 def setting_options(*left_out: str) -> Callable[[Command], Command]:
     """How the problem is executed; without the options left out."""
     options = {
-        "device": click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1."),
+        "device": click.option(
+            "--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, xpu, ..."
+        ),
         "dtype": click.option("--dtype", default="float32", show_default=True),
         "memory_format": click.option(
             "--memory-format", default="contiguous", show_default=True, help="contiguous or channels_last."

@@ -26,7 +26,7 @@ VERSION = "convscope/1"
 ELEMENT_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "device": ("cpu", "cuda"),
+    "device": ("cpu", "cuda", "xpu", "mps", "npu"),  # as torch names them
     "dtype": tuple(ELEMENT_BYTES),
     "memory_format": ("contiguous", "channels_last"),
     "computation": ("inference", "forward", "training"),

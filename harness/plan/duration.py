@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from harness.core.case import Case
     from harness.core.policy import Policy
 
-MACS_PER_S = {"cpu": 30e9, "cuda": 5e12}  # of a processor, or of a GPU
-BYTES_PER_S = {"cpu": 10e9, "cuda": 1e12}
-OVERHEAD_S = {"cpu": 10e-6, "cuda": 20e-6}
+# MACs a second, bytes a second, seconds a call at the least
+PROCESSOR, GPU = (30e9, 10e9, 10e-6), (5e12, 1e12, 20e-6)
 RUN_START_S = 5.0  # an interpreter says what it is, roofs are measured
 WORKERS_START_S = 3.0  # workers that come up at once, each importing torch
 PAIR_OF_WORKERS_START_S = 1.0  # the same for the two workers of a round of pairs, on two quiet cores
@@ -37,9 +36,8 @@ def call_s(case: Case) -> float:
     device, threads = case.setting.device, case.setting.threads
     processors = (os.cpu_count() or 1 if threads == "all" else int(threads)) if device == "cpu" else 1
     moved = case.problem.minimum_bytes(case.setting.element_bytes)
-    return max(
-        case.problem.macs / (MACS_PER_S[device] * processors), moved / BYTES_PER_S[device], OVERHEAD_S[device]
-    )
+    macs_per_s, bytes_per_s, overhead_s = PROCESSOR if device == "cpu" else GPU
+    return max(case.problem.macs / (macs_per_s * processors), moved / bytes_per_s, overhead_s)
 
 
 def visit_s(policy: Policy, call_s: float) -> float:

@@ -246,8 +246,8 @@ def _point(sweep: Sweep, index: int, asked: dict[str, Value], row: Mapping[str, 
         kind = str(asked.get("kind") or _derived_kind(asked))
         asked |= {"kind": kind}
         point = replace(point, series=point.series or kind, asked=asked)
-        if asked.get("device") == "cuda" and asked.get("allocator", "retained") != "retained":
-            raise ProblemError("allocator", "is glibc's, which a CUDA device does not use")
+        if asked.get("device", "cpu") != "cpu" and asked.get("allocator", "retained") != "retained":
+            raise ProblemError("allocator", "is glibc's, which a CPU alone uses")
         stated = {name: asked[name] for name in DEFAULTS if name in asked}
         setting = Setting(**stated)  # type: ignore[arg-type]  # checked when read
         return replace(point, case=Case(_problem(asked), setting))

@@ -74,7 +74,7 @@ class HistoryStore:
             while True:
                 try:
                     return _each_once(self._load(names, read)).select(wanted)
-                except FileNotFoundError:
+                except FileNotFoundError:  # noqa: PERF203  # a look at a time
                     fresh = self._all_names()
                     if set(names) <= set(fresh):  # listed and not there: no packer took it
                         raise

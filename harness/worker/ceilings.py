@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     from harness.worker.devices import Device
 
 # the best size differs by library and number of threads
-PRODUCT_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
-COPIED_BYTES = {  # of source and target: every cache, then memory
-    "cpu": (2**21, 2**23, 2**25, 2**27, 2**29),
-    "cuda": (2**23, 2**25, 2**26, 2**27, 2**28, 2**31),
-}
+CPU_PRODUCT_SIZES, GPU_PRODUCT_SIZES = (512, 1024, 2048), (4096, 8192)
+# of source and target: every cache, then memory
+CPU_COPIED_BYTES = (2**21, 2**23, 2**25, 2**27, 2**29)
+GPU_COPIED_BYTES = (2**23, 2**25, 2**26, 2**27, 2**28, 2**31)
 DRAWN_BYTES = 2**20  # random, repeated
 TRY_S = 0.1  # each roof is tried for so long, and three times at least
 FEWEST_TRIES = 3
@@ -50,11 +49,12 @@ def measure(dtypes: Iterable[str], threads: str, device: Device) -> dict[str, An
     used = environment.use_threads(threads)
     environment.set_precision(device.kind, "ieee")
     device.select()
+    copied = CPU_COPIED_BYTES if device.kind == "cpu" else GPU_COPIED_BYTES
     with torch.inference_mode():
         roofs = {"page_fault_s": _page_fault_s() if device.kind == "cpu" else None}
         allocator.keep_freed_memory()
         roofs |= {f"flops_per_s_{dtype}": _flops_per_s(getattr(torch, dtype), device) for dtype in dtypes}
-        roofs |= {f"bytes_per_s_{size}": _copied_per_s(size, device) for size in COPIED_BYTES[device.kind]}
+        roofs |= {f"bytes_per_s_{size}": _copied_per_s(size, device) for size in copied}
     return {
         "device": device.kind,
         "device_index": device.torch_device.index,
@@ -71,13 +71,13 @@ def _flops_per_s(dtype: torch.dtype, device: Device) -> float | None:
     ran 13 % faster than one of random numbers (H200, bfloat16).
     """
     best = 0.0
-    for size in PRODUCT_SIZES[device.kind]:
-        one, two, out = (
-            torch.empty((size, size), dtype=dtype, device=device.torch_device).normal_() for _ in range(3)
-        )
+    for size in CPU_PRODUCT_SIZES if device.kind == "cpu" else GPU_PRODUCT_SIZES:
         try:
+            one, two, out = (
+                torch.empty((size, size), dtype=dtype, device=device.torch_device).normal_() for _ in range(3)
+            )
             took_s = _least_s(lambda one=one, two=two, out=out: torch.mm(one, two, out=out), device)  # type: ignore[misc]
-        except RuntimeError:  # not every device multiplies every dtype
+        except (RuntimeError, TypeError):  # not every device has every dtype, and multiplies what it has
             return None
         best = max(best, 2 * size**3 / took_s)
         if took_s > TRY_S:
@@ -123,8 +123,8 @@ def _page_fault_s() -> float | None:
 
 
 def _least_s(call: Callable[[], object], device: Device) -> float:
-    """Seconds a call, of the fastest of several tries; on a GPU what the device takes, in batches that are
-    queued before they begin."""
+    """Seconds a call, of the fastest of several tries; on a GPU in batches, queued before they begin where it
+    can be made to wait."""
     clock, tries = device.clock(1, flushed=False), list[float]()
     call()
     call_s = waited_s(call, device)
@@ -134,6 +134,6 @@ def _least_s(call: Callable[[], object], device: Device) -> float:
         tries.append(
             clock.blocked(call, batch, call_s).device_s
             if isinstance(clock, EventClock)
-            else waited_s(call, device)
+            else clock.sample(call, 1 if device.kind == "cpu" else batch)
         )
     return min(tries)

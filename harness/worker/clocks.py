@@ -2,6 +2,7 @@
 
 HostClock    perf_counter_ns around inner calls (CPU)
 FaultClock   the same, and how many page faults each sample met
+WaitingClock the same, until the device has done what was queued (an accelerator without a clock of its own)
 EventClock   events around a batch; three figures with three definitions:
                sample     a call in a back-to-back eager loop:
                           the larger of what the host and what the device takes
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # resolve 0.5 us, one in 400.
 HOST_SAMPLE_S = 100e-6
 EVENT_SAMPLE_S = 200e-6
+WAITING_SAMPLE_S = 2e-3  # to wait for a device takes some 20 us, one part in 100
 EVENT_STEP_S = 0.5e-6  # of an event's clock, as CUDA's documentation has it, where none is seen
 LEAST_STEP_S = 10e-9  # what is smaller is rounding: milliseconds come as float32
 EVENT_PAIRS = 200  # whose elapsed times show the smallest step of the device's clock
@@ -87,6 +89,25 @@ class FaultClock(HostClock):
         call_s = super().sample(call, calls)
         self.faults.append(self._count() - before)
         return call_s
+
+
+class WaitingClock(HostClock):
+    """The host's clock, for a device that works through a queue: a sample ends when all of it is done."""
+
+    least_sample_s = WAITING_SAMPLE_S
+
+    def __init__(self, wait: Callable[[], object]) -> None:
+        super().__init__()
+        self._wait = wait
+
+    def sample(self, call: Call, calls: int) -> float:
+        """Seconds a call over `calls` calls in a row, the wait for the last one included."""
+        self._wait()
+        start = time.perf_counter_ns()
+        for _ in repeat(None, calls):
+            call()
+        self._wait()
+        return (time.perf_counter_ns() - start) / 1e9 / calls
 
 
 @dataclass(frozen=True, slots=True)

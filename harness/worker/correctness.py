@@ -154,7 +154,7 @@ def largest_error(
     worst = 0.0
     for chunk in positions.split(max(1, CHUNK_ELEMENTS // per_position)):
         exact, magnitude = _sums(problem, x, weights, chunk)
-        computed = output.detach()[tuple(chunk.T)].to("cpu", torch.float64)
+        computed = output.detach()[tuple(chunk.T)].cpu().to(torch.float64)
         error = ((computed - exact).abs() / magnitude.clamp_min(torch.finfo(torch.float64).tiny)).max().item()
         worst = max(worst, error) if error < WRONG else WRONG  # a NaN compares false
     return worst

@@ -153,6 +153,10 @@ def set_precision(device: str, wanted: str) -> None:
     new = hasattr(backends.mkldnn, "conv") and hasattr(backends.mkldnn.conv, "fp32_precision")
     if not new and wanted != "ieee":
         raise NotSupported(f"fp32_precision {wanted} needs torch 2.9 or later, this is {torch.__version__}")
+    if device not in ("cpu", "cuda"):
+        if wanted != "ieee":  # which is what torch has unless it is told otherwise
+            raise NotSupported(f"fp32_precision {wanted} cannot be set on {device}")
+        return
     if device == "cuda":
         backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = wanted == "tf32"
     if not new:

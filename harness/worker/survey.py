@@ -118,7 +118,8 @@ def is_lasting(error: Exception) -> bool:
 def _memory(case: Case, workload: Workload) -> dict[str, Any]:
     peak, reserved = workload.device.peak_bytes(workload.call)
     output_bytes = case.setting.element_bytes * prod(case.problem.output_shape)
-    if getattr(workload.module, "allocates_elsewhere", False):  # what is seen is not all
+    # what is seen is not all, or nobody counts
+    if peak is None or getattr(workload.module, "allocates_elsewhere", False):
         return {"reserved_bytes": reserved, "peak_bytes": None, "workspace_bytes": None}
     return {"reserved_bytes": reserved, "peak_bytes": peak, "workspace_bytes": max(peak - output_bytes, 0)}
 

@@ -39,9 +39,7 @@ def probe(device: Device, seconds: float) -> dict[str, Any]:
     device.select()
     clock = device.clock(1, flushed=False)
     if not isinstance(clock, EventClock):
-        raise NotSupported(
-            "a processor's run queue tells of others; this is for devices with a queue of their own"
-        )
+        raise NotSupported("others are looked for on CUDA devices alone; of a processor its run queue tells")
     with torch.inference_mode():
         works = [(work, _call_s(work, device)) for work in _works(device)]
         times: list[tuple[list[float], list[float]]] = [([], []) for _ in works]

@@ -51,9 +51,11 @@ BESIDE = re.compile(r"elementwise|fill|bias|memcpy|memset|^triton_(poi|red|per)_
 
 
 def native(workload: Workload) -> dict[str, Any]:
-    """`primitives` of a call, and of a GPU's call `launches`, `kernel_s` and `span_s`; empty where the
-    profiler saw nothing, or calls that differ."""
-    return {"primitives": _operators(workload)} if workload.device.kind == "cpu" else _kernels(workload)
+    """`primitives` of a call, and of a CUDA GPU's call `launches`, `kernel_s` and `span_s`; empty where the
+    profiler saw nothing, or calls that differ, or does not know the device."""
+    if workload.device.kind == "cpu":
+        return {"primitives": _operators(workload)}
+    return _kernels(workload) if workload.device.kind == "cuda" else {}
 
 
 def _operators(workload: Workload) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness.worker.devices.cpu import Cpu
 from harness.worker.devices.cuda import Cuda
 from harness.worker.devices.cuda import listed as listed_cuda
+from harness.worker.devices.generic import Generic
+from harness.worker.devices.generic import listed as listed_generic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,9 +59,9 @@ class Device(Protocol):
     def cache_bytes(self) -> int | None:
         """Size of its last-level cache; None where that is not known."""
 
-    def peak_bytes(self, call: Callable[[], object]) -> tuple[int, int | None]:
+    def peak_bytes(self, call: Callable[[], object]) -> tuple[int | None, int | None]:
         """(peak, reserved): the highest sum of what a call has allocated at a time, and what the device's
-        allocator holds for it."""
+        allocator holds for it; None where nobody counts."""
 
     def captured(self, calls: Sequence[Callable[[], Any]]) -> tuple[Callable[[], object], Any]:
         """(replay, output): calls in a row as one graph, and what its last call writes. Raises
@@ -77,11 +79,13 @@ CPU_ALIGNMENT = Cpu.alignment
 
 def of(kind: str, index: int | None) -> Device:
     """The device of a type; without an index the first."""
-    return Cpu() if kind == "cpu" else Cuda(index or 0)
+    if kind == "cpu":
+        return Cpu()
+    return Cuda(index or 0) if kind == "cuda" else Generic(kind, index or 0)
 
 
 def listed() -> dict[str, Any]:
     """`devices` besides the processor, and as `message` why one that is there cannot be used; for a process
     of its own: it may start CUDA."""
-    found, faults = listed_cuda()
-    return {"devices": found, "message": "; ".join(faults)}
+    (found, faults), (others, _) = listed_cuda(), listed_generic()
+    return {"devices": found + others, "message": "; ".join(faults)}
