@@ -76,7 +76,7 @@ def planner(session: nox.Session) -> None:
 def simulations(session: nox.Session) -> None:
     """What the statistics promise, in many simulated runs."""
     install(session, ".", groups=("tests",))
-    session.run("pytest", "-n", "auto", "-m", "slow")
+    session.run("pytest", "-n", "auto", "--dist", "loadgroup", "-m", "slow")
 
 
 @nox.session

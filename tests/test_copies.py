@@ -1,4 +1,5 @@
-"""A run is copied to a bucket and back, goes on there, and nothing else comes out of a bucket."""
+"""Runs in a bucket: copied there and back, or kept there by `--results URL`; and nothing else comes out of
+one."""
 
 from __future__ import annotations
 
@@ -7,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.core.columns import Row
 from harness.store.results import load_results
+from harness.store.run_folder import RunFolder
 from tests.conftest import Convscope, Stub, environment
 
 fsspec = pytest.importorskip("fsspec")
@@ -57,6 +61,88 @@ def test_nothing_else_comes_out_of_a_bucket(
     assert {path.suffix for path in run.rglob("*") if path.is_file()} <= {".json", ".jsonl", ".parquet"}
     assert not list(tmp_path.rglob("evil*"))
     assert not (run / "deep").exists()
+
+
+@pytest.mark.parametrize("kind", ["memory", "bucket"])
+def test_results_may_lie_in_a_bucket(
+    convscope: Convscope, stub: Stub, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Measured by one machine, read, compared with its baseline and reported by another, that has a cache of
+    its own."""
+    url = request.getfixturevalue(kind)
+    there = ("--results", url)
+    for _ in range(2):
+        assert (
+            convscope(
+                "run", *SWEEP[:2], "-a", "in_channels=16,32", "-a", "size=14", "--python", stub(), *there
+            ).code
+            == 0
+        )
+    assert not (tmp_path / "results").exists()
+    other = str(tmp_path / "other")
+    (first, second) = convscope("results", *there, "--json", XDG_CACHE_HOME=other).json
+    assert (first["state"], second["state"]) == ("complete", "complete")
+    assert len(list(Path(second["path"]).iterdir())) == 1, "nothing is fetched that nobody asked for"
+    assert convscope("report", "last", *there, XDG_CACHE_HOME=other).code == 0
+    saved = convscope("baseline", "save", "main", first["run_id"], *there, XDG_CACHE_HOME=other)
+    assert saved.code == 0, saved.err
+    compared = convscope("compare", "main", "last", *there, "--json")
+    assert (compared.code, compared.json["counts"]["same"]) == (0, 4), compared.err
+    system, root = fsspec.core.url_to_fs(url)
+    system.rm(f"{root}/{first['run_id']}", recursive=True)
+    assert [run["run_id"] for run in convscope("results", *there, "--json").json] == [second["run_id"]]
+
+
+def test_what_was_written_is_there_before_it_ends(
+    convscope: Convscope, stub: Stub, tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that goes away: another has what was sent, and goes on."""
+    monkeypatch.setattr("harness.store.mirrors.SEND_EVERY_S", 0.0)
+    there = ("--results", memory)
+    kept = fsspec.filesystem("memory").store
+    sizes: list[int] = []
+    gone: dict[str, Any] = {}
+    add = RunFolder.add
+
+    def adding(self: RunFolder, row: Row) -> None:
+        add(self, row)
+        sizes.append(1)
+        if len(sizes) == 30:
+            gone.update({name: file.getvalue() for name, file in kept.items()})
+
+    monkeypatch.setattr(RunFolder, "add", adding)
+    assert convscope("run", *SWEEP, "--python", stub(), *there).code == 0
+    kept.clear()
+    for name, content in gone.items():
+        fsspec.filesystem("memory").pipe_file(name, content)
+    other = str(tmp_path / "other")
+    (run,) = convscope("results", *there, "--json", XDG_CACHE_HOME=other).json
+    assert run["state"] == "killed"
+    resumed = convscope("run", "--resume", "last", *there, "--json", XDG_CACHE_HOME=other)
+    assert (resumed.code, resumed.json["cases"]) == (0, {"ok": 20}), resumed.err
+    found = load_results(
+        "last", results=tmp_path / "other" / "convscope" / "buckets" / Path(run["path"]).parent.name
+    )
+    assert not found.visits.duplicated(["case_id", "round"]).any()
+    mine = tmp_path / "cache" / Path(run["path"]).relative_to(other)
+    (mine / "run.lock").touch()  # as its writer leaves it, when it is killed
+    (run,) = convscope("results", *there, "--json").json
+    assert run["state"] == "complete", "it has ended elsewhere"
+    assert not (mine / "run.lock").exists()
+    assert {Path(name).name for name in kept} == {
+        "run.json",
+        "points.parquet",
+        "cases.parquet",
+        "measurements.parquet",
+        "journal.jsonl",
+    }
+
+
+def test_a_bucket_that_cannot_be_reached_is_an_error_before_anything_is_measured(
+    convscope: Convscope, stub: Stub, tmp_path: Path
+) -> None:
+    ended = convscope("run", *SWEEP, "--python", stub(), "--results", "nothing://team/runs")
+    assert (ended.code, "nothing" in ended.err) == (2, True), ended.err
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.npu_on_cpu import build
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("npu"),  # built once
     pytest.mark.torch,
     pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++"),
 ]
@@ -41,7 +42,7 @@ def test_a_device_that_only_torch_accelerator_knows_is_measured(
     assert (found.visits["latency_s"] > 0).all()
     assert set(found.visits["device_name"]) == {"npu:0"}
     assert set(found.visits["clock"]) == {"host"}
-    assert set(found.visits["trust"]) == {"unknown"}, "nobody tells its clock and its heat"
+    assert "ok" not in set(found.visits["trust"]), "nobody tells its clock and its heat"
     unknown = ["device_s", "dispatch_s", "peak_bytes", "workspace_bytes", "kernel_s", "energy_j"]
     assert found.summary[[name for name in unknown if name in found.summary]].isna().all(axis=None)
     assert (found.summary["error"] <= found.summary["error_bound"]).all()

@@ -118,13 +118,28 @@ python_option = click.option(
     metavar="PATH",
     help="Python interpreter to measure in; it needs only torch.",
 )
+
+
+class ResultsFolder(click.ParamType[Path]):
+    """A folder of runs. That of a bucket is followed by one of this machine."""
+
+    name = "PATH|URL"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> Path:
+        """Raises StorageError."""
+        from harness.store.mirrors import results_folder
+
+        return results_folder(value)
+
+
 results_option = click.option(
     "--results",
     envvar="CONVSCOPE_RESULTS",
     default="results",
     show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the runs.",
+    type=ResultsFolder(),
+    metavar="PATH|URL",
+    help="Folder of the runs, or a bucket's.",
 )
 store_option = click.option(
     "--store",

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.comparability import Differences, differing, facts, in_words, informative, likeness
 from harness.core.errors import NoBaseline, NotComparable, StorageError, UsageError, nearest
+from harness.store.mirrors import sent
 from harness.store.results import Results, load_results
-from harness.store.run_folder import RUN_FILE, read_header
+from harness.store.run_folder import read_header
+from harness.store.run_header import RUN_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +56,7 @@ def save(name: str, run: Results, folder: Path, results: Path) -> Path:
             where=str(target),
             hint="Name another folder with --results.",
         ) from None
-    return target
+    return sent(target)
 
 
 def is_name(text: str) -> bool:

@@ -27,6 +27,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from harness.core.errors import StorageError
+from harness.store.buckets import file_system, is_url
 from harness.store.files import whole
 from harness.store.history_rows import HISTORY_SCHEMA, HISTORY_VERSION
 
@@ -111,22 +112,12 @@ class HistoryStore:
     @property
     def _local(self) -> Path | None:
         """The folder; None for a bucket."""
-        scheme, found, rest = self.url.partition("://")
-        if found and scheme != "file":
-            return None
-        return Path(rest if found else self.url)
+        return None if is_url(self.url) else Path(self.url.removeprefix("file://"))
 
     @property
     def _remote(self) -> Any:
         """The file system of fsspec and the path in it."""
-        try:
-            import fsspec
-
-            return fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            raise StorageError(
-                str(error), where=self.url, hint="pip install 'convscope[store]', and s3fs or gcsfs."
-            ) from None
+        return file_system(self.url)
 
     @property
     def _arrow(self) -> Any:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from harness.core.errors import StorageError
 from harness.store.files import sync_folder, whole, write_text
 from harness.store.migrations import migrated
-from harness.store.run_folder import CASES_FILE, POINTS_FILE, POINTS_SCHEMA, RUN_FILE, read_points
+from harness.store.run_folder import CASES_FILE, POINTS_FILE, POINTS_SCHEMA, read_points
+from harness.store.run_header import RUN_FILE
 from harness.store.visit_files import MEASUREMENTS_FILE, VISITS_SCHEMA, read_visits, storing, write_table
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,6 +14,7 @@ from harness.analysis.summary import summarize
 from harness.core.errors import StorageError, UsageError
 from harness.core.gate import SIDES
 from harness.store.migrations import migrated
+from harness.store.mirrors import fetched, results_folder
 from harness.store.run_folder import (
     POINTS_SCHEMA,
     find_run,
@@ -26,6 +26,7 @@ from harness.store.visit_files import VISITS_SCHEMA, Visits, read_visits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def load_results(*runs: str | Path, results: str | Path = "results", samples: bo
 
     Without `samples` their column is null: it is most of what a run weighs, and few questions need it.
     """
-    paths = [find_run(str(run), Path(results)) for run in runs] if runs else run_folders(Path(results))
+    folder = results_folder(results)
+    paths = [find_run(str(run), folder) for run in runs] or [fetched(path) for path in run_folders(folder)]
     headers = [read_header(path) for path in paths]
     if len({header["run_id"] for header in headers}) < len(headers):
         raise UsageError(

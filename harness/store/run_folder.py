@@ -22,17 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from harness.core.case import DEFAULTS, Case
 from harness.core.columns import SCHEMA
-from harness.core.errors import BusyError, ProblemError, StorageError, UsageError, nearest
+from harness.core.errors import ProblemError, StorageError, UsageError, nearest
 from harness.core.problem import FIELDS
 from harness.core.protocol import NotAMessage, parsed
 from harness.core.units import visible
 from harness.plan.points import distinct_cases
 from harness.store.files import write_text
-from harness.store.run_header import checked
+from harness.store.mirrors import fetched, upload_of
+from harness.store.run_header import RUN_FILE, checked
+from harness.store.run_lock import LOCK_FILE, is_written, locked
 from harness.store.visit_files import VisitLog, storing, write_rows
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from harness.plan.points import Point
 
 
-RUN_FILE, POINTS_FILE, CASES_FILE, LOCK_FILE = "run.json", "points.parquet", "cases.parquet", "run.lock"
+POINTS_FILE, CASES_FILE = "points.parquet", "cases.parquet"
 POINTS_SCHEMA = pa.schema(
     [
         pa.field("sweep", pa.string(), False),
@@ -88,7 +89,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True)
             made = True
-            self._lock = _locked(self.path)
+            self._lock = locked(self.path)
             self.write_header()
             write_rows(map(_point_row, points), POINTS_SCHEMA, self.path / POINTS_FILE)
             cases = distinct_cases(points)
@@ -99,6 +100,9 @@ class RunFolder:
             )
             write_rows(rows, CASES_SCHEMA, self.path / CASES_FILE)
             self._visits = VisitLog(self.path)
+            self._upload = upload_of(self.path)
+            if self._upload:
+                self._upload.send()
         except (OSError, ValueError, pa.ArrowException, StorageError) as error:
             if made:  # what was there before us is not ours
                 shutil.rmtree(self.path, ignore_errors=True)
@@ -113,8 +117,9 @@ class RunFolder:
         self = cls.__new__(cls)
         self.path, self.header = path, read_header(path)
         with storing(path):
-            self._lock = _locked(path)
+            self._lock = locked(path)
         self._visits = VisitLog(path)
+        self._upload = upload_of(path)
         return self
 
     def write_header(self, **changes: Any) -> None:
@@ -126,40 +131,23 @@ class RunFolder:
     def add(self, row: Row) -> None:
         """Keep one visit: on disk when this returns."""
         self._visits.add(row)
+        if self._upload:
+            self._upload.now_and_then()
 
     def close(self, **changes: Any) -> None:
-        """Make one file of all visits, and write how it ended, which is tried whatever became of the
-        first."""
-        try:
+        """Make one file of all visits, write how it ended, and send it where it follows a bucket; each is
+        tried whatever became of the one before."""
+        with contextlib.ExitStack() as last:
+            last.callback(self._release)
+            if self._upload:
+                last.callback(self._upload.send)
+            last.callback(self.write_header, **changes)
             self._visits.close()
-        finally:
-            try:
-                self.write_header(**changes)
-            finally:
-                self._lock.release()
-                with contextlib.suppress(OSError):
-                    (self.path / LOCK_FILE).unlink()
 
-
-def _locked(path: Path) -> FileLock:
-    """The lock of who writes a run. Raises BusyError, OSError."""
-    lock = FileLock(path / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise BusyError("is being written by another process", where=str(path)) from None
-    return lock
-
-
-def _is_written(path: Path) -> bool:
-    """Whether a process writes this run now. The kernel frees the lock of one that was killed."""
-    if not (path / LOCK_FILE).is_file():
-        return False
-    try:
-        with FileLock(path / LOCK_FILE, timeout=0):
-            return False
-    except (Timeout, OSError):  # where it may not be tried, the run's own word stands
-        return True
+    def _release(self) -> None:
+        self._lock.release()
+        with contextlib.suppress(OSError):
+            (self.path / LOCK_FILE).unlink()
 
 
 def run_folders(results: Path) -> list[Path]:
@@ -173,16 +161,16 @@ def run_folders(results: Path) -> list[Path]:
 
 
 def find_run(name: str, results: Path) -> Path:
-    """The folder of a run, from a path, an id, a unique prefix or `last`. Raises UsageError with what there
-    is."""
+    """The folder of a run, from a path, an id, a unique prefix or `last`, with all of its files. Raises
+    UsageError with what there is."""
     if (Path(name) / RUN_FILE).is_file():
-        return Path(name)
+        return fetched(Path(name))
     folders = run_folders(results)
     if name == "last" and folders:
-        return folders[-1]
+        return fetched(folders[-1])
     matches = [folder for folder in folders if folder.name.startswith(name)]
     if len(matches) == 1:
-        return matches[0]
+        return fetched(matches[0])
     if not folders:
         raise UsageError("there is no run yet", where=str(results), hint="Make one: convscope run quickstart")
     found = "more than one run begins so" if matches else "there is no such run"
@@ -213,7 +201,7 @@ def read_header(path: Path) -> dict[str, Any]:
         name: visible(value) if name != "text" and isinstance(value, str) else value
         for name, value in header["suite"].items()
     }
-    if header["state"] == "running" and not _is_written(path):
+    if header["state"] == "running" and not is_written(path):
         header["state"] = "killed"
     return header
 

@@ -14,6 +14,7 @@ from harness.core.policy import Policy
 from harness.core.roofs import are_roofs
 from harness.core.shapes import ANY, DEVICE, EACH, ENVIRONMENT, faults
 
+RUN_FILE = "run.json"  # a folder without it is no run
 HEADER: dict[str, Any] = {
     "schema": "int16",
     "run_id": "string",

@@ -32,6 +32,7 @@ from harness.core.stats import student_t
 from harness.plan.points import distinct_cases, expand, prepare
 from harness.plan.suite import parse_suite
 from harness.run.worker_process import default_python
+from harness.store.mirrors import results_folder
 from harness.tasks.ab import ab
 from harness.tasks.sides import Side
 
@@ -105,7 +106,7 @@ def bisect(
     if _git(Path.cwd(), "merge-base", *ends) != ends[0]:
         raise UsageError(f"is no ancestor of {bad}", where=good, hint="Give a good commit that bad contains.")
     with _sides(ends, build, built_python) as (base, head):
-        measure = _Measure(case, base, head, Path(results))
+        measure = _Measure(case, base, head, results_folder(results))
         base.at(ends[0])
         head.at(ends[1])
         whole, verdict = measure(log1p(LEAST))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.likeness import likeness
@@ -23,6 +22,7 @@ from harness.plan.duration import rounds_s
 from harness.plan.points import distinct_cases, expand, prepare, without_devices
 from harness.run.progress_events import SILENT
 from harness.store import machine_cache
+from harness.store.mirrors import results_folder
 from harness.store.results import load_results
 from harness.store.run_folder import RunFolder
 from harness.store.visit_files import read_visits, rows_of
@@ -31,6 +31,7 @@ from harness.tasks.resume import kept_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from harness.cluster.members import Member
     from harness.core.case import Case
@@ -102,7 +103,7 @@ def cluster_sweep(
     asked, points = _asked(suite, axes, quick=quick, time_limit_s=time_limit_s)
     with RayCluster(on) as cluster:
         alike = _alike(cluster, asked, points, python, each=each)
-        made = [_group(asked, points, mine, Path(results), on, quick=quick) for mine in alike]
+        made = [_group(asked, points, mine, results_folder(results), on, quick=quick) for mine in alike]
         for group in made:
             listener.started(group.folder.path)
         return _measured(ClusterRun(cluster, made, listener))

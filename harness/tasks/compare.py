@@ -20,8 +20,10 @@ from harness.core import units
 from harness.core.errors import NoBaseline, NotComparable, UsageError
 from harness.core.gate import ALL_CASES, SIDES, Gate
 from harness.store import baselines
+from harness.store.mirrors import results_folder
 from harness.store.results import Results, load_results
-from harness.store.run_folder import RUN_FILE, find_run, run_folders
+from harness.store.run_folder import find_run, run_folders
+from harness.store.run_header import RUN_FILE
 from harness.tasks.history import changed_since, history
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def compare(
     that the history in `store` knows, is said to be stale. Raises NotComparable by the name of the fields
     that differ, UsageError, StorageError.
     """
-    folder = Path(results)
+    folder = results_folder(results)
     own = load_results(base if head is None else head, results=folder, samples=False)
     gate = _gate(own) if tolerance is None else _gate(own).with_latency(tolerance)
     if head is None:

@@ -5,18 +5,19 @@ merge(["20261124T095503", "20261124T101207"])
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.comparability import differing, facts, in_words, informative
 from harness.core.errors import BusyError, NotComparable, UsageError
 from harness.run.device_worker import PASSING
 from harness.store.merged_run import write_merged
+from harness.store.mirrors import results_folder, sent
 from harness.store.results import Results, load_results
 from harness.store.run_folder import find_run, new_run_id, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 ALIKE = ("schema", "method", "policy", "quick")  # of run.json: how much was measured, and by which method
 
@@ -28,7 +29,8 @@ def merge(runs: Sequence[str | Path], *, results: str | Path = "results") -> Res
     Raises UsageError for fewer than two runs, for one twice and for A/Bs and rankings; BusyError for one that
     is being written; NotComparable for machines, interpreters or policies that differ; StorageError.
     """
-    paths = [find_run(str(run), Path(results)) for run in runs]
+    folder = results_folder(results)
+    paths = [find_run(str(run), folder) for run in runs]
     if len({path.resolve() for path in paths}) < max(len(paths), 2):
         raise UsageError("takes two runs or more, each once", where="merge")
     headers = [read_header(path) for path in paths]
@@ -45,7 +47,7 @@ def merge(runs: Sequence[str | Path], *, results: str | Path = "results") -> Res
         "timed_s": sum(header["timed_s"] or 0.0 for header in headers),
     }
     header.pop("cluster", None)
-    return load_results(write_merged(Path(results), header, paths))
+    return load_results(sent(write_merged(folder, header, paths)))
 
 
 def _require_whole(header: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.case_estimate import FEWEST_VISITS
@@ -27,6 +26,7 @@ from harness.run.context import RunContext
 from harness.run.device_worker import PASSING, device_name
 from harness.run.progress_events import SILENT, ProgressListener
 from harness.run.versus import VersusRun
+from harness.store.mirrors import results_folder
 from harness.store.run_folder import KeptCases, RunFolder, find_run, read_cases, read_header
 from harness.store.visit_files import read_visits, rows_of
 from harness.tasks.recorded_run import drive, finish, sort_of
@@ -35,6 +35,7 @@ from harness.tasks.sweep import drive_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -161,7 +162,7 @@ def kept_run(
 ) -> Kept:
     """A run that may go on: by its name, of a sort, with more rounds. Raises UsageError, BusyError,
     StorageError."""
-    path = find_run(str(run), Path(results))
+    path = find_run(str(run), results_folder(results))
     header = read_header(path)
     found, name = sort_of(header), header["run_id"]
     if sort is not None and found != sort:

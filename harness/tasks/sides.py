@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from harness.core.errors import DeviceError
@@ -18,11 +17,13 @@ from harness.run.arm import Arm
 from harness.run.device_worker import connect
 from harness.run.worker_process import default_python
 from harness.store import machine_cache
+from harness.store.mirrors import results_folder
 from harness.store.run_folder import RunFolder
 from harness.tasks.recorded_run import devices_of, drive, finish, header_of, new_context, present_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
     from typing import Unpack
 
     from harness.core.case import Case
@@ -122,7 +123,10 @@ def _ready(
             points = present_points(suite, points, one.hello, named=named)
         told = {name: (connections[name].interpreter, mine) for name, mine in changes.items()}
         folder = RunFolder(
-            Path(results), header_of(suite, context, told, quick) | dict(header), points, asked.cases
+            results_folder(results),
+            header_of(suite, context, told, quick) | dict(header),
+            points,
+            asked.cases,
         )
         listener.started(folder.path)
         arms = {

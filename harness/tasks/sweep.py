@@ -6,7 +6,6 @@ sweep("quickstart", axes={"in_channels": (64, 128)})
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.plan.points import distinct_cases, expand, prepare
@@ -17,11 +16,13 @@ from harness.run.progress_events import SILENT, ProgressListener
 from harness.run.rounds import RoundsRun
 from harness.run.worker_process import default_python
 from harness.store import machine_cache
+from harness.store.mirrors import results_folder
 from harness.store.run_folder import RunFolder
 from harness.tasks.recorded_run import devices_of, drive, finish, header_of, new_context, present_points
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
+    from pathlib import Path
 
     from harness.core.case import Case
     from harness.core.columns import Row
@@ -63,7 +64,9 @@ def sweep(
         points = present_points(asked, points, connection.hello, named="device" in (axes or {}))
         cases = distinct_cases(points)
         folder = RunFolder(
-            Path(results), header_of(asked, context, {"main": (connection.interpreter, {})}, quick), points
+            results_folder(results),
+            header_of(asked, context, {"main": (connection.interpreter, {})}, quick),
+            points,
         )
         listener.started(folder.path)
         run, state = drive_sweep(folder, context, connection, cases, listener)
