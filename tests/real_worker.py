@@ -16,12 +16,12 @@ from harness.run.worker_process import WorkerProcess
 QUICK = Policy(warm_up_s=0.005, visit_time_s=0.02, min_samples=10, visit_limit_s=20)
 
 
-def started(policy: Policy = QUICK) -> WorkerProcess:
+def started(policy: Policy = QUICK, device: str = "cpu") -> WorkerProcess:
     """A worker that has said what it is and knows the policy. It finds implementations in the current
     folder."""
     running = WorkerProcess(sys.executable)
     running.hello()
-    running.configure("cpu", 7, policy)
+    running.configure(device, 7, policy)
     return running
 
 

@@ -145,6 +145,21 @@ def ranking(folder: Path) -> list[Path]:
     return [make_run(folder, GROUPS_SUITE, arms=tuple(arms), factors=arms, comparison="versus")]
 
 
+def machines(folder: Path) -> list[Path]:
+    """Two, that disagree at most layers; names as long as real ones."""
+
+    def on(device: str) -> Callable[[Case], Values]:
+        return lambda case: {"device_name": device}
+
+    slow = make_run(folder, KINDS_SUITE, change=on("AMD EPYC 9654 96-Core Processor"))
+    identity = "20261125T090000-made-0002"
+    quick = lambda case: 2e-5 * (1 if case.problem.kind == "standard" else 1.7)  # noqa: E731
+    return [
+        slow,
+        make_run(folder, KINDS_SUITE, run_id=identity, latency=quick, change=on("NVIDIA H200 at 600 W")),
+    ]
+
+
 def failures(folder: Path) -> list[Path]:
     return [make_run(folder, KINDS_SUITE, visits=1, change=lambda _: failing("killed by SIGSEGV", "crashed"))]
 
@@ -162,6 +177,7 @@ RUNS: dict[str, Callable[[Path], list[Path]]] = {
     "settings": explained(SETTINGS_SUITE),
     "pairs": lambda folder: [make_run(folder, KINDS_SUITE, arms=("base", "head"), spread=0.03)],
     "ranking": ranking,
+    "machines": machines,
     "failures": failures,
 }
 

@@ -1,5 +1,4 @@
-"""A device that torch.accelerator alone knows, from end to end: what it measures, and that what nobody can
-tell of it is null.
+"""A device that torch.accelerator alone knows: what it measures, and that what nobody can tell of it is null.
 
 The device is built from tests/data/npu_on_cpu.cpp, which takes half a minute: `nox -s simulations`.
 """
@@ -7,13 +6,14 @@ The device is built from tests/data/npu_on_cpu.cpp, which takes half a minute: `
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from harness import load_results
+from harness.run.worker_process import WorkerProcess
 from tests.conftest import Convscope
 from tests.npu_on_cpu import build
+from tests.real_worker import ask, small, started
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.torch,
     pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++"),
 ]
-LAYERS = ("-a", "kind=depthwise,pointwise", "-a", "in_channels=16", "-a", "size=14", "-a", "device=npu")
 
 
 @pytest.fixture(scope="module")
@@ -32,43 +31,71 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def test_a_device_that_only_torch_accelerator_knows_is_measured(
-    convscope: Convscope, path: str, tmp_path: Path
+@pytest.fixture(scope="module")
+def worker(path: str) -> Iterator[WorkerProcess]:
+    """One that measures on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", path)
+        running = started(device="npu:0")
+    with running:
+        yield running
+
+
+def test_it_is_listed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", path)
+    with started() as running:
+        assert {"type": "npu", "index": 0, "name": "npu:0"} in running.hello().devices
+
+
+@pytest.mark.parametrize("kind", ["standard", "depthwise_separable"])
+@pytest.mark.parametrize("computation", ["inference", "forward"])
+def test_it_is_measured_by_the_hosts_clock_and_what_nobody_tells_is_null(
+    worker: WorkerProcess, kind: str, computation: str
 ) -> None:
-    ended = convscope("run", *LAYERS, "--quick", "--json", PYTHONPATH=path)
-    assert ended.code == 0, ended.err
-    found = load_results(tmp_path / ended.json["path"])
-    assert set(found.visits["status"]) == {"ok"}
-    assert (found.visits["latency_s"] > 0).all()
-    assert set(found.visits["device_name"]) == {"npu:0"}
-    assert set(found.visits["clock"]) == {"host"}
-    assert "ok" not in set(found.visits["trust"]), "nobody tells its clock and its heat"
-    unknown = ["device_s", "dispatch_s", "peak_bytes", "workspace_bytes", "kernel_s", "energy_j"]
-    assert found.summary[[name for name in unknown if name in found.summary]].isna().all(axis=None)
-    assert (found.summary["error"] <= found.summary["error_bound"]).all()
-    roofs = found.runs[0]["ceilings"][0]
-    assert (roofs["device"], roofs["device_index"]) == ("npu", 0)
-    assert convscope("report", ended.json["run_id"]).code == 0
+    answer = ask(worker, "visit", small(kind, device="npu", computation=computation))
+    assert answer["status"] == "ok", answer
+    visit = answer["values"]
+    assert visit["latency_s"] > 0
+    assert (visit["device_name"], visit["device_index"], visit["clock"]) == ("npu:0", 0, "host")
+    assert visit["trust"] != "ok", "nobody tells its clock and its heat"
+    assert not {"device_s", "dispatch_s", "energy_j", "sm_clock_hz"} & visit.keys()
 
 
+def test_its_output_is_checked_and_memory_that_nobody_counts_is_null(worker: WorkerProcess) -> None:
+    answer = ask(worker, "survey", small("grouped", device="npu"))
+    assert answer["status"] == "ok", answer
+    facts = answer["values"]
+    assert facts["error"] <= facts["error_bound"]
+    assert (facts["peak_bytes"], facts["workspace_bytes"], facts["reserved_bytes"]) == (None, None, None)
+    assert not {"primitives", "kernel_s"} & facts.keys()
+    assert facts["survey_message"] is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ({"mode": "cuda_graph"}, "cuda_graph needs a CUDA device"),
+        ({"cache": "flushed"}, "flushed is not supported on npu"),
+        ({"cache": "rotating"}, "last-level cache is not known"),
+        ({"fp32_precision": "tf32"}, "tf32 cannot be set on npu"),
+    ],
+)
 def test_what_it_cannot_do_is_skipped_with_its_reason(
-    convscope: Convscope, path: str, tmp_path: Path
+    worker: WorkerProcess, setting: dict[str, str], why: str
 ) -> None:
-    axes = ("mode=eager,cuda_graph", "cache=hot,rotating,flushed", "fp32_precision=ieee,tf32")
-    words = [word for axis in axes for word in ("-a", axis)]
-    ended = convscope("run", *LAYERS, *words, "--quick", "--json", PYTHONPATH=path)
-    assert ended.code == 0, ended.err
-    summary = load_results(tmp_path / ended.json["path"]).summary
-    kept = summary[summary["status"] == "ok"]
-    assert set(kept["mode"] + " " + kept["cache"] + " " + kept["fp32_precision"]) == {"eager hot ieee"}
-    reasons = " ".join(summary.loc[summary["status"] == "skipped", "message"].unique())
-    assert "cuda_graph needs a CUDA device" in reasons
-    assert "flushed is not supported on npu" in reasons
-    assert "tf32 cannot be set on npu" in reasons
+    answer = ask(worker, "visit", small(device="npu", **setting))
+    assert (answer["status"], why in answer["message"]) == ("skipped", True), answer
 
 
-def test_two_arms_take_turns_on_it(convscope: Convscope, path: str) -> None:
-    ended = convscope("ab", *LAYERS, "--quick", "--json", PYTHONPATH=path)
-    assert ended.code in (0, 3), ended.err
-    assert len(ended.json["cases"]) == 2
-    assert all(case["base"] > 0 and case["head"] > 0 for case in ended.json["cases"])
+def test_it_has_roofs(worker: WorkerProcess) -> None:
+    request = {"do": "ceilings", "id": 1, "dtypes": ["float32"], "threads": "all"}
+    roofs = worker.ask(request, 300)["values"]
+    assert (roofs["device"], roofs["device_index"], roofs["roofs"]["page_fault_s"]) == ("npu", 0, None)
+    assert all(value > 0 for name, value in roofs["roofs"].items() if name != "page_fault_s")
+
+
+def test_two_sides_take_turns_on_it(convscope: Convscope, path: str) -> None:
+    layers = ("-a", "kind=depthwise", "-a", "in_channels=16", "-a", "size=14", "-a", "device=npu")
+    ended = convscope("ab", *layers, "--quick", "--json", PYTHONPATH=path)
+    (case,) = ended.json["cases"]
+    assert case["label"] == "depthwise 16->16 k3 1x16x14x14 npu float32"

@@ -60,6 +60,13 @@ def test_the_fastest_setting_of_a_kind_counts() -> None:
     assert found.fastest[GPU].kind == "depthwise_separable"
 
 
+def test_a_part_is_no_rival_of_the_layer_that_it_is_a_part_of() -> None:
+    (found,) = places(
+        measured(*APART, row(EPYC, "64", "depthwise", 1e-4), row(EPYC, "64", "pointwise", 1e-4))
+    )
+    assert list(found.fastest[EPYC].latencies) == ["depthwise_separable", "standard"]
+
+
 def test_kinds_rank_by_the_geometric_mean_over_layers() -> None:
     more = [row(EPYC, "128", "depthwise_separable", 1e-3), row(EPYC, "128", "standard", 8e-3)]
     more += [row(GPU, "128", "depthwise_separable", 1e-5), row(GPU, "128", "standard", 1e-5)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,34 @@ def test_a_run_where_everything_failed_is_a_page_without_charts(tmp_path: Path) 
     assert page.headline == "5 of 5 cases could not be measured: crashed (killed)"
     assert "convscope measure repeats one" in page.text
     assert all(row["Latency (µs)"] == "" for row in page.case_rows())
+
+
+def test_runs_of_different_machines_are_set_side_by_side(tmp_path: Path) -> None:
+    """On one a kind takes as long as its MACs say; on the other all but standard takes twice as long."""
+
+    def on(device: str) -> Callable[[Case], Values]:
+        return lambda case: {"device_name": device}
+
+    def of_the_other(case: Case) -> float:
+        return 1e-5 if case.problem.kind == "standard" else 2e-5
+
+    slow = make_run(tmp_path, CHANNELS_SUITE, change=on("EPYC"))
+    other = make_run(
+        tmp_path, CHANNELS_SUITE, run_id="20261125T090000-made-0002", change=on("H200"), latency=of_the_other
+    )
+    page = report(slow, other, tmp_path=tmp_path)
+    assert re.fullmatch(
+        r"Machines disagree on the fastest kind of (\d) of \1 layers: "
+        r"at \S+ at \S+ grouped wins on EPYC \(.*\) and standard wins on H200 \(.*\)",
+        page.headline,
+    ), page.headline
+    assert page.figures[0] == "machines"
+    assert "On H200 standard is fastest, " in page.text
+    assert "Cannot be compared" not in page.text
+    same = report(
+        slow, make_run(tmp_path, CHANNELS_SUITE, run_id="again", change=on("EPYC")), tmp_path=tmp_path
+    )
+    assert "machines" not in same.figures, "two runs of one device are compared"
 
 
 def test_a_network_is_told_as_a_whole_and_layer_by_layer(tmp_path: Path) -> None:

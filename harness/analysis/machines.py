@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+SEPARABLE, PARTS = "depthwise_separable", ("depthwise", "pointwise")  # which are no rivals of the whole
 CALLS = 1e6  # that a price is given for
 SECONDS_AN_HOUR = 3600.0
 
@@ -32,6 +33,11 @@ class Fastest:
     kind: str
     latency: Interval
     others: Mapping[str, Interval]
+
+    @property
+    def latencies(self) -> Mapping[str, Interval]:
+        """Of every kind, the fastest first."""
+        return {self.kind: self.latency, **self.others}
 
     def clearly_over(self, kind: str) -> bool:
         """Whether it is faster than another kind past both intervals."""
@@ -59,7 +65,8 @@ class Place:
 
 def places(frame: pd.DataFrame) -> list[Place]:
     """The places that several machines measured, in their order. `frame`: columns machine, place, kind and
-    those of a latency; several settings of a kind count by the fastest."""
+    those of a latency; several settings of a kind count by the fastest. Where a depthwise separable layer
+    was measured, its parts are left out: alone they compute something else."""
     known = frame[frame["latency_s"].notna()]
     found = []
     for name, rows in known.groupby("place", sort=False):
@@ -73,6 +80,8 @@ def places(frame: pd.DataFrame) -> list[Place]:
 
 def _fastest(rows: pd.DataFrame) -> Fastest:
     latencies = {str(row["kind"]): Interval.of_latency(row) for row in rows.to_dict("records")}
+    if SEPARABLE in latencies:
+        latencies = {kind: latency for kind, latency in latencies.items() if kind not in PARTS}
     kind = min(latencies, key=lambda one: latencies[one].value)
     return Fastest(kind, latencies.pop(kind), latencies)
 
@@ -84,19 +93,46 @@ def ranking(found: Sequence[Place], machine: str) -> dict[str, float]:
     for place in found:
         if machine in place.fastest:
             one = place.fastest[machine]
-            for kind, latency in {one.kind: one.latency, **one.others}.items():
+            for kind, latency in one.latencies.items():
                 times.setdefault(kind, []).append(log(latency.value / one.latency.value))
     means = {kind: exp(fmean(mine)) for kind, mine in times.items()}
     return dict(sorted(means.items(), key=lambda item: (item[1], KINDS.index(item[0]))))
 
 
+def names(found: Sequence[Place]) -> list[str]:
+    """The machines of some places, in their order."""
+    return list(dict.fromkeys(machine for place in found for machine in place.fastest))
+
+
 def sentences(found: Sequence[Place]) -> list[str]:
     """Where machines disagree, a sentence a place; one sentence where they do nowhere."""
     apart = [place for place in found if place.disagree]
+    return [f"At {place.name} {listed(_wins(place))}." for place in apart] or [f"{headline(found)}."]
+
+
+def headline(found: Sequence[Place]) -> str:
+    """The first place where machines disagree, and at how many they do."""
+    apart = [place for place in found if place.disagree]
+    count = f"{len(found)} layers" if len(found) > 1 else "the layer"
     if not apart:
-        count = f"{len(found)} layers" if len(found) > 1 else "the layer"
-        return [f"No two machines disagree on the fastest kind of {count}."] if found else []
-    return [f"At {place.name} {listed(_wins(place))}." for place in apart]
+        return f"No two machines disagree on the fastest kind of {count}"
+    first = f"at {apart[0].name} {listed(_wins(apart[0]))}"
+    some = count if len(found) == 1 else f"{len(apart)} of {count}"
+    return f"Machines disagree on the fastest kind of {some}: {first}"
+
+
+def ranking_sentences(found: Sequence[Place]) -> list[str]:
+    """How the kinds rank on each machine, a sentence a machine."""
+    said = []
+    for machine in names(found):
+        (first, _), *rest = ranking(found, machine).items()
+        others = [
+            f"{kind_name(kind)} takes {units.significant(times, 2)} times as long" for kind, times in rest
+        ]
+        layers = sum(machine in place.fastest for place in found)
+        mean = f" (mean of {layers} layers)" if layers > 1 else ""
+        said.append(f"On {machine} {kind_name(first)} is fastest, {listed(others)}{mean}.")
+    return said
 
 
 def _wins(place: Place) -> list[str]:
@@ -113,9 +149,8 @@ def price(latency_s: float, an_hour: float) -> float:
 
 def as_json(found: Sequence[Place], prices: Mapping[str, float]) -> dict[str, Any]:
     """All of it: by machine its ranking; by place the fastest, and the price where one is given."""
-    machines = list(dict.fromkeys(machine for place in found for machine in place.fastest))
     return {
-        "machines": {machine: ranking(found, machine) for machine in machines},
+        "machines": {machine: ranking(found, machine) for machine in names(found)},
         "places": [
             {
                 "place": place.name,

@@ -22,7 +22,7 @@ def answer(found: Sequence[Place], prices: Mapping[str, float]) -> None:
     """Print it, where they disagree first."""
     for text in machines.sentences(found):
         prose(text)
-    names = list(dict.fromkeys(machine for place in found for machine in place.fastest))
+    names = machines.names(found)
     print(f"\nHow many times as long a kind takes as the fastest, mean of {len(found)} layers")
     ranks = {machine: machines.ranking(found, machine) for machine in names}
     kinds = [kind for kind in KINDS if any(kind in rank for rank in ranks.values())]

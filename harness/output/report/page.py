@@ -43,8 +43,8 @@ def render(results: Results) -> str:
     """The whole page. Needs at least one run."""
     summary = with_moments(summary_of(results), results.visits)
     points = joined(results, summary)
-    judged = judged_sides(results)
     shape = shape_of(results, points, summary)
+    judged = [one for one in judged_sides(results) if one.comparison or shape.name != "machines"]
     differing, same = environment_tables(results)
     return filled(
         "page.html.j2",

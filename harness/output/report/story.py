@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis import case_ratio, networks
 from harness.analysis import findings as rules
+from harness.analysis import machines as on_machines
 from harness.analysis.labels import in_words, labels, sentence
 from harness.core import units
 from harness.output import ranking_text, verdict_text
@@ -21,12 +22,14 @@ from harness.output.report.charts.forest import forest
 from harness.output.report.charts.heat_maps import heat_maps
 from harness.output.report.charts.latency import latency
 from harness.output.report.charts.layers import strips, ways
+from harness.output.report.charts.machines import machines
 from harness.output.report.charts.memory import memory
 from harness.output.report.charts.ranking import ranking
 from harness.output.report.charts.roofline import roofline
 from harness.output.report.charts.savings import savings
 from harness.output.report.charts.settings import settings
 from harness.output.report.drawing import case_anchor
+from harness.output.views import machines as machines_view
 from harness.output.views.networks import measured
 from harness.output.views.points import asked_cases, without_latency
 from harness.output.views.sweeps import fullest, reference
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.finding import Finding
+    from harness.analysis.machines import Place
     from harness.analysis.ranking import Ranking
     from harness.output.report.chart import Chart
     from harness.output.report.verdict_section import Judged
@@ -101,6 +105,7 @@ class Material:
     judged: Sequence[Judged]
     found: Sequence[Finding]
     rankings: Sequence[Ranking]
+    places: Sequence[Place]
 
     @property
     def measured(self) -> pd.DataFrame:
@@ -113,7 +118,8 @@ def story(
 ) -> Story:
     """What is to be said of these results, by their shape."""
     rankings = ranked(results) if shape.name == "versus" else []
-    of = Material(results, points, summary, shape, judged, rules.findings(summary), rankings)
+    places = machines_view.machines(results) if shape.name == "machines" else []
+    of = Material(results, points, summary, shape, judged, rules.findings(summary), rankings, places)
     picture = _picture(of)
     headline = _headline(of, picture)
     if any(run.get("quick") for run in results.runs) and shape.name != "failed":
@@ -130,6 +136,8 @@ def _picture(of: Material) -> Chart | None:
         return next((chart for one in of.judged if (chart := _forest(one))), None)
     if shape.name == "versus":
         return ranking(of.rankings)
+    if shape.name == "machines":
+        return machines(of.places)
     if shape.name == "network":
         return strips(shape.networks)
     if shape.name in ("failed", "single"):
@@ -198,6 +206,9 @@ def _facts(of: Material, picture: Chart | None) -> list[Fact]:
     if of.shape.name == "versus":
         texts = [*about(of.results), *ranking_text.sentences(of.rankings)]
         return [Fact("", text, "ranking") for text in texts]
+    if of.shape.name == "machines":
+        apart = on_machines.sentences(of.places)[1:]
+        return [Fact("", text, "machines") for text in (*on_machines.ranking_sentences(of.places), *apart)]
     said = [one for one in of.found if one.rule != rules.CAVEAT]  # the badge says how wide intervals are
     if of.shape.name == "network":
         said = [*networks.findings(measured(of.shape.networks[0])[0].layers), *said]
@@ -235,7 +246,7 @@ def _sections(of: Material, picture: Chart | None) -> tuple[Section, ...]:
     to be compared."""
     if of.shape.name in ("failed", "ab", "versus"):
         return ()
-    found = _sections_of_runs(of) if of.shape.name == "runs" else _sections_of_one(of)
+    found = _sections_of_runs(of) if of.shape.name in ("machines", "runs") else _sections_of_one(of)
     others = [
         replace(one, charts=tuple(chart for chart in one.charts if not picture or chart.id != picture.id))
         for one in found

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.machines import places
 from harness.output.views.points import run_names, summary_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.analysis.machines import Place
     from harness.store.results import Results
 
 
 USUAL = {"dtype": "float32", "computation": "inference"}
+
+
+def machines(results: Results) -> list[Place]:
+    """The layers that several devices measured; none where the runs are of one device, or of several arms."""
+    summary = results.summary
+    if results.arms != {"main"} or summary.loc[summary["latency_s"].notna(), "device_name"].nunique() < 2:
+        return []
+    return places(on_machines(results))
 
 
 def on_machines(results: Results) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from harness.output.views.machines import machines
 from harness.output.views.points import asked_cases
 from harness.output.views.savings import savings_of
 from harness.output.views.sweeps import FEWEST_PLACES, Sweep, networks, second_axis, sweeps
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from harness.store.results import Results
 
 # from the question that is asked most pressingly
-Name = Literal["failed", "ab", "versus", "runs", "network", "plane", "sweep", "settings", "single"]
+Name = Literal[
+    "failed", "ab", "versus", "machines", "runs", "network", "plane", "sweep", "settings", "single"
+]
 MOST_MISSING = 0.5  # of the cases: with more of them without a figure, that is the news
 FEW = 2  # cases that are told one by one
 
@@ -57,7 +60,7 @@ def _named(
     if have == 0 or have < MOST_MISSING * asked:
         return "failed", None
     if len(results.runs) > 1:
-        return "runs", None
+        return ("machines" if machines(results) else "runs"), None
     if len(results.arms) > 1:
         return "ab" if results.is_ab else "versus", None
     if whole:
