@@ -22,6 +22,7 @@ nox.options.default_venv_backend = "virtualenv"  # uv looks elsewhere for torch
 AXE = "4.14.1"
 CONSTRAINTS = Path("constraints.txt").resolve()
 PARALLEL = ["-n", "auto", "--dist", "loadfile"]  # what the tests of a file share is made once
+FUZZED = ("suite", "layers", "lines", "header", "answer", "axis")
 GIVEN: dict[str, set[str]] = {}  # by environment, what this call of nox installed in it
 
 
@@ -238,6 +239,16 @@ def robust(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """What reads other people's files, under coverage-guided mutation (a minute): `nox -s fuzz -- suite
+    --seconds 600`."""
+    install(session, ".", groups=("fuzz",))
+    asked = [session.posargs] if session.posargs else [[what, "--seconds", "10"] for what in FUZZED]
+    for words in asked:
+        session.run("python", "benchmarks/fuzz.py", *words, silent=not session.posargs)
+
+
+@nox.session
 def causes(session: nox.Session) -> None:
     """Whether the causes hold that are named here, on this machine: splits, torch's rules of dispatch,
     scripts, advice (20 minutes)."""
@@ -255,17 +266,12 @@ def asked(session: nox.Session) -> None:
 
 @nox.session
 def bare(session: nox.Session) -> None:
-    """The worker in an environment that holds torch and nothing else."""
+    """The worker in an environment that holds torch and nothing else, of another Python too: `nox -s bare --
+    python3.10`."""
     install(session, ".")
-    session.run(
-        "convscope",
-        "measure",
-        "depthwise",
-        "--in",
-        "128",
-        "--python",
-        environment_of(session, "bare", "torch"),
-    )
+    creator = session.posargs[0] if session.posargs else "python"
+    measured = environment_of(session, f"bare-{Path(creator).name}", "torch", creator)
+    session.run("convscope", "measure", "depthwise", "--in", "128", "--python", measured)
 
 
 @nox.session
@@ -303,13 +309,13 @@ def calibrate(session: nox.Session) -> None:
     session.run("python", "benchmarks/calibrate.py", *session.posargs)
 
 
-def environment_of(session: nox.Session, name: str, requirement: str) -> str:
-    """The interpreter of an environment of its own that holds one requirement and nothing of ours;
-    made once."""
+def environment_of(session: nox.Session, name: str, requirement: str, creator: str = "python") -> str:
+    """The interpreter of an environment of its own that holds one requirement and nothing of ours; made once,
+    by another interpreter."""
     folder = Path(session.create_tmp()).resolve() / re.sub(r"[^\w.]+", "-", f"{name}-{requirement}")
     made = folder / "made"
     if not made.exists():
-        session.run("python", "-m", "venv", "--clear", str(folder))
+        session.run(creator, "-m", "venv", "--clear", str(folder), external=True)
         # a version that is asked for may be another than ours
         constraints = () if "==" in requirement else ("-c", str(CONSTRAINTS))
         session.run(str(folder / "bin" / "pip"), "install", "-q", *constraints, requirement, external=True)

@@ -31,9 +31,10 @@ TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # o
 
 @dataclass
 class Nodes:
-    """A running cluster. `address`: for `--on`."""
+    """A running cluster. For `--on`: its address, and that for drivers on other machines."""
 
     address: str
+    outside: str
     folder: Path
     variables: dict[str, str]
     shared: bool
@@ -81,9 +82,10 @@ def cluster(cpus: list[int], *, gpus: int = 0, shared: bool = False) -> Iterator
         # short: Ray's sockets lie below it, and a path of a socket has 107 characters
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r", dir="/tmp")))
         port = _free_port()
-        nodes = Nodes(f"127.0.0.1:{port}", folder, HEALTH | TOKEN, shared=shared)
-        stack.callback(lambda: [nodes.kill(number) for number in reversed(range(len(nodes.running)))])
         client = _free_port()
+        outside = f"ray://127.0.0.1:{client}"
+        nodes = Nodes(f"127.0.0.1:{port}", outside, folder, HEALTH | TOKEN, shared=shared)
+        stack.callback(lambda: [nodes.kill(number) for number in reversed(range(len(nodes.running)))])
         nodes._start(
             "--head",
             f"--port={port}",

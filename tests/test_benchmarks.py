@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 # peers, which are installed where they are measured
-OPTIONAL = {"pyperf", "pytest_benchmark", "triton", "cuda"}
+OPTIONAL = {"pyperf", "pytest_benchmark", "triton", "cuda", "atheris"}
 
 
 @pytest.mark.torch

@@ -131,6 +131,17 @@ def test_all_gpus_of_a_machine_measure_side_by_side(nodes: Nodes, stub: Stub, tm
     assert len(visits) == 40
 
 
+def test_a_driver_outside_of_the_cluster_measures_on_it_too(nodes: Nodes, stub: Stub, tmp_path: Path) -> None:
+    """By Ray's client, which has no generators and no sight of the nodes' files."""
+    words = ("run", *SWEEP, "--quick", "--on", nodes.outside, "--python", stub(), "--json")
+    code, out, err = Running(tmp_path, nodes, *words).ended()
+    assert code == 0, err
+    (answer,) = json.loads(out)["runs"]
+    assert answer["cases"] == {"ok": 80}
+    found = load_results(tmp_path / answer["path"])
+    assert set(found.visits["member"]) == {row["name"] for row in found.runs[0]["cluster"]["members"]}
+
+
 def test_a_worker_has_the_variables_of_its_machine_and_none_of_rays(
     nodes: Nodes, stub: Stub, tmp_path: Path
 ) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.case import DEFAULTS
+from harness.core.errors import UsageError
 from harness.core.problem import KINDS
-from harness.plan.axes import merge, read_axis
+from harness.plan.axes import merge, parse_override, read_axis
 from harness.plan.points import distinct_cases, expand, without_devices
 from tests.made_suites import faults_of, ids, points_of, suite_of
 
@@ -147,11 +148,24 @@ def test_groups_that_do_not_divide_the_channels_are_skipped_with_that_reason() -
     assert points[1].skip_reason == "groups: 3 does not divide in_channels = 8"
 
 
-def test_an_even_kernel_is_skipped_where_padding_is_same_and_measured_where_it_is_a_number() -> None:
-    points = points_of({"kind": "standard", "kernel_size": 2, "padding": ["same", 0]})
-    assert points[0].skip_reason == 'padding: "same" needs an odd kernel, kernel_size is 2x2'
+def test_an_even_kernel_is_skipped_where_padding_is_not_stated() -> None:
+    points = points_of(
+        {"kind": "standard", "kernel_size": 2}, {"kind": "standard", "kernel_size": 2, "padding": 0}
+    )
+    assert points[0].skip_reason == "padding: must be stated for an even kernel, kernel_size is 2x2"
     assert points[1].case is not None
     assert points[1].case.problem.output_shape == (1, 8, 7, 7)
+
+
+def test_a_range_of_any_length_is_refused_with_its_length() -> None:
+    with pytest.raises(UsageError, match="99,999,999,999,999,999,999 values are more than"):
+        parse_override(f"in_channels=1:{10**20 - 1}:1")
+
+
+def test_what_python_says_of_a_text_is_not_shown(recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.raises(UsageError, match="is not an expression"):
+        parse_override("groups=3x")
+    assert not recwarn.list
 
 
 def test_a_sweep_without_channels_is_skipped_with_what_is_missing() -> None:

@@ -100,27 +100,14 @@ def default_padding(kernel_size: Pair, dilation: Pair) -> Pair:
         raise ProblemError(
             "padding",
             f"must be stated for an even kernel, kernel_size is {padding_text(kernel_size)}",
-            hint="State it: 1, or 1+2 for 1 before and 2 after.",
+            hint="State it: same, 1, or 1+2 for 1 before and 2 after.",
         )
     return centred_padding(kernel_size, dilation)
 
 
 def same_padding(size: Pair, kernel_size: Pair, stride: Pair, dilation: Pair) -> Padding:
-    """What "same" is. At stride 1 that of `default_padding`; else `tensorflow_same`. Raises ProblemError for
-    an even kernel at stride 1."""
-    usual = tensorflow_same(size, kernel_size, stride, dilation)
-    if stride == (1, 1) and any(k % 2 == 0 for k in kernel_size):
-        raise ProblemError(
-            "padding",
-            f'"same" needs an odd kernel, kernel_size is {padding_text(kernel_size)}',
-            hint=f"State the padding: torch's own is {short_text(padding_text(usual))}.",
-        )
-    return usual
-
-
-def tensorflow_same(size: Pair, kernel_size: Pair, stride: Pair, dilation: Pair) -> Padding:
-    """The padding for which ceil(size / stride) pixels come out, of an odd total the extra one after: as
-    TensorFlow's `SAME` (tf.nn, "Notes on padding") and timm's Conv2dSame."""
+    """What "same" is: ceil(size / stride) pixels come out, of an odd total of zeros the extra one is after.
+    As torch's own at stride 1, TensorFlow's `SAME` (tf.nn, "Notes on padding") and timm's Conv2dSame."""
     (top, bottom), (left, right) = (
         (total // 2, total - total // 2)
         for pixels, k, s, d in zip(size, kernel_size, stride, dilation, strict=True)

@@ -7,6 +7,7 @@ In: raw values. Out: checked ones, or an error that says what is allowed. Not he
 from __future__ import annotations
 
 import ast
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from harness.core.case import ALLOWED, DEFAULTS, Setting
@@ -131,7 +132,8 @@ def check_expression(text: str) -> ast.Expression:
     if len(text) > LONGEST_EXPRESSION:
         raise ValueError(f"'{text[:20]}...' is longer than {LONGEST_EXPRESSION} characters")
     try:
-        tree = ast.parse(text, mode="eval")
+        with warnings.catch_warnings(action="ignore"):  # Python's, of the text of a user
+            tree = ast.parse(text, mode="eval")
     except SyntaxError:
         raise ValueError(f'{text!r} is not an expression such as "2 * in_channels"') from None
     for node in ast.walk(tree):
@@ -231,8 +233,9 @@ def _generated(raw: Mapping[str, Any]) -> list[int]:
 
 
 def _limited(values: range) -> list[int]:
-    if len(values) > MOST_VALUES:
-        raise ValueError(f"{len(values):,} values are more than the {MOST_VALUES:,} that an axis may have")
+    if values[MOST_VALUES:]:
+        count = 1 + (values[-1] - values[0]) // values.step  # more than `len` may tell
+        raise ValueError(f"{count:,} values are more than the {MOST_VALUES:,} that an axis may have")
     return list(values)
 
 

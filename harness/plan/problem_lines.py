@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.case import written
 from harness.core.errors import ProblemError
 from harness.core.problem import FIELDS, Problem, kind_of
-from harness.core.window import tensorflow_same
+from harness.core.window import same_padding
 from harness.plan.layer_list import Layers, distinct
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _miopen(line: str) -> dict[str, Any]:
     mode = option("z", "pad_mode", "default")
     if mode == "same" and asked["dilation"] == (1, 1):  # MIOpen asks for no other
         size = (values["height"], values["width"])
-        asked["padding"] = tensorflow_same(size, asked["kernel_size"], asked["stride"], asked["dilation"])
+        asked["padding"] = same_padding(size, asked["kernel_size"], asked["stride"], asked["dilation"])
     elif mode == "valid":
         asked["padding"] = (0, 0)
     return asked | {"bias": bool(values["bias"])}
