@@ -79,8 +79,9 @@ def test_runs_of_different_machines_are_set_side_by_side(tmp_path: Path) -> None
     )
     page = report(slow, other, tmp_path=tmp_path)
     assert re.fullmatch(
-        r"Machines disagree on the fastest kind of (\d) of \1 layers: "
-        r"at \S+ at \S+ grouped wins on EPYC \(.*\) and standard wins on H200 \(.*\)",
+        r"At 16->16 at 28x28 grouped is \S+ times as fast as standard \(.*\) on EPYC, "
+        r"and standard is 2\.\d times as fast as grouped \(.*\) on H200; "
+        r"machines disagree at (\d) of \1 layers",
         page.headline,
     ), page.headline
     assert page.figures[0] == "machines"

@@ -6,6 +6,7 @@ In: a row a place of a sweep, with its run, its kind and its latency. Out: table
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from math import exp, log
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -55,12 +56,26 @@ class Place:
     @property
     def disagree(self) -> bool:
         """Whether two machines each have a kind that is clearly faster there than the other's."""
-        found = list(self.fastest.values())
-        return any(
-            one.kind != other.kind and one.clearly_over(other.kind) and other.clearly_over(one.kind)
-            for one in found
-            for other in found
+        return self.apart is not None
+
+    @property
+    def apart(self) -> tuple[str, str] | None:
+        """The first two machines of which that is so."""
+        return next(
+            (
+                (machine, another)
+                for (machine, one), (another, other) in combinations(self.fastest.items(), 2)
+                if one.clearly_over(other.kind) and other.clearly_over(one.kind)
+            ),
+            None,
         )
+
+    def faster(self, machine: str, than: str | None = None) -> str:
+        """How many times as fast as another kind, or as the second, its fastest is there."""
+        one = self.fastest[machine]
+        than = than or min(one.others, key=lambda kind: one.others[kind].value)
+        times = units.times(one.others[than].over(one.latency), f" as fast as {kind_name(than)}")
+        return f"{kind_name(one.kind)} is {times} on {machine}"
 
 
 def places(frame: pd.DataFrame) -> list[Place]:
@@ -112,13 +127,16 @@ def sentences(found: Sequence[Place]) -> list[str]:
 
 def headline(found: Sequence[Place]) -> str:
     """The first place where machines disagree, and at how many they do."""
-    apart = [place for place in found if place.disagree]
-    count = f"{len(found)} layers" if len(found) > 1 else "the layer"
+    apart = [(place, place.apart) for place in found if place.apart]
+    layers = f"{len(found)} layers" if len(found) > 1 else "this layer"
     if not apart:
-        return f"No two machines disagree on the fastest kind of {count}"
-    first = f"at {apart[0].name} {listed(_wins(apart[0]))}"
-    some = count if len(found) == 1 else f"{len(apart)} of {count}"
-    return f"Machines disagree on the fastest kind of {some}: {first}"
+        machine = next(iter(found[0].fastest))
+        first = f"at {found[0].name} {found[0].faster(machine)}"
+        return f"No two machines disagree on the fastest kind of {layers}: {first}"
+    place, (one, other) = apart[0]
+    kinds = [place.fastest[machine].kind for machine in (one, other)]
+    said = f"At {place.name} {place.faster(one, kinds[1])}, and {place.faster(other, kinds[0])}"
+    return said if len(found) == 1 else f"{said}; machines disagree at {len(apart)} of {layers}"
 
 
 def ranking_sentences(found: Sequence[Place]) -> list[str]:
