@@ -204,6 +204,18 @@ def test_a_parquet_that_is_broken_is_named(folder: Path) -> None:
         load_results(folder)
 
 
+@pytest.mark.parametrize("latency_s", [-1e-3, 0.0, float("nan"), 1e12])
+def test_a_latency_that_no_call_takes_is_refused_with_its_file(folder: Path, latency_s: float) -> None:
+    """As somebody else's program may write it: the file itself is whole."""
+    path = folder / "measurements.parquet"
+    table = pq.read_table(path)
+    values = pa.array([latency_s, *table["latency_s"].to_pylist()[1:]])
+    pq.write_table(table.set_column(table.schema.get_field_index("latency_s"), "latency_s", values), path)
+    with pytest.raises(StorageError, match=r"a latency is not above 0") as raised:
+        load_results(folder)
+    assert "measurements.parquet" in str(raised.value.where)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

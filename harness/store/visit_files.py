@@ -19,9 +19,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harness.core.columns import BY_NAME, COLUMNS, SCHEMA, STRUCTS, fits, lacking
+from harness.core.columns import BY_NAME, COLUMNS, MOST_FIGURE, SCHEMA, STRUCTS, fits, lacking
 from harness.core.errors import StorageError
 from harness.store.files import sync_folder, whole
 
@@ -169,9 +170,19 @@ def _tables(folder: Path, *, samples: bool) -> Iterator[pa.Table]:
         try:
             names = [name for name in pq.read_schema(path).names if samples or name != "samples_s"]
             kept = pq.read_table(path, columns=names, partitioning=None, page_checksum_verification=True)
-            yield pa.concat_tables([kept, VISITS_SCHEMA.empty_table()], promote_options="permissive")
+            table = pa.concat_tables([kept, VISITS_SCHEMA.empty_table()], promote_options="permissive")
+            _require_latencies(table)
+            yield table
         except (OSError, ValueError, pa.ArrowException) as error:
             raise StorageError(f"cannot be read: {error}", where=str(path)) from None
+
+
+def _require_latencies(table: pa.Table) -> None:
+    """Raises ValueError where a visit that succeeded has a latency that no call takes: a file that another
+    program wrote."""
+    latencies = table.filter(pc.equal(table["status"], "ok"))["latency_s"]
+    if not pc.all(pc.and_(pc.greater(latencies, 0), pc.less(latencies, MOST_FIGURE)), min_count=0).as_py():
+        raise ValueError("a latency is not above 0 s and below 1e9 s")
 
 
 def _distinct(tables: Iterator[pa.Table] | list[pa.Table]) -> Iterator[pa.Table]:

@@ -64,7 +64,8 @@ def machines(found: Sequence[Place]) -> Chart:
         ("Machines disagree", lambda r: Cell("yes" if r[0].disagree else "no")),
     ]
     kinds = [kind for kind in KINDS if any(mark[2] == kind for mark in marks)]
-    some = f"{len(shown)} of {len(found)} layers; the table has all." if len(shown) < len(found) else ""
+    some = f"{len(shown)} of {len(found)} layers; the table has all. " if len(shown) < len(found) else ""
+    apart = "! marks a layer at which machines disagree." if any(place.disagree for place in found) else ""
     return Chart(
         "machines",
         ranks.headline(found),
@@ -73,7 +74,7 @@ def machines(found: Sequence[Place]) -> Chart:
         panels,
         table(marks, columns, {name for name, _ in columns[3:-1]}),
         kind_keys(kinds),
-        some,
+        f"{some}{apart}".strip(),
     )
 
 
