@@ -150,8 +150,8 @@ def cluster(session: nox.Session) -> None:
 @nox.session
 def checks(session: nox.Session) -> None:
     """All that CI asks beside the tests, in one environment."""
-    install(session, ".", groups=("tests", "lint", "typecheck", "docs", "browser", "cluster"))
-    for check in (lint, typecheck, docs, simulations, browser, cluster, gpu, bare):
+    install(session, ".", groups=("tests", "lint", "typecheck", "docs", "browser", "cluster", "fuzz"))
+    for check in (lint, typecheck, docs, simulations, fuzz, browser, cluster, gpu, bare):
         check(session)
 
 
@@ -240,12 +240,19 @@ def robust(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """What reads other people's files, under coverage-guided mutation (a minute): `nox -s fuzz -- suite
+    """What reads other people's files, under coverage-guided mutation (half a minute): `nox -s fuzz -- suite
     --seconds 600`."""
     install(session, ".", groups=("fuzz",))
-    asked = [session.posargs] if session.posargs else [[what, "--seconds", "10"] for what in FUZZED]
+    asked = [session.posargs] if session.posargs else [[what, "--seconds", "4"] for what in FUZZED]
     for words in asked:
         session.run("python", "benchmarks/fuzz.py", *words, silent=not session.posargs)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known weaknesses of the versions in constraints.txt, by pip-audit."""
+    session.install("-c", str(CONSTRAINTS), "pip-audit")
+    session.run("pip-audit", "--requirement", str(CONSTRAINTS), "--no-deps", "--disable-pip")
 
 
 @nox.session

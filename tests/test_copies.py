@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from harness.core.columns import Row
+from harness.core.errors import StorageError
+from harness.store.buckets import Bucket
 from harness.store.results import load_results
 from harness.store.run_folder import RunFolder
 from tests.conftest import Convscope, Stub, environment
@@ -85,7 +87,7 @@ def test_results_may_lie_in_a_bucket(
     other = str(tmp_path / "other")
     (first, second) = convscope("results", *there, "--json", XDG_CACHE_HOME=other).json
     assert (first["state"], second["state"]) == ("complete", "complete")
-    assert len(list(Path(second["path"]).iterdir())) == 1, "nothing is fetched that nobody asked for"
+    assert not list(Path(second["path"]).glob("*.parquet")), "nothing is fetched that nobody asked for"
     assert convscope("report", "last", *there, XDG_CACHE_HOME=other).code == 0
     saved = convscope("baseline", "save", "main", first["run_id"], *there, XDG_CACHE_HOME=other)
     assert saved.code == 0, saved.err
@@ -100,7 +102,7 @@ def test_what_was_written_is_there_before_it_ends(
     convscope: Convscope, stub: Stub, tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that goes away: another has what was sent, and goes on."""
-    monkeypatch.setattr("harness.store.mirrors.SEND_EVERY_S", 0.0)
+    monkeypatch.setattr("harness.store.uploads.SEND_EVERY_S", 0.0)
     there = ("--results", memory)
     kept = fsspec.filesystem("memory").store
     sizes: list[int] = []
@@ -127,11 +129,8 @@ def test_what_was_written_is_there_before_it_ends(
         "last", results=tmp_path / "other" / "convscope" / "buckets" / Path(run["path"]).parent.name
     )
     assert not found.visits.duplicated(["case_id", "round"]).any()
-    mine = tmp_path / "cache" / Path(run["path"]).relative_to(other)
-    (mine / "run.lock").touch()  # as its writer leaves it, when it is killed
     (run,) = convscope("results", *there, "--json").json
-    assert run["state"] == "complete", "it has ended elsewhere"
-    assert not (mine / "run.lock").exists()
+    assert run["state"] == "complete"
     assert {Path(name).name for name in kept if name.startswith("/team/runs")} == {
         "run.json",
         "points.parquet",
@@ -139,6 +138,102 @@ def test_what_was_written_is_there_before_it_ends(
         "measurements.parquet",
         "journal.jsonl",
     }
+
+
+def half_sent(convscope: Convscope, python: Path, memory: str, patch: pytest.MonkeyPatch) -> tuple[str, Path]:
+    """A run whose last sending fails: its id, and its folder here."""
+    write, done = Bucket.write, RunFolder.close
+
+    def closing(self: RunFolder, **changes: object) -> None:
+        patch.setattr(Bucket, "write", refusing)
+        done(self, **changes)
+
+    def refusing(self: Bucket, name: str, content: bytes) -> None:
+        raise StorageError("cannot be reached: the token has expired", where=self.url)
+
+    patch.setattr(RunFolder, "close", closing)
+    ended = convscope("run", *SWEEP, "--quick", "--python", python, "--results", memory)
+    assert (ended.code, "the token has expired" in ended.err) == (2, True), ended.err
+    folder = Path(ended.err.partition("Kept in ")[2].partition(";")[0])
+    assert (folder / "measurements.parquet").is_file()
+    patch.setattr(RunFolder, "close", done)
+    patch.setattr(Bucket, "write", write)
+    return folder.name, folder
+
+
+def test_a_run_whose_last_sending_fails_is_sent_with_the_next_command(
+    convscope: Convscope, stub: Stub, tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, folder = half_sent(convscope, stub(), memory, monkeypatch)
+    there = ("--results", memory)
+    (listed,) = convscope("results", *there, "--json").json
+    assert (listed["run_id"], listed["state"]) == (run_id, "complete")
+    other = {"XDG_CACHE_HOME": str(tmp_path / "other")}
+    assert convscope("report", "last", *there, **other).code == 0
+    assert len(load_results(folder).visits) == 20
+
+
+def test_of_a_run_that_went_on_elsewhere_nothing_is_lost_on_either_machine(
+    convscope: Convscope, stub: Stub, tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, folder = half_sent(convscope, stub(), memory, monkeypatch)
+    monkeypatch.setattr("harness.store.uploads.SEND_EVERY_S", 0.0)
+    there, other = ("--results", memory), {"XDG_CACHE_HOME": str(tmp_path / "other")}
+    resumed = convscope("run", "--resume", "last", *there, "--json", **other)
+    assert (resumed.code, resumed.json["cases"]) == (0, {"ok": 20}), resumed.err
+    for words in (("report", "last"), ("run", "--resume", run_id), ("copy", str(folder), memory)):
+        ended = convscope(*words, *there)
+        assert (ended.code, "has gone on on another machine" in ended.err) == (2, True), ended.err
+    assert len(load_results("last", results=other_folder(tmp_path / "other")).visits) == 20
+    (folder / ".unsent").unlink()  # as the error says
+    assert convscope("report", "last", *there).code == 0
+
+
+def other_folder(cache: Path) -> Path:
+    (folder,) = (cache / "convscope" / "buckets").iterdir()
+    return folder
+
+
+def test_a_run_that_another_machine_writes_is_not_resumed(
+    convscope: Convscope, stub: Stub, tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_sent(convscope, stub(), memory, monkeypatch)  # just now, and not to its end
+    there, other = ("--results", memory), {"XDG_CACHE_HOME": str(tmp_path / "other")}
+    (listed,) = convscope("results", *there, "--json", **other).json
+    assert listed["state"] == "running"
+    assert convscope("run", "--resume", "last", *there, **other).code == 75
+
+
+def test_what_a_bucket_has_beside_a_run_stays_there(
+    convscope: Convscope, stub: Stub, tmp_path: Path, memory: str
+) -> None:
+    assert convscope("run", *SWEEP, "--quick", "--python", stub()).code == 0
+    run = only_run(tmp_path)
+    system = fsspec.filesystem("memory")
+    system.pipe_file(f"/team/runs/{run.name}/notes.md", b"mine")
+    assert convscope("copy", "last", memory).code == 0
+    assert system.cat_file(f"/team/runs/{run.name}/notes.md") == b"mine"
+
+
+def test_a_mark_that_lies_in_a_strangers_folder_is_nobodys(
+    convscope: Convscope, stub: Stub, tmp_path: Path, memory: str
+) -> None:
+    assert convscope("run", *SWEEP, "--quick", "--python", stub()).code == 0
+    (tmp_path / "results" / ".bucket").write_text(memory, encoding="utf-8")
+    assert convscope("report", "last").code == 0
+    assert fsspec.filesystem("memory").find("/team") == []
+
+
+def test_a_run_from_another_bucket_is_sent_to_this_one(
+    convscope: Convscope, stub: Stub, tmp_path: Path, memory: str
+) -> None:
+    assert convscope("run", *SWEEP, "--quick", "--python", stub()).code == 0
+    run = only_run(tmp_path)
+    assert convscope("copy", "last", "memory://team/others").code == 0
+    copied = convscope("copy", f"memory://team/others/{run.name}", "--results", memory)
+    assert (copied.code, f"report {run.name}" in copied.out) == (0, True), copied.err
+    other = {"XDG_CACHE_HOME": str(tmp_path / "other")}
+    assert convscope("report", run.name, "--results", memory, **other).code == 0
 
 
 def test_a_bucket_that_cannot_be_reached_is_an_error_before_anything_is_measured(

@@ -125,11 +125,15 @@ class ResultsFolder(click.ParamType[Path]):
 
     name = "PATH|URL"
 
-    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> Path:
+    def convert(self, value: Any, _param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Raises StorageError."""
-        from harness.store.mirrors import results_folder
+        from harness.store.buckets import as_folder
 
-        return results_folder(value)
+        if (folder := as_folder(str(value))) is not None:
+            return folder
+        from harness.store.mirrors import results_folder  # it needs pyarrow
+
+        return results_folder(value, look=not (ctx and ctx.resilient_parsing))  # a shell that completes waits
 
 
 results_option = click.option(

@@ -245,7 +245,7 @@ def copy(what: str, url: str | None, results: Path, as_json: bool) -> None:
         print(json.dumps({"path": copied}))
         return
     print(f"Copied to {copied}.")
-    print(f"Next: convscope {'report' if url is None else 'copy'} {copied}")
+    print(f"Next: convscope {f'report {Path(copied).name}' if url is None else f'copy {copied}'}")
 
 
 COMMANDS = (suites, report, list_results, merge, copy, doctor)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.comparability import Differences, differing, facts, in_words, informative, likeness
 from harness.core.errors import NoBaseline, NotComparable, StorageError, UsageError, nearest
-from harness.store.mirrors import sent
+from harness.store.mirrors import sent, unsent
 from harness.store.results import Results, load_results
 from harness.store.run_folder import read_header
 from harness.store.run_header import RUN_FILE
@@ -47,7 +47,8 @@ def save(name: str, run: Results, folder: Path, results: Path) -> Path:
     partial = target.with_name(f".{target.name}.partial")  # a hidden one is never taken for a baseline
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(folder, partial)
+        shutil.copytree(folder, partial, ignore=shutil.ignore_patterns(".*"))
+        unsent(partial, of=target)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
     except OSError as error:

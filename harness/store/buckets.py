@@ -6,19 +6,25 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
+URL = re.compile(r"([a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]+://")
+# what clients call the moment at which a file was written
+MOMENTS = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
 
 
-def is_url(text: str) -> bool:
-    """Whether it names a bucket and no folder of this machine."""
-    return bool(SCHEME.match(text)) and not text.startswith("file://")
+def as_folder(text: str) -> Path | None:
+    """The folder of this machine that is meant; None for a bucket's URL."""
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
+    return None if URL.match(text) else Path(text)
 
 
 def file_system(url: str) -> tuple[Any, str]:
@@ -36,17 +42,35 @@ def file_system(url: str) -> tuple[Any, str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A file there: bytes, and when it was written, in seconds since 1970; None where nobody tells."""
+
+    size: int
+    at: float | None
+
+    @property
+    def stamp(self) -> str:
+        """Another one, where the file is another."""
+        return f"{self.size} {self.at}"
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
     """A folder there. Names are relative to it. Whatever its client raises is a StorageError."""
 
     url: str
 
-    def sizes(self, below: str = "") -> dict[str, int]:
-        """The files below a folder of it, at any depth, each with its size in bytes; none where there is no
-        such folder."""
+    def files(self, below: str = "") -> dict[str, Stored]:
+        """The files below a folder of it, at any depth; none where there is no such folder."""
         with self._reached() as (system, root):
-            found = system.find(f"{root}/{below}".rstrip("/"), detail=True)
-        return {path.removeprefix(f"{root}/"): int(facts["size"] or 0) for path, facts in found.items()}
+            try:
+                found = system.find(f"{root}/{below}".rstrip("/"), detail=True, **_strictly(system))
+            except FileNotFoundError:
+                found = {}
+        return {
+            path.removeprefix(f"{root}/"): Stored(int(facts["size"] or 0), _moment(facts))
+            for path, facts in found.items()
+        }
 
     def read(self, names: Iterable[str]) -> dict[str, bytes]:
         """What is in some files, by name; all at once where the client can."""
@@ -74,6 +98,24 @@ class Bucket:
         except StorageError:
             raise
         except Exception as error:  # each client raises what it likes
-            raise StorageError(
-                f"cannot be reached: {error or type(error).__name__}", where=self.url
-            ) from None
+            why = error or type(error).__name__
+            raise StorageError(f"cannot be reached: {why}", where=self.url) from None
+
+
+def _strictly(system: Any) -> dict[str, str]:
+    """For fsspec's own walk, which else leaves out what it cannot list; a client that lists by itself
+    raises."""
+    from fsspec.asyn import AsyncFileSystem
+    from fsspec.spec import AbstractFileSystem
+
+    own = getattr(type(system), "_find", type(system).find)
+    return {"on_error": "raise"} if own in (AsyncFileSystem._find, AbstractFileSystem.find) else {}
+
+
+def _moment(facts: Mapping[str, Any]) -> float | None:
+    found = next((facts[name] for name in MOMENTS if facts.get(name)), None)
+    if isinstance(found, str):
+        found = datetime.fromisoformat(found)
+    if isinstance(found, datetime):
+        return found.timestamp()
+    return float(found) if isinstance(found, (int, float)) else None

@@ -17,7 +17,6 @@ import json
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -27,12 +26,13 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from harness.core.errors import StorageError
-from harness.store.buckets import file_system, is_url
+from harness.store.buckets import as_folder, file_system
 from harness.store.files import whole
 from harness.store.history_rows import HISTORY_SCHEMA, HISTORY_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 RUNS, PACKS, BLESSED = "runs", "packs", "blessed"
 LOOSE = 32  # files of single runs, from which on they are packed: a file costs a reader half a millisecond
@@ -112,7 +112,7 @@ class HistoryStore:
     @property
     def _local(self) -> Path | None:
         """The folder; None for a bucket."""
-        return None if is_url(self.url) else Path(self.url.removeprefix("file://"))
+        return as_folder(self.url)
 
     @property
     def _remote(self) -> Any:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from harness.core.errors import StorageError
 from harness.store.files import sync_folder, whole, write_text
 from harness.store.migrations import migrated
+from harness.store.mirrors import sent, unsent
 from harness.store.run_folder import CASES_FILE, POINTS_FILE, POINTS_SCHEMA, read_points
 from harness.store.run_header import RUN_FILE
 from harness.store.visit_files import MEASUREMENTS_FILE, VISITS_SCHEMA, read_visits, storing, write_table
@@ -31,6 +32,7 @@ def write_merged(results: Path, header: dict[str, Any], parts: Sequence[Path]) -
     try:
         with storing(path):
             path.mkdir()
+            unsent(path)
             write_table(_points(parts), path / POINTS_FILE)
             write_table(_cases(parts), path / CASES_FILE)
             _write_visits(path, header["run_id"], parts)
@@ -39,7 +41,7 @@ def write_merged(results: Path, header: dict[str, Any], parts: Sequence[Path]) -
     except StorageError:
         shutil.rmtree(path, ignore_errors=True)
         raise
-    return path
+    return sent(path)
 
 
 def _points(parts: Sequence[Path]) -> pa.Table:

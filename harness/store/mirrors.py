@@ -1,22 +1,26 @@
 """Runs in a bucket: `--results s3://team/runs` is a folder of this machine that follows one there.
 
-    <user's cache>/convscope/buckets/<digest of the URL>/.bucket      the URL
-                                                         <run>/...    as in results/
+    <user's cache>/convscope/buckets/<digest of the URL>/.bucket            the URL
+                                                         <run>/.there.json  what the bucket had, by file
+                                                               .unsent      the bucket may lack something
+                                                               .elsewhere   another machine writes it
+                                                               ...          as in results/
 In: the URL of a folder of runs. Out: a folder here, in which every run and every baseline of the bucket has
 its run.json, and all of its files once it is asked for. What is written here is sent: a run when it begins,
-every half minute and when it ends, so that little is lost with its machine.
+every half minute and when it ends.
 
-A run whose writer was killed here is newer here than there, and stays as it is, until it has ended on another
-machine.
+Nothing that was measured is lost: a run is marked unsent before its first byte, and until all of it was sent;
+so long it is neither fetched nor taken away. It is sent again with the next command. Where another machine
+went on with it meanwhile, that is an error, and both copies stay.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -24,35 +28,56 @@ from typing import TYPE_CHECKING
 from platformdirs import user_cache_path
 
 from harness.core.errors import StorageError
-from harness.store.buckets import Bucket, is_url
+from harness.store import uploads
+from harness.store.buckets import Bucket, Stored, as_folder
 from harness.store.files import whole, write_text
 from harness.store.run_header import RUN_FILE
 from harness.store.run_lock import is_written, was_written
+from harness.store.uploads import FILES, UNSENT, Upload, files_of, remember, remembered, require_older
+from harness.store.visit_files import storing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MARK = ".bucket"
-SEND_EVERY_S = 30.0
-# what may be taken from a bucket: a run's files, those of its check, and a run that is a baseline
-FILES = re.compile(r"(check/)?[A-Za-z0-9_]+(-\d+)?\.(json|jsonl|parquet)")
+MARK, ELSEWHERE = ".bucket", ".elsewhere"
+ALIVE = 2.0  # times as long as until the next sending: what was written so lately is still written
+# a run, and one that is a baseline
 RUNS = re.compile(r"(baselines/\w[\w.-]*/)?[A-Za-z0-9][\w.-]*")
 
 
-def results_folder(results: str | Path) -> Path:
+def results_folder(results: str | Path, *, look: bool = True) -> Path:
     """The folder of this machine for one of runs, which may be the URL of a bucket. Raises StorageError where
-    that cannot be reached."""
-    if not is_url(str(results)):
-        return Path(results)
+    that cannot be reached. Without `look` it is as it was at the last command."""
+    if (local := as_folder(str(results))) is not None:
+        return local
     url = str(results).rstrip("/")
-    folder = Path(user_cache_path("convscope")) / "buckets" / sha256(url.encode()).hexdigest()[:12]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / MARK, url)
-        Mirror(folder, Bucket(url)).look()
-    except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror}", where=str(folder)) from None
+    folder = _folder_of(url)
+    if look:
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / MARK, url)
+            Mirror(folder, Bucket(url)).look()
     return folder
+
+
+def _folder_of(url: str) -> Path:
+    return Path(user_cache_path("convscope")) / "buckets" / sha256(url.encode()).hexdigest()[:12]
+
+
+def mirror_of(run: Path) -> Mirror | None:
+    """Where a run follows a bucket. A mark that lies anywhere but in our cache is nobody's."""
+    for folder in (run.parent, *run.parents[2:3]):  # of a baseline that of results/
+        if (folder / MARK).is_file():
+            url = (folder / MARK).read_text(encoding="utf-8")
+            if folder.resolve() == _folder_of(url).resolve():
+                return Mirror(folder, Bucket(url))
+    return None
+
+
+def upload_of(run: Path) -> Upload | None:
+    """What sends a run, if it follows a bucket."""
+    mirror = mirror_of(run)
+    return Upload(mirror.bucket, run, mirror.name_of(run)) if mirror else None
 
 
 def fetched(run: Path) -> Path:
@@ -63,25 +88,23 @@ def fetched(run: Path) -> Path:
     return run
 
 
+def unsent(run: Path, *, of: Path | None = None) -> None:
+    """Mark a run of which a bucket will lack something from now on, if it follows one; `of`: where it will
+    lie."""
+    if mirror_of(of or run):
+        (run / UNSENT).touch()
+
+
 def sent(run: Path) -> Path:
-    """The folder of a run, whose files a bucket has now, if it follows one. Raises StorageError."""
+    """The folder of a run, all of which a bucket has now, if it follows one. Raises StorageError."""
     if upload := upload_of(run):
-        upload.send()
+        upload.finish()
     return run
 
 
-def mirror_of(run: Path) -> Mirror | None:
-    """Where a run follows a bucket."""
-    for folder in (run.parent, *run.parents[2:3]):  # of a baseline that of results/
-        if (folder / MARK).is_file():
-            return Mirror(folder, Bucket((folder / MARK).read_text(encoding="utf-8")))
-    return None
-
-
-def upload_of(run: Path) -> Upload | None:
-    """What sends a run while it is written, if it follows a bucket."""
-    mirror = mirror_of(run)
-    return Upload(mirror.bucket, run, mirror.name_of(run)) if mirror else None
+def is_elsewhere(run: Path) -> bool:
+    """Whether another machine seems to write a run, by how lately the bucket got a file of it."""
+    return (run / ELSEWHERE).exists() and not (run / UNSENT).exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,95 +115,76 @@ class Mirror:
     bucket: Bucket
 
     def look(self) -> None:
-        """Have run.json of every run that is there, and no run that is not."""
-        names = [name for name in self.bucket.sizes() if PurePosixPath(name).name == RUN_FILE]
-        runs = {name.removesuffix(f"/{RUN_FILE}") for name in names}
-        there = {run for run in runs if RUNS.fullmatch(run)}
-        kept = [*self.folder.glob(f"*/{RUN_FILE}"), *self.folder.glob(f"baselines/*/*/{RUN_FILE}")]
-        for run in (path.parent for path in kept):
-            if self.name_of(run) not in there and not was_written(run):
-                shutil.rmtree(run)
-        for name, content in self.bucket.read(f"{name}/{RUN_FILE}" for name in there).items():
-            run = (self.folder / name).parent
-            if was_written(run):
-                if is_written(run) or _is_running(content):
-                    continue
-                shutil.rmtree(run)
-            keep({name: content}, self.folder)
+        """Have run.json of every run that is there, and no run that is not; send what was not sent."""
+        for mark in [*self.folder.glob(f"*/{UNSENT}"), *self.folder.glob(f"baselines/*/*/{UNSENT}")]:
+            with suppress(StorageError):  # whoever asks for this run hears of it
+                self._finish(mark.parent)
+        files = self.bucket.files()
+        there = {str(PurePosixPath(name).parent) for name in files if PurePosixPath(name).name == RUN_FILE}
+        there = {name for name in there if RUNS.fullmatch(name)}
+        for path in [*self.folder.glob(f"*/{RUN_FILE}"), *self.folder.glob(f"baselines/*/*/{RUN_FILE}")]:
+            run = path.parent
+            if self.name_of(run) not in there and not (run / UNSENT).exists() and not was_written(run):
+                shutil.rmtree(run, ignore_errors=True)
+        wanted = [name for name in there if self._is_new(name, files[f"{name}/{RUN_FILE}"])]
+        keep(self.bucket.read(f"{name}/{RUN_FILE}" for name in wanted), self.folder)
+        for name in wanted:
+            remember(self.folder / name, {RUN_FILE: files[f"{name}/{RUN_FILE}"].stamp})
+        self._see_who_writes(there, files)
 
-    def fetch(self, run: Path) -> None:
-        """Have all files of a run, and none that is no longer there."""
-        if was_written(run):
-            return
+    def _is_new(self, name: str, header: Stored) -> bool:
+        run = self.folder / name
+        known = (run / RUN_FILE).is_file() and remembered(run).get(RUN_FILE) == header.stamp
+        return not known and not (run / UNSENT).exists()
+
+    def _see_who_writes(self, runs: set[str], files: Mapping[str, Stored]) -> None:
+        latest = dict.fromkeys(runs, 0.0)
+        for path, stored in files.items():
+            name = str(PurePosixPath(path).parent)
+            if name in latest and stored.at is not None:
+                latest[name] = max(latest[name], stored.at)
+        for name, at in latest.items():
+            mark = self.folder / name / ELSEWHERE
+            if time.time() - at < ALIVE * uploads.SEND_EVERY_S:
+                mark.touch()
+            else:
+                mark.unlink(missing_ok=True)
+
+    def fetch(self, run: Path, *, ours: bool = False) -> None:
+        """Have all files of a run, and none that is no longer there; one that was not sent to the end is
+        sent. `ours`: this process holds its lock. Raises StorageError."""
         name = self.name_of(run)
-        there = {path.removeprefix(f"{name}/"): size for path, size in self.bucket.sizes(name).items()}
-        there = {file: size for file, size in there.items() if FILES.fullmatch(file)}
-        here = {file: (run / file).stat().st_size for file in files_of(run)}
-        wanted = [file for file, size in there.items() if here.get(file) != size]
+        if (run / UNSENT).exists():
+            self._finish(run, ours=ours)
+            return
+        stored = self.bucket.files(name)
+        there = {path.removeprefix(f"{name}/"): one for path, one in stored.items()}
+        there = {file: one for file, one in there.items() if FILES.fullmatch(file)}
+        if RUN_FILE not in there:
+            raise StorageError("is no longer there", where=f"{self.bucket.url}/{name}")
+        known, here = remembered(run), files_of(run)
+        wanted = [file for file, one in there.items() if file not in here or known.get(file) != one.stamp]
         keep(self.bucket.read(f"{name}/{file}" for file in wanted), self.folder)
-        for file in here.keys() - there:
-            (run / file).unlink()
+        with storing(run):
+            for file in set(here) - set(there):
+                (run / file).unlink(missing_ok=True)
+        remember(run, {file: one.stamp for file, one in there.items()})
+
+    def _finish(self, run: Path, *, ours: bool = False) -> None:
+        """Send a run whose writer did not come to it."""
+        if (ours or not is_written(run)) and (run / RUN_FILE).is_file():
+            require_older(self.bucket, self.name_of(run), run)
+            Upload(self.bucket, run, self.name_of(run)).finish()
 
     def name_of(self, run: Path) -> str:
         """As the bucket calls it."""
         return run.relative_to(self.folder).as_posix()
 
 
-@dataclass(slots=True)
-class Upload:
-    """A run that is sent to a bucket, under a name; what has been sent already is not, until it changes."""
-
-    bucket: Bucket
-    run: Path
-    name: str
-    _kept: dict[str, tuple[int, int]] = field(default_factory=dict)
-    _at: float = 0.0
-
-    def now_and_then(self) -> None:
-        """Send what has changed, every half minute. A bucket that cannot be reached is tried again then."""
-        if time.monotonic() - self._at > SEND_EVERY_S:
-            try:
-                self.send()
-            except StorageError:
-                self._at = time.monotonic()
-
-    def send(self) -> None:
-        """Send what has changed, what others point to first; then take away there what is gone here. Raises
-        StorageError."""
-        here = files_of(self.run)
-        for file in here:
-            stat = (self.run / file).stat()
-            stamp = stat.st_size, stat.st_mtime_ns
-            if self._kept.get(file) != stamp:
-                self.bucket.write(f"{self.name}/{file}", (self.run / file).read_bytes())
-                self._kept[file] = stamp
-        for path in self.bucket.sizes(self.name):
-            if path.removeprefix(f"{self.name}/") not in here:
-                self.bucket.delete(path)
-        self._at = time.monotonic()
-
-
-def _is_running(header: bytes) -> bool:
-    try:
-        return bool(json.loads(header)["state"] == "running")
-    except (ValueError, KeyError, TypeError):  # whoever reads it says so
-        return True
-
-
-def files_of(run: Path) -> list[str]:
-    """The files of a run, in an order in which a copy that ends anywhere is one that can be read: without
-    run.json it is no run, and the journal is emptied into a part that is there before."""
-    found = (path.relative_to(run).as_posix() for path in sorted(run.rglob("*")) if path.is_file())
-    last = ("journal.jsonl", RUN_FILE)
-    return sorted(filter(FILES.fullmatch, found), key=lambda file: last.index(file) if file in last else -1)
-
-
 def keep(content: Mapping[str, bytes], folder: Path) -> None:
     """Write files, each whole, by name. Raises StorageError."""
-    try:
+    with storing(folder):
         for name, one in content.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with whole(folder / name, "wb") as file:
                 file.write(one)
-    except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror}", where=str(folder)) from None

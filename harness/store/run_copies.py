@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from harness.core.errors import StorageError
 from harness.store.buckets import Bucket
-from harness.store.mirrors import FILES, Upload, keep
+from harness.store.mirrors import keep, sent, unsent
 from harness.store.run_folder import read_header
 from harness.store.run_header import RUN_FILE
+from harness.store.uploads import FILES, Upload, require_older
+from harness.store.visit_files import storing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 
 def send(run: Path, url: str) -> str:
     """Copy a run into a folder of a bucket; its URL there. A run that was cut short is copied as it is.
-    Raises StorageError."""
+    Raises StorageError, also where it went on there."""
     run_id = read_header(run)["run_id"]
+    require_older(Bucket(url), run_id, run)
     Upload(Bucket(url), run, run_id).send()
     return f"{url.rstrip('/')}/{run_id}"
 
@@ -35,15 +38,15 @@ def bring(url: str, results: Path) -> Path:
     if target.exists():
         raise StorageError("is there already", where=str(target), hint="Name another folder with --results.")
     bucket = Bucket(url)
-    found = bucket.sizes()
+    found = bucket.files()
     if RUN_FILE not in found:
         raise StorageError("there is no run", where=url)
     try:
-        keep(bucket.read(filter(FILES.fullmatch, found)), partial)
-        read_header(partial)
-        partial.rename(target)
-    except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror}", where=str(target)) from None
+        with storing(target):
+            keep(bucket.read(filter(FILES.fullmatch, found)), partial)
+            read_header(partial)
+            unsent(partial, of=target)
+            partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return target
+    return sent(target)

@@ -31,7 +31,7 @@ from harness.core.protocol import NotAMessage, parsed
 from harness.core.units import visible
 from harness.plan.points import distinct_cases
 from harness.store.files import write_text
-from harness.store.mirrors import fetched, upload_of
+from harness.store.mirrors import fetched, is_elsewhere, mirror_of, upload_of
 from harness.store.run_header import RUN_FILE, checked
 from harness.store.run_lock import LOCK_FILE, is_written, locked
 from harness.store.visit_files import VisitLog, storing, write_rows
@@ -90,6 +90,9 @@ class RunFolder:
             self.path.mkdir(parents=True)
             made = True
             self._lock = locked(self.path)
+            self._upload = upload_of(self.path)
+            if self._upload:
+                self._upload.begin()
             self.write_header()
             write_rows(map(_point_row, points), POINTS_SCHEMA, self.path / POINTS_FILE)
             cases = distinct_cases(points)
@@ -100,9 +103,7 @@ class RunFolder:
             )
             write_rows(rows, CASES_SCHEMA, self.path / CASES_FILE)
             self._visits = VisitLog(self.path)
-            self._upload = upload_of(self.path)
-            if self._upload:
-                self._upload.send()
+            self.send()
         except (OSError, ValueError, pa.ArrowException, StorageError) as error:
             if made:  # what was there before us is not ours
                 shutil.rmtree(self.path, ignore_errors=True)
@@ -115,11 +116,20 @@ class RunFolder:
     def reopen(cls, path: Path) -> RunFolder:
         """A run that goes on. Raises BusyError where another process writes it."""
         self = cls.__new__(cls)
-        self.path, self.header = path, read_header(path)
+        self.path = path
         with storing(path):
             self._lock = locked(path)
-        self._visits = VisitLog(path)
-        self._upload = upload_of(path)
+        try:
+            if mirror := mirror_of(path):
+                mirror.fetch(path, ours=True)
+            self.header = read_header(path)
+            self._upload = upload_of(path)
+            if self._upload:
+                self._upload.begin()
+            self._visits = VisitLog(path)
+        except BaseException:
+            self._release()
+            raise
         return self
 
     def write_header(self, **changes: Any) -> None:
@@ -127,6 +137,11 @@ class RunFolder:
         self.header |= changes
         with storing(self.path):
             write_text(self.path / RUN_FILE, json.dumps(self.header, indent=1, allow_nan=False) + "\n")
+
+    def send(self) -> None:
+        """Send what has changed, where it follows a bucket. Raises StorageError."""
+        if self._upload:
+            self._upload.send()
 
     def add(self, row: Row) -> None:
         """Keep one visit: on disk when this returns."""
@@ -140,7 +155,7 @@ class RunFolder:
         with contextlib.ExitStack() as last:
             last.callback(self._release)
             if self._upload:
-                last.callback(self._upload.send)
+                last.callback(self._upload.finish)
             last.callback(self.write_header, **changes)
             self._visits.close()
 
@@ -201,7 +216,7 @@ def read_header(path: Path) -> dict[str, Any]:
         name: visible(value) if name != "text" and isinstance(value, str) else value
         for name, value in header["suite"].items()
     }
-    if header["state"] == "running" and not is_written(path):
+    if header["state"] == "running" and not is_written(path) and not is_elsewhere(path):
         header["state"] = "killed"
     return header
 

@@ -22,7 +22,7 @@ from harness.plan.duration import rounds_s
 from harness.plan.points import distinct_cases, expand, prepare, without_devices
 from harness.run.progress_events import SILENT
 from harness.store import machine_cache
-from harness.store.mirrors import results_folder
+from harness.store.mirrors import results_folder, sent, unsent
 from harness.store.results import load_results
 from harness.store.run_folder import RunFolder
 from harness.store.visit_files import read_visits, rows_of
@@ -101,9 +101,10 @@ def cluster_sweep(
     figure, with everything measured kept.
     """
     asked, points = _asked(suite, axes, quick=quick, time_limit_s=time_limit_s)
+    folder = results_folder(results)
     with RayCluster(on) as cluster:
         alike = _alike(cluster, asked, points, python, each=each)
-        made = [_group(asked, points, mine, results_folder(results), on, quick=quick) for mine in alike]
+        made = [_group(asked, points, mine, folder, on, quick=quick) for mine in alike]
         for group in made:
             listener.started(group.folder.path)
         return _measured(ClusterRun(cluster, made, listener))
@@ -252,4 +253,6 @@ def _learn(group: Group, results: Results) -> None:
     folder = group.folder.path / CHECK_FOLDER
     if folder.is_dir():
         found = likeness(results.visits, read_visits(folder).table.to_pandas())
+        unsent(group.folder.path)
         group.folder.write_header(cluster=group.folder.header["cluster"] | {"likeness": found})
+        sent(group.folder.path)

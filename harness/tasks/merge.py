@@ -11,7 +11,7 @@ from harness.analysis.comparability import differing, facts, in_words, informati
 from harness.core.errors import BusyError, NotComparable, UsageError
 from harness.run.device_worker import PASSING
 from harness.store.merged_run import write_merged
-from harness.store.mirrors import results_folder, sent
+from harness.store.mirrors import results_folder
 from harness.store.results import Results, load_results
 from harness.store.run_folder import find_run, new_run_id, read_header
 
@@ -47,7 +47,7 @@ def merge(runs: Sequence[str | Path], *, results: str | Path = "results") -> Res
         "timed_s": sum(header["timed_s"] or 0.0 for header in headers),
     }
     header.pop("cluster", None)
-    return load_results(sent(write_merged(folder, header, paths)))
+    return load_results(write_merged(folder, header, paths))
 
 
 def _require_whole(header: Mapping[str, Any]) -> None:

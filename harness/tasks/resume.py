@@ -68,6 +68,9 @@ class Kept:
         for name, connection in connections.items():
             _require_same(self.header, name, connection)
         folder = RunFolder.reopen(self.path)
+        if folder.header.get("resumed_at") != self.header.get("resumed_at"):
+            folder.close()
+            raise BusyError("has gone on meanwhile", where=self.header["run_id"], hint="Try again.")
         folder.write_header(
             state="running",
             policy=self.context.policy.as_message(),
@@ -75,6 +78,7 @@ class Kept:
             wall_s=_spent_s(self.header, self.visits),
             resumed_at=[*self.header.get("resumed_at", ()), datetime.now(timezone.utc).isoformat()],
         )
+        folder.send()  # so that others see who goes on
         return folder
 
 
