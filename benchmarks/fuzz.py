@@ -9,7 +9,7 @@ no input that takes long or much memory.
     python benchmarks/fuzz.py axis                   the text of -a
 
 In: seeds that come along, or are made here. Out: exit code 0 after so many seconds; else the input that broke
-it, in a file named after its digest, with libFuzzer's exit code.
+it, in a folder of its own that is named, with libFuzzer's exit code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -138,9 +137,12 @@ def main() -> None:
     for number, text in enumerate(seeds()):
         (corpus / f"{number:03d}").write_text(text, encoding="utf-8")
     sys.stdout.flush()
-    os.environ.setdefault("PYTHONHASHSEED", "0")
     limits = [f"-timeout={LONGEST_S}", f"-rss_limit_mb={MOST_MB}", f"-max_len={LONGEST_BYTES}"]
-    atheris.Setup(["fuzz", *limits, f"-max_total_time={asked.seconds}", str(corpus)], target)
+    kept = tempfile.mkdtemp(prefix="convscope-broken-")
+    atheris.Setup(
+        ["fuzz", *limits, f"-max_total_time={asked.seconds}", f"-artifact_prefix={kept}/", str(corpus)],
+        target,
+    )
     atheris.Fuzz()
 
 

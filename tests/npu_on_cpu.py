@@ -27,6 +27,7 @@ def load():
     }
     module = types.ModuleType("torch.npu")
     vars(module).update(answers)
+    module.conv = types.SimpleNamespace(allow_hf32=True)  # as Ascend's
     torch._register_device_module("npu", module)
     import npu_on_cpu
 '''

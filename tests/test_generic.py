@@ -44,7 +44,7 @@ def worker(path: str) -> Iterator[WorkerProcess]:
 def test_it_is_listed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", path)
     with started() as running:
-        assert {"type": "npu", "index": 0, "name": "npu:0"} in running.hello().devices
+        assert [one["name"].partition(" of ")[0] for one in running.hello().devices][1:] == ["npu:0"]
 
 
 @pytest.mark.parametrize("kind", ["standard", "depthwise_separable"])
@@ -56,7 +56,8 @@ def test_it_is_measured_by_the_hosts_clock_and_what_nobody_tells_is_null(
     assert answer["status"] == "ok", answer
     visit = answer["values"]
     assert visit["latency_s"] > 0
-    assert (visit["device_name"], visit["device_index"], visit["clock"]) == ("npu:0", 0, "host")
+    assert (visit["device_index"], visit["clock"]) == (0, "host")
+    assert visit["device_name"].startswith("npu:0 of ")
     assert visit["trust"] != "ok", "nobody tells its clock and its heat"
     assert not {"device_s", "dispatch_s", "energy_j", "sm_clock_hz"} & visit.keys()
 
@@ -78,6 +79,7 @@ def test_its_output_is_checked_and_memory_that_nobody_counts_is_null(worker: Wor
         ({"cache": "flushed"}, "flushed is not supported on npu"),
         ({"cache": "rotating"}, "last-level cache is not known"),
         ({"fp32_precision": "tf32"}, "tf32 cannot be set on npu"),
+        ({"autotune": True}, "autotune is not known on npu"),
     ],
 )
 def test_what_it_cannot_do_is_skipped_with_its_reason(

@@ -67,6 +67,12 @@ def test_a_part_is_no_rival_of_the_layer_that_it_is_a_part_of() -> None:
     assert list(found.fastest[EPYC].latencies) == ["depthwise_separable", "standard"]
 
 
+def test_a_machine_on_which_the_whole_layer_failed_is_left_out() -> None:
+    """There its parts alone would be fastest."""
+    parts = [row(GPU, "64", kind, 1e-6) for kind in ("depthwise", "pointwise")]
+    assert places(measured(*APART[:2], *parts)) == []
+
+
 def test_kinds_rank_by_the_geometric_mean_over_layers() -> None:
     more = [row(EPYC, "128", "depthwise_separable", 1e-3), row(EPYC, "128", "standard", 8e-3)]
     more += [row(GPU, "128", "depthwise_separable", 1e-5), row(GPU, "128", "standard", 1e-5)]

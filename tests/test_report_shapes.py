@@ -91,6 +91,8 @@ def test_runs_of_different_machines_are_set_side_by_side(tmp_path: Path) -> None
         slow, make_run(tmp_path, CHANNELS_SUITE, run_id="again", change=on("EPYC")), tmp_path=tmp_path
     )
     assert "machines" not in same.figures, "two runs of one device are compared"
+    again = make_run(tmp_path, CHANNELS_SUITE, run_id="20261126T090000-made-0003", change=on("EPYC"))
+    assert "machines" not in report(slow, other, again, tmp_path=tmp_path).figures
 
 
 def test_a_network_is_told_as_a_whole_and_layer_by_layer(tmp_path: Path) -> None:

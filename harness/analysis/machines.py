@@ -84,7 +84,9 @@ def places(frame: pd.DataFrame) -> list[Place]:
     was measured, its parts are left out: alone they compute something else."""
     known = frame[frame["latency_s"].notna()]
     found = []
-    for name, rows in known.groupby("place", sort=False):
+    for name, all_rows in known.groupby("place", sort=False):
+        whole = SEPARABLE in set(all_rows["kind"])
+        rows = all_rows[~all_rows["kind"].isin(PARTS)] if whole else all_rows
         best = rows.loc[rows.groupby(["machine", "kind"], sort=False)["latency_s"].idxmin()]
         fastest = {str(machine): _fastest(mine) for machine, mine in best.groupby("machine", sort=False)}
         fastest = {machine: one for machine, one in fastest.items() if one.others}
@@ -95,8 +97,6 @@ def places(frame: pd.DataFrame) -> list[Place]:
 
 def _fastest(rows: pd.DataFrame) -> Fastest:
     latencies = {str(row["kind"]): Interval.of_latency(row) for row in rows.to_dict("records")}
-    if SEPARABLE in latencies:
-        latencies = {kind: latency for kind, latency in latencies.items() if kind not in PARTS}
     kind = min(latencies, key=lambda one: latencies[one].value)
     return Fastest(kind, latencies.pop(kind), latencies)
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.worker import allocator, counters, environment
-from harness.worker.clocks import EventClock, waited_s
+from harness.worker import allocator, counters, environment, sampling
+from harness.worker.clocks import EventClock, WaitingClock, waited_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -129,6 +129,8 @@ def _least_s(call: Callable[[], object], device: Device) -> float:
     call()
     call_s = waited_s(call, device)
     batch = ceil(BATCH_S / call_s)
+    if isinstance(clock, WaitingClock):  # of which the wait is no part that is seen
+        batch = sampling.calls_per_sample(clock.sample(call, batch), clock.least_sample_s)
     end = time.perf_counter() + TRY_S
     while time.perf_counter() < end or len(tries) < FEWEST_TRIES:
         tries.append(

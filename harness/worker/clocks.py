@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 # resolve 0.5 us, one in 400.
 HOST_SAMPLE_S = 100e-6
 EVENT_SAMPLE_S = 200e-6
-WAITING_SAMPLE_S = 2e-3  # to wait for a device takes some 20 us, one part in 100
+WAITING_SAMPLE_S = 2e-3  # where a device must be waited for, or ...
+WAITS = 100.0  # ... so many times what an empty wait takes, which a sample holds once
 EVENT_STEP_S = 0.5e-6  # of an event's clock, as CUDA's documentation has it, where none is seen
 LEAST_STEP_S = 10e-9  # what is smaller is rounding: milliseconds come as float32
 EVENT_PAIRS = 200  # whose elapsed times show the smallest step of the device's clock
@@ -94,11 +95,12 @@ class FaultClock(HostClock):
 class WaitingClock(HostClock):
     """The host's clock, for a device that works through a queue: a sample ends when all of it is done."""
 
-    least_sample_s = WAITING_SAMPLE_S
-
     def __init__(self, wait: Callable[[], object]) -> None:
         super().__init__()
         self._wait = wait
+        wait()
+        waits_s = [super(WaitingClock, self).sample(wait, 1) for _ in range(100)]
+        self.least_sample_s = max(WAITING_SAMPLE_S, WAITS * median(waits_s))
 
     def sample(self, call: Call, calls: int) -> float:
         """Seconds a call over `calls` calls in a row, the wait for the last one included."""

@@ -98,6 +98,8 @@ def apply(setting: Setting, device: Device) -> dict[str, Any]:
     """
     threads = use_threads(setting.threads)
     set_precision(setting.device, setting.fp32_precision)
+    if setting.autotune and device.kind not in ("cpu", "cuda"):
+        raise NotSupported(f"autotune is not known on {device.kind}")
     torch.backends.cudnn.benchmark = setting.autotune
     return {"threads_used": threads} | device.select()
 
@@ -154,8 +156,7 @@ def set_precision(device: str, wanted: str) -> None:
     if not new and wanted != "ieee":
         raise NotSupported(f"fp32_precision {wanted} needs torch 2.9 or later, this is {torch.__version__}")
     if device not in ("cpu", "cuda"):
-        if wanted != "ieee":  # which is what torch has unless it is told otherwise
-            raise NotSupported(f"fp32_precision {wanted} cannot be set on {device}")
+        _require_ieee(device, wanted)
         return
     if device == "cuda":
         backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = wanted == "tf32"
@@ -177,6 +178,20 @@ def set_precision(device: str, wanted: str) -> None:
             ) from error
         if held != wanted:
             raise NotSupported(f"fp32_precision {wanted} was not accepted, torch kept {held}")
+
+
+def _require_ieee(device: str, wanted: str) -> None:
+    """Switch off what an accelerator multiplies float32 in by default: Ascend's NPUs convolve in HF32. Raises
+    NotSupported for any other precision, which nobody tells how to set."""
+    if wanted != "ieee":
+        raise NotSupported(f"fp32_precision {wanted} cannot be set on {device}")
+    module: Any = torch.get_device_module(device)
+    owners: list[Any] = [getattr(module, name, None) for name in ("conv", "matmul")]
+    for owner in owners:
+        if hasattr(owner, "allow_hf32"):
+            owner.allow_hf32 = False
+            if owner.allow_hf32:
+                raise NotSupported(f"float32 cannot be had on {device}: torch kept HF32")
 
 
 def _onednn_version() -> str | None:

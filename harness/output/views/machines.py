@@ -18,9 +18,11 @@ USUAL = {"dtype": "float32", "computation": "inference"}
 
 
 def machines(results: Results) -> list[Place]:
-    """The layers that several devices measured; none where the runs are of one device, or of several arms."""
-    summary = results.summary
-    if results.arms != {"main"} or summary.loc[summary["latency_s"].notna(), "device_name"].nunique() < 2:
+    """The layers that several devices measured; none where two runs are of one device, which are compared, or
+    where a run has several arms."""
+    measured = results.summary[results.summary["latency_s"].notna()]
+    runs = measured.groupby("device_name", observed=True)["run_id"].nunique()
+    if len(runs) < 2 or (runs > 1).any() or any(set(run["arms"]) != {"main"} for run in results.runs):
         return []
     return places(on_machines(results))
 

@@ -87,5 +87,5 @@ def of(kind: str, index: int | None) -> Device:
 def listed() -> dict[str, Any]:
     """`devices` besides the processor, and as `message` why one that is there cannot be used; for a process
     of its own: it may start CUDA."""
-    (found, faults), (others, _) = listed_cuda(), listed_generic()
-    return {"devices": found + others, "message": "; ".join(faults)}
+    found, faults = listed_cuda()
+    return {"devices": found + listed_generic(), "message": "; ".join(faults)}

@@ -7,6 +7,7 @@ host's, graphs, the size of caches, clocks and heat, kernels.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.worker.clocks import WaitingClock
-from harness.worker.environment import NotSupported
+from harness.worker.environment import NotSupported, cpu_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,30 +79,31 @@ class Generic:
         if "torch._dynamo" in sys.modules:
             torch.compiler.reset()
         gc.collect()
-        if self._memory_stats():
-            torch.accelerator.empty_cache()
+        if empty := getattr(torch.get_device_module(self.kind), "empty_cache", None):
+            with contextlib.suppress(RuntimeError):  # of the device stays; the planner ends this worker
+                empty()
 
     def _memory_stats(self) -> dict[str, Any]:
+        self.synchronize()
         try:
-            self.synchronize()
             return dict(torch.accelerator.memory_stats(self.index))
         except (AttributeError, RuntimeError):  # before torch 2.9; a type without a caching allocator
             return {}
 
 
-def listed() -> tuple[list[dict[str, Any]], list[str]]:
+def listed() -> list[dict[str, Any]]:
     """Every device of the type that torch takes for this machine's accelerator, if it is none of CUDA's."""
     accelerator = getattr(torch, "accelerator", None)  # torch 2.6 and later
     current = accelerator.current_accelerator() if accelerator and accelerator.is_available() else None
     if current is None or current.type == "cuda":
-        return [], []
+        return []
     count = torch.accelerator.device_count()
     return [
         {"type": current.type, "index": index, "name": _name(current.type, index)} for index in range(count)
-    ], []
+    ]
 
 
 def _name(kind: str, index: int) -> str:
-    """As the type's module calls it; else what torch calls it."""
+    """As the type's module calls it; else by the processor beside it, with which Apple's is one."""
     name = getattr(torch.get_device_module(kind), "get_device_name", None)
-    return str(name(index)) if name else f"{kind}:{index}"
+    return str(name(index)) if name else f"{kind}:{index} of {cpu_name()}"
