@@ -9,7 +9,7 @@ no input that takes long or much memory.
     python benchmarks/fuzz.py axis                   the text of -a
 
 In: seeds that come along, or are made here. Out: exit code 0 after so many seconds; else the input that broke
-it, in a folder of its own that is named, with libFuzzer's exit code.
+it, in a file that is named, with libFuzzer's exit code.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -38,7 +39,7 @@ with atheris.instrument_imports(include=["harness"]):
 
 LONGEST_S, MOST_MB = 10, 1024  # of one input
 LONGEST_BYTES = 4096
-FOLDER = Path(tempfile.mkdtemp(prefix="convscope-fuzz-"))
+FOLDER = Path(tempfile.gettempdir(), "convscope-fuzz")  # made anew each time
 
 
 def suite(data: bytes) -> None:
@@ -132,15 +133,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60)
     asked = parser.parse_args()
     target, seeds = TARGETS[asked.what]
+    shutil.rmtree(FOLDER, ignore_errors=True)
     corpus = FOLDER / "seeds"
-    corpus.mkdir()
+    corpus.mkdir(parents=True)
     for number, text in enumerate(seeds()):
         (corpus / f"{number:03d}").write_text(text, encoding="utf-8")
     sys.stdout.flush()
     limits = [f"-timeout={LONGEST_S}", f"-rss_limit_mb={MOST_MB}", f"-max_len={LONGEST_BYTES}"]
-    kept = tempfile.mkdtemp(prefix="convscope-broken-")
     atheris.Setup(
-        ["fuzz", *limits, f"-max_total_time={asked.seconds}", f"-artifact_prefix={kept}/", str(corpus)],
+        ["fuzz", *limits, f"-max_total_time={asked.seconds}", f"-artifact_prefix={FOLDER}/", str(corpus)],
         target,
     )
     atheris.Fuzz()
