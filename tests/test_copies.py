@@ -3,6 +3,7 @@ one."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from harness.core.errors import StorageError
 from harness.store.buckets import Bucket
 from harness.store.results import load_results
 from harness.store.run_folder import RunFolder
+from harness.store.visit_files import read_visits
 from tests.conftest import Convscope, Stub, environment
 
 fsspec = pytest.importorskip("fsspec")
@@ -202,6 +204,38 @@ def test_a_run_that_another_machine_writes_is_not_resumed(
     (listed,) = convscope("results", *there, "--json", **other).json
     assert listed["state"] == "running"
     assert convscope("run", "--resume", "last", *there, **other).code == 75
+
+
+def test_a_run_that_was_killed_here_goes_on_here(
+    convscope: Convscope, stub: Stub, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once: that this machine sent it just now makes it nobody else's."""
+    _, folder = half_sent(convscope, stub(), memory, monkeypatch)
+    header = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    (folder / "run.json").write_text(json.dumps(header | {"state": "running"}), encoding="utf-8")
+    (folder / "run.lock").touch()  # as a killed writer leaves it
+    resumed = convscope("run", "--resume", "last", "--results", memory, "--json")
+    assert (resumed.code, resumed.json["cases"]) == (0, {"ok": 20}), resumed.err
+
+
+def test_a_writer_that_others_took_for_dead_replaces_nothing_of_theirs(
+    convscope: Convscope, stub: Stub, tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, system = RunFolder.close, fsspec.filesystem("memory")
+
+    def closing(self: RunFolder, **changes: Any) -> None:
+        path = f"/team/runs/{self.path.name}/run.json"
+        header = json.loads(system.cat_file(path)) | {"resumed_at": ["2026-11-29T09:00:00+00:00"]}
+        system.pipe_file(path, json.dumps(header).encode())
+        close(self, **changes)
+
+    monkeypatch.setattr(RunFolder, "close", closing)
+    ended = convscope("run", *SWEEP, "--quick", "--python", stub(), "--results", memory)
+    assert (ended.code, "has gone on on another machine" in ended.err) == (2, True), ended.err
+    (header,) = (path for path in system.find("/team") if path.endswith("run.json"))
+    assert b"resumed_at" in system.cat_file(header)
+    folder = Path(ended.err.partition("Kept in ")[2].partition(";")[0])
+    assert len(read_visits(folder).table) == 20
 
 
 def test_what_a_bucket_has_beside_a_run_stays_there(

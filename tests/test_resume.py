@@ -136,12 +136,12 @@ def test_a_killed_run_is_one_whose_lock_nobody_holds(
 ) -> None:
     run = cut(made["run"], tmp_path, 8, state="running")
     assert load_results(run).runs[0]["state"] == "killed"
-    writer = RunFolder.reopen(run)
+    writer = RunFolder.reopen(run, [])
     assert load_results(run).runs[0]["state"] == "running"
     with pytest.raises(BusyError, match="still running"):
         harness.resume(run)
     with pytest.raises(BusyError, match="written by another process"):
-        RunFolder.reopen(run)
+        RunFolder.reopen(run, [])
     writer.close(state="running")
     assert convscope("run", "--resume", run).code == 0
     assert load_results(run).runs[0]["state"] == "complete"

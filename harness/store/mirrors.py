@@ -32,12 +32,21 @@ from harness.store import uploads
 from harness.store.buckets import Bucket, Stored, as_folder
 from harness.store.files import whole, write_text
 from harness.store.run_header import RUN_FILE
-from harness.store.run_lock import is_written, was_written
-from harness.store.uploads import FILES, UNSENT, Upload, files_of, remember, remembered, require_older
+from harness.store.run_lock import held, was_written
+from harness.store.uploads import (
+    FILES,
+    UNSENT,
+    Upload,
+    files_of,
+    remember,
+    remembered,
+    require_older,
+    say_killed,
+)
 from harness.store.visit_files import storing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MARK, ELSEWHERE = ".bucket", ".elsewhere"
 ALIVE = 2.0  # times as long as until the next sending: what was written so lately is still written
@@ -116,14 +125,14 @@ class Mirror:
 
     def look(self) -> None:
         """Have run.json of every run that is there, and no run that is not; send what was not sent."""
-        for mark in [*self.folder.glob(f"*/{UNSENT}"), *self.folder.glob(f"baselines/*/*/{UNSENT}")]:
-            with suppress(StorageError):  # whoever asks for this run hears of it
-                self._finish(mark.parent)
+        for run in self._having(UNSENT):
+            with suppress(StorageError), held(run) as free:  # whoever asks for this run hears of it
+                if free:
+                    self._finish(run)
         files = self.bucket.files()
         there = {str(PurePosixPath(name).parent) for name in files if PurePosixPath(name).name == RUN_FILE}
         there = {name for name in there if RUNS.fullmatch(name)}
-        for path in [*self.folder.glob(f"*/{RUN_FILE}"), *self.folder.glob(f"baselines/*/*/{RUN_FILE}")]:
-            run = path.parent
+        for run in self._having(RUN_FILE):
             if self.name_of(run) not in there and not (run / UNSENT).exists() and not was_written(run):
                 shutil.rmtree(run, ignore_errors=True)
         wanted = [name for name in there if self._is_new(name, files[f"{name}/{RUN_FILE}"])]
@@ -132,32 +141,44 @@ class Mirror:
             remember(self.folder / name, {RUN_FILE: files[f"{name}/{RUN_FILE}"].stamp})
         self._see_who_writes(there, files)
 
+    def _having(self, file: str) -> list[Path]:
+        """The runs here, and the baselines, that have a file; none that is being made."""
+        found = [*self.folder.glob(f"[!.]*/{file}"), *self.folder.glob(f"baselines/*/[!.]*/{file}")]
+        return [path.parent for path in found]
+
     def _is_new(self, name: str, header: Stored) -> bool:
         run = self.folder / name
         known = (run / RUN_FILE).is_file() and remembered(run).get(RUN_FILE) == header.stamp
         return not known and not (run / UNSENT).exists()
 
     def _see_who_writes(self, runs: set[str], files: Mapping[str, Stored]) -> None:
-        latest = dict.fromkeys(runs, 0.0)
+        moments: dict[str, list[float]] = {name: [] for name in runs}
         for path, stored in files.items():
-            name = str(PurePosixPath(path).parent)
-            if name in latest and stored.at is not None:
-                latest[name] = max(latest[name], stored.at)
-        for name, at in latest.items():
-            mark = self.folder / name / ELSEWHERE
-            if time.time() - at < ALIVE * uploads.SEND_EVERY_S:
-                mark.touch()
-            else:
-                mark.unlink(missing_ok=True)
+            name = path.removesuffix(f"/check/{PurePosixPath(path).name}").removesuffix(
+                f"/{PurePosixPath(path).name}"
+            )
+            if name in moments and stored.at is not None:
+                moments[name].append(stored.at)
+        for name, at in moments.items():
+            _mark_alive(self.folder / name, at)
 
     def fetch(self, run: Path, *, ours: bool = False) -> None:
         """Have all files of a run, and none that is no longer there; one that was not sent to the end is
         sent. `ours`: this process holds its lock. Raises StorageError."""
+        if ours:
+            self._fetch(run)
+            return
+        with held(run) as free:  # whoever writes it has more than the bucket
+            if free:
+                self._fetch(run)
+
+    def _fetch(self, run: Path) -> None:
         name = self.name_of(run)
         if (run / UNSENT).exists():
-            self._finish(run, ours=ours)
+            self._finish(run)
             return
         stored = self.bucket.files(name)
+        _mark_alive(run, [one.at for one in stored.values() if one.at is not None])
         there = {path.removeprefix(f"{name}/"): one for path, one in stored.items()}
         there = {file: one for file, one in there.items() if FILES.fullmatch(file)}
         if RUN_FILE not in there:
@@ -170,15 +191,25 @@ class Mirror:
                 (run / file).unlink(missing_ok=True)
         remember(run, {file: one.stamp for file, one in there.items()})
 
-    def _finish(self, run: Path, *, ours: bool = False) -> None:
-        """Send a run whose writer did not come to it."""
-        if (ours or not is_written(run)) and (run / RUN_FILE).is_file():
+    def _finish(self, run: Path) -> None:
+        """Send a run whose writer is gone and did not come to it; its lock is held."""
+        if (run / RUN_FILE).is_file():
             require_older(self.bucket, self.name_of(run), run)
+            say_killed(run)
             Upload(self.bucket, run, self.name_of(run)).finish()
+            (run / ELSEWHERE).unlink(missing_ok=True)
 
     def name_of(self, run: Path) -> str:
         """As the bucket calls it."""
         return run.relative_to(self.folder).as_posix()
+
+
+def _mark_alive(run: Path, moments: Sequence[float]) -> None:
+    """Whether a bucket got a file of a run so lately that somebody writes it."""
+    if time.time() - max(moments, default=0.0) < ALIVE * uploads.SEND_EVERY_S:
+        (run / ELSEWHERE).touch()
+    else:
+        (run / ELSEWHERE).unlink(missing_ok=True)
 
 
 def keep(content: Mapping[str, bytes], folder: Path) -> None:

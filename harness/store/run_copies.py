@@ -12,7 +12,7 @@ from harness.store.buckets import Bucket
 from harness.store.mirrors import keep, sent, unsent
 from harness.store.run_folder import read_header
 from harness.store.run_header import RUN_FILE
-from harness.store.uploads import FILES, Upload, require_older
+from harness.store.uploads import FILES, Upload, say_killed
 from harness.store.visit_files import storing
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 def send(run: Path, url: str) -> str:
     """Copy a run into a folder of a bucket; its URL there. A run that was cut short is copied as it is.
     Raises StorageError, also where it went on there."""
-    run_id = read_header(run)["run_id"]
-    require_older(Bucket(url), run_id, run)
+    header = read_header(run)
+    run_id = header["run_id"]
+    if header["state"] == "killed":
+        say_killed(run)
     Upload(Bucket(url), run, run_id).send()
     return f"{url.rstrip('/')}/{run_id}"
 

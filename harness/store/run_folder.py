@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from harness.core.case import DEFAULTS, Case
 from harness.core.columns import SCHEMA
-from harness.core.errors import ProblemError, StorageError, UsageError, nearest
+from harness.core.errors import BusyError, ProblemError, StorageError, UsageError, nearest
 from harness.core.problem import FIELDS
 from harness.core.protocol import NotAMessage, parsed
 from harness.core.units import visible
@@ -33,7 +33,7 @@ from harness.plan.points import distinct_cases
 from harness.store.files import write_text
 from harness.store.mirrors import fetched, is_elsewhere, mirror_of, upload_of
 from harness.store.run_header import RUN_FILE, checked
-from harness.store.run_lock import LOCK_FILE, is_written, locked
+from harness.store.run_lock import is_written, let_go, locked
 from harness.store.visit_files import VisitLog, storing, write_rows
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ class RunFolder:
             ) from None
 
     @classmethod
-    def reopen(cls, path: Path) -> RunFolder:
-        """A run that goes on. Raises BusyError where another process writes it."""
+    def reopen(cls, path: Path, resumed_at: Sequence[str]) -> RunFolder:
+        """A run that goes on. Raises BusyError where another process writes it, or has gone on with it since
+        it was read: `resumed_at` is what its header said then."""
         self = cls.__new__(cls)
         self.path = path
         with storing(path):
@@ -123,6 +124,8 @@ class RunFolder:
             if mirror := mirror_of(path):
                 mirror.fetch(path, ours=True)
             self.header = read_header(path)
+            if list(self.header.get("resumed_at") or ()) != list(resumed_at):
+                raise BusyError("has gone on meanwhile", where=str(path), hint="Try again.")
             self._upload = upload_of(path)
             if self._upload:
                 self._upload.begin()
@@ -160,9 +163,7 @@ class RunFolder:
             self._visits.close()
 
     def _release(self) -> None:
-        self._lock.release()
-        with contextlib.suppress(OSError):
-            (self.path / LOCK_FILE).unlink()
+        let_go(self.path, self._lock)
 
 
 def run_folders(results: Path) -> list[Path]:

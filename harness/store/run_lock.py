@@ -3,6 +3,7 @@ that was killed."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -10,6 +11,7 @@ from filelock import FileLock, Timeout
 from harness.core.errors import BusyError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LOCK_FILE = "run.lock"
@@ -23,6 +25,27 @@ def locked(path: Path) -> FileLock:
     except Timeout:
         raise BusyError("is being written by another process", where=str(path)) from None
     return lock
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Whether nobody else writes a run; so long as the context lasts, nobody does."""
+    try:
+        lock = locked(path)
+    except (BusyError, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        let_go(path, lock)
+
+
+def let_go(path: Path, lock: FileLock) -> None:
+    """Release a lock. Its file goes first: after it, it may be another's."""
+    with suppress(OSError):  # Windows removes no open file
+        (path / LOCK_FILE).unlink()
+    lock.release()
 
 
 def was_written(path: Path) -> bool:

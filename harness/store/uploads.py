@@ -62,6 +62,7 @@ class Upload:
     def send(self) -> None:
         """Send what has changed, what others point to first; then take away there the parts that became one
         file here. Raises StorageError."""
+        require_older(self.bucket, self.name, self.run)
         with storing(self.run):
             here = files_of(self.run)
             for file in here:
@@ -96,7 +97,7 @@ def require_older(bucket: Bucket, name: str, run: Path) -> None:
     """Raises StorageError where a run went on in a bucket, and not here: what this machine has would replace
     it."""
     path = f"{name}/{RUN_FILE}"
-    if path not in bucket.files(name):
+    if not (run / RUN_FILE).is_file() or path not in bucket.files(name):
         return
     here = _resumed((run / RUN_FILE).read_bytes())
     there = _resumed(bucket.read([path])[path])
@@ -132,6 +133,14 @@ def remembered(run: Path) -> dict[str, str]:
 def remember(run: Path, stamps: Mapping[str, str]) -> None:
     with storing(run):
         write_text(run / THERE, json.dumps({**remembered(run), **stamps}))
+
+
+def say_killed(run: Path) -> None:
+    """Have run.json say so of a run whose writer is gone: else others take it for one that is measured."""
+    with suppress(OSError, ValueError, AttributeError):
+        header = json.loads((run / RUN_FILE).read_bytes())
+        if header.get("state") == "running":
+            write_text(run / RUN_FILE, json.dumps(header | {"state": "killed"}, indent=1) + "\n")
 
 
 def _resumed(header: bytes) -> list[Any]:

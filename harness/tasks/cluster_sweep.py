@@ -8,6 +8,7 @@ cluster_resume("last", on="ray://head:10001")
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -210,9 +211,10 @@ def _measured(run: ClusterRun) -> list[Results]:
     except KeyboardInterrupt:
         stopped = True
     finally:
-        for group in run.groups:
-            wall_s = (group.folder.header["wall_s"] or 0.0) + time.monotonic() - began
-            group.close(_state(group, stopped=stopped, ended=ended), wall_s)
+        with ExitStack() as closing:  # each, whatever becomes of another
+            for group in run.groups:
+                wall_s = (group.folder.header["wall_s"] or 0.0) + time.monotonic() - began
+                closing.callback(group.close, _state(group, stopped=stopped, ended=ended), wall_s)
     found = [load_results(group.folder.path) for group in run.groups]
     for group, results in zip(run.groups, found, strict=True):
         _learn(group, results)

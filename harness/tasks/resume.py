@@ -9,6 +9,7 @@ are what they would have been. The interpreters must be what they were.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.case_estimate import FEWEST_VISITS
 from harness.analysis.comparability import differing, in_words, informative
 from harness.core.columns import METHOD, SCHEMA
-from harness.core.errors import BusyError, NotComparable, UsageError
+from harness.core.errors import BusyError, NotComparable, StorageError, UsageError
 from harness.core.gate import Gate
 from harness.core.policy import Policy
 from harness.run import locks
@@ -67,18 +68,23 @@ class Kept:
         BusyError where another process writes it."""
         for name, connection in connections.items():
             _require_same(self.header, name, connection)
-        folder = RunFolder.reopen(self.path)
-        if folder.header.get("resumed_at") != self.header.get("resumed_at"):
-            folder.close()
-            raise BusyError("has gone on meanwhile", where=self.header["run_id"], hint="Try again.")
-        folder.write_header(
-            state="running",
-            policy=self.context.policy.as_message(),
-            quick=self.header["quick"] and self.context.policy.rounds < FEWEST_VISITS,
-            wall_s=_spent_s(self.header, self.visits),
-            resumed_at=[*self.header.get("resumed_at", ()), datetime.now(timezone.utc).isoformat()],
-        )
-        folder.send()  # so that others see who goes on
+        resumed_at = self.header.get("resumed_at") or []
+        folder = RunFolder.reopen(self.path, resumed_at)
+        changes = {
+            "state": "running",
+            "policy": self.context.policy.as_message(),
+            "quick": self.header["quick"] and self.context.policy.rounds < FEWEST_VISITS,
+            "wall_s": _spent_s(self.header, self.visits),
+            "resumed_at": [*resumed_at, datetime.now(timezone.utc).isoformat()],
+        }
+        before = {name: folder.header[name] for name in changes if name in folder.header}
+        try:
+            folder.write_header(**changes)
+            folder.send()  # so that others see who goes on
+        except StorageError:
+            with suppress(StorageError):
+                folder.close(**{"resumed_at": [], **before})
+            raise
         return folder
 
 
