@@ -154,9 +154,7 @@ class Mirror:
     def _see_who_writes(self, runs: set[str], files: Mapping[str, Stored]) -> None:
         moments: dict[str, list[float]] = {name: [] for name in runs}
         for path, stored in files.items():
-            name = path.removesuffix(f"/check/{PurePosixPath(path).name}").removesuffix(
-                f"/{PurePosixPath(path).name}"
-            )
+            name = str(PurePosixPath(path).parent).removesuffix("/check")
             if name in moments and stored.at is not None:
                 moments[name].append(stored.at)
         for name, at in moments.items():
