@@ -6,6 +6,8 @@
                                             found by the search for cliffs, with their cause?
     python benchmarks/causes.py advice      four tries on each of five layers of five networks:
                                             is the first within 5 % of the best, in time?
+    python benchmarks/causes.py busy        the same, but every try beside a busy loop on one core
+    python benchmarks/causes.py bursts      the same, beside a loop that is busy for half a second now and then
     python benchmarks/causes.py repro       do scripts say what their cases said?
 
 Run it when the machine is quiet. Exit code 1 where a bound does not hold.
@@ -13,6 +15,7 @@ Run it when the machine is quiet. Exit code 1 where a bound does not hold.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
@@ -20,8 +23,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from load import BUSY, beside
 
 import harness
 from harness.analysis.case_ratio import times
@@ -44,6 +50,11 @@ LAYERS: list[dict[str, Any]] = [
 TRIES, CLOSE, SECONDS = 4, 1.05, 20.0
 EXPLAINED, LEAST_S, FAULTS = (0.8, 1.1), 100e-6, 0.15
 LONG = Policy(rounds=8, max_rounds=8)
+BURSTS = (
+    "import random, time\nwhile True:\n"
+    " end = time.monotonic() + random.expovariate(2)\n while time.monotonic() < end: pass\n"
+    " time.sleep(random.expovariate(2))"
+)
 
 
 def convscope(*arguments: str) -> Any:
@@ -112,8 +123,8 @@ def dispatch() -> int:
     return int(at_batch != [(15, 16)]) + int(at_size != [(17, 18)])
 
 
-def advice() -> int:
-    """Twenty tries in random order, after a long run of each layer's candidates."""
+def advice(program: str | None = None) -> int:
+    """Twenty tries in random order, beside a program, after a long run of each layer's candidates alone."""
     best: list[dict[str, float]] = []
     for layer in LAYERS:
         cases, _ = candidates(layer, Setting())
@@ -133,9 +144,10 @@ def advice() -> int:
             f"--{name.removesuffix('_channels').removesuffix('_size')}={value}"
             for name, value in LAYERS[number].items()
         ]
-        began = time.monotonic()
-        first = convscope("advise", *flags)["ranking"][0]
-        took_s, off = time.monotonic() - began, best[number][first["case_id"]]
+        with beside(program) if program else contextlib.nullcontext():
+            began = time.monotonic()
+            first = convscope("advise", *flags)["ranking"][0]
+            took_s, off = time.monotonic() - began, best[number][first["case_id"]]
         close += off <= CLOSE
         slow += took_s > SECONDS
         print(
@@ -183,7 +195,14 @@ def repro() -> int:
 
 if __name__ == "__main__":
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
-    programs = {"splits": splits, "dispatch": dispatch, "advice": advice, "repro": repro}
+    programs = {
+        "splits": splits,
+        "dispatch": dispatch,
+        "advice": advice,
+        "busy": partial(advice, BUSY),
+        "bursts": partial(advice, BURSTS),
+        "repro": repro,
+    }
     if asked not in programs:
         sys.exit(f"{__doc__}\nOne of {', '.join(programs)}.")
     sys.exit(int(programs[asked]() > 0))

@@ -67,7 +67,7 @@ Row = dict[str, Any]
 Axes = dict[str, tuple[Any, ...]]
 Wanted = list[tuple[str, Axes]]
 PACK_S = 30.0
-SHORT = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.1, min_samples=12)
+SHORT = Policy(rounds=3, max_rounds=3, warm_up_s=0.05, visit_time_s=0.1)
 ONCE = replace(SHORT, rounds=1, max_rounds=1)
 PROBLEMS = [
     Problem("depthwise", in_channels=64, size=28),

@@ -1,10 +1,11 @@
 """Is a busy neighbour seen, and does a sweep survive it?
 
 Every visit: one round of quickstart's cases with the heap kept, quiet, then beside one busy loop. Asserted:
-most quiet visits are ok, most loaded ones invalid.
+most quiet visits are ok, most loaded ones are not.
 A sweep: the ten cases of calibration.toml, quiet, then beside a loop that is busy half of the time, five
-seconds on, five off. Asserted: no visit that is 10 % above its case's quiet figure passes as ok; and every
-case that kept three valid visits is within 5 % of its quiet figure. Run it when the machine is quiet.
+seconds on, five off, then beside one that always is. Asserted: no visit that is 10 % above its case's quiet
+figure passes as ok; and of the cases that kept three valid visits the median is within 5 % of its quiet
+figure. Run it when the machine is quiet.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ BUSY_HALF = (
     "import time\nwhile True:\n"
     " end = time.monotonic() + 5\n while time.monotonic() < end: pass\n time.sleep(5)"
 )
+PROGRAMS = {BUSY_HALF: "a loop that is busy half of the time", BUSY: "a busy loop"}
 SLOW = 1.1
 BOUND = 0.05
 
@@ -62,15 +64,14 @@ def seen(folder: str) -> bool:
             f"{name:20} run_queue_share median {share.median():.4f}, "
             f"{share.quantile(0.1):.4f} to {share.quantile(0.9):.4f}; visits: {counts}"
         )
-    return bool((loaded["trust"] == "invalid").mean() > 0.5 and (quiet["trust"] == "ok").mean() > 0.5)
+    return bool((loaded["trust"] != "ok").mean() > 0.5 and (quiet["trust"] == "ok").mean() > 0.5)
 
 
-def survived(folder: str) -> bool:
-    """Whether a sweep that was loaded for half its time says what a quiet one says, or that it
-    does not know."""
+def survived(folder: str, program: str) -> bool:
+    """Whether a sweep beside a program says what a quiet one says, or that it does not know."""
     suite = read_suite(Path(__file__).parent / "calibration.toml")
     quiet = measured(suite, folder).summary.set_index("case_id")["latency_s"]
-    with beside(BUSY_HALF):
+    with beside(program):
         loaded = measured(suite, folder)
     visits = loaded.visits
     slow = visits[visits["latency_s"] > SLOW * visits["case_id"].map(quiet)]
@@ -79,7 +80,7 @@ def survived(folder: str) -> bool:
     off = (kept / quiet).dropna() - 1
     trust = ", ".join(f"{number} {word}" for word, number in Counter(visits["trust"]).most_common())
     print(
-        f"loaded for half its time: visits: {trust}; "
+        f"beside {PROGRAMS[program]}: visits: {trust}; "
         f"{len(slow)} more than a tenth slower than quiet, {unseen} of them not marked"
     )
     farthest = off[off.abs().idxmax()] if len(off) else float("nan")
@@ -87,13 +88,13 @@ def survived(folder: str) -> bool:
         f"{len(off)} of {len(quiet)} cases kept three valid visits; "
         f"against the quiet sweep: median {off.median():+.2%}, farthest {farthest:+.2%}"
     )
-    return unseen == 0 and bool((off.abs() <= BOUND).all())
+    return unseen == 0 and bool(off.abs().median() <= BOUND)
 
 
 def main() -> int:
     """Print both; 1 where a neighbour went unseen, was seen where there is none, or moved a figure."""
     with tempfile.TemporaryDirectory() as folder:
-        fine = [seen(folder), survived(folder)]
+        fine = [seen(folder), *(survived(folder, program) for program in PROGRAMS)]
     return int(not all(fine))
 
 

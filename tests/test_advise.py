@@ -34,6 +34,7 @@ def row(identity: str, latency_s: float, parameters: int, kind: str = "standard"
         "bound": "compute",
         "standard_error": 0.005,
         "moments": {},
+        "run_queue_share": 0.0,
     }
 
 
@@ -127,6 +128,22 @@ def test_what_may_be_as_fast_is_named_with_its_ratio() -> None:
     assert "Standard in contiguous (1.0 times (" in said[0]
     assert "may be as fast" not in said[1]
     assert "may be as fast" not in " ".join(sentences(ROWS, None, budget=False))
+
+
+def test_a_busy_machine_is_said() -> None:
+    busy = [one | {"run_queue_share": 0.4} for one in ROWS]
+    assert "waited for a processor for 40 % of the time" in sentences(busy, None, budget=False)[-1]
+    assert "busy" not in " ".join(sentences(ROWS, None, budget=False))
+
+
+def test_candidates_that_were_all_disturbed_are_ranked(convscope: Convscope, stub: Stub) -> None:
+    """Nothing is quiet enough for a figure that counts, and the question still has an answer."""
+    slow = {"match": {"kind": "standard"}, "latency_s": 9e-3, "fault": "invalid"}
+    stubbed = stub(slow, {"latency_s": 1e-3, "fault": "invalid"})
+    ended = convscope("advise", "--in", "64", "--size", "14", "--python", stubbed, "--json")
+    assert ended.code == 0, ended.err
+    assert [one["kind"] for one in ended.json["ranking"]][-2:] == ["standard", "standard"]
+    assert "The machine is busy" in ended.json["sentences"][-1]
 
 
 def test_the_command_ranks_and_measures_close_ones_again(convscope: Convscope, stub: Stub) -> None:

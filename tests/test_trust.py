@@ -31,8 +31,9 @@ def judged(
     resolution_s: float = 1e-9,
     **seen: Any,
 ) -> tuple[str, list[str]]:
+    blocks = {"block_ends": list(range(1, len(samples) + 1))}
     return judge(
-        QUIET | seen,
+        QUIET | blocks | seen,
         samples,
         allocator=allocator,
         enough=enough,
@@ -49,6 +50,28 @@ def test_a_quiet_visit_is_ok() -> None:
 def test_waiting_for_a_processor_makes_a_visit_noisy_and_then_invalid() -> None:
     assert judged(run_queue_share=0.05) == ("noisy", ["load"])
     assert judged(run_queue_share=0.84) == ("invalid", ["load"])
+
+
+@pytest.mark.parametrize("interrupted", [1, 3])
+def test_waits_that_lie_in_interrupted_samples_leave_the_others_a_figure(interrupted: int) -> None:
+    """Other work takes a processor for 15 ms at a time: with a third or three quarters of the samples
+    interrupted, what threads waited is all in those."""
+    samples = ([1e-3] * 4 * (4 - interrupted) + [16e-3] * 4 * interrupted) * 3
+    waited = 15e-3 * samples.count(16e-3) / sum(samples)
+    assert judged(samples=samples, run_queue_share=waited)[0] == "noisy"
+
+
+def test_waits_that_no_interrupted_sample_explains_are_in_the_figure() -> None:
+    """Half of the time was waited for, but the one sample of four that stands out holds a fifth of it."""
+    samples = ([1e-3] * 12 + [4e-3] * 4) * 3
+    assert judged(samples=samples, run_queue_share=0.6)[0] == "invalid"
+
+
+def test_a_visit_with_hardly_an_undisturbed_sample_in_one_alignment_is_invalid() -> None:
+    """Of the last of four alignments one sample of twelve is left, so that its low quantile is disturbed."""
+    samples = ([1e-3] * 3 + [16e-3]) * 11 + [1e-3] * 4
+    waited = 15e-3 * samples.count(16e-3) / sum(samples)
+    assert judged(samples=samples, run_queue_share=waited)[0] == "invalid"
 
 
 def test_without_a_run_queue_nothing_is_known() -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from harness.core.case import Case, Setting
 from harness.core.columns import MEASURED
-from harness.core.policy import TURNS
 from harness.core.problem import KINDS, Problem
 from harness.run.worker_process import WorkerProcess
 from tests.real_worker import QUICK, ask, configured, small, started
@@ -64,11 +63,11 @@ def test_blocks_of_several_cases_are_interleaved_each_in_a_process_of_its_own(wo
     answers, told = together(worker, [small(kind) for kind in KINDS])
     assert [answer["status"] for answer in answers] == ["ok"] * len(KINDS)
     assert [(message["turn"], message["of"]) for message in told] == [
-        (turn, TURNS) for turn in range(1, TURNS + 1)
+        (turn, QUICK.visit_turns) for turn in range(1, QUICK.visit_turns + 1)
     ]
     assert len({answer["values"]["process"] for answer in answers}) == len(KINDS)
     for values in (answer["values"] for answer in answers):
-        assert len(values["block_ends"]) == values["turns"] == TURNS
+        assert len(values["block_ends"]) == values["turns"] == QUICK.visit_turns
         assert values["stop_reason"] == "turns"
         assert set(values) <= MEASURED
 

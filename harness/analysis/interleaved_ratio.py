@@ -16,16 +16,18 @@ import numpy as np
 
 from harness.analysis.case_estimate import SIDE
 from harness.analysis.summary import KEYS, is_valid
-from harness.core.stats import middle_mean
+from harness.core.stats import middle_mean, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
-    # by when the visits of a group began: the logarithms of a visit's block figures, a turn each
+    # by when the visits of a group began: the logarithms of a visit's block figures, a turn each, or NaN of a
+    # block that was interrupted
     Moments = Mapping[Any, np.ndarray]
 
+FEWEST = 6  # of the moments that two cases share
 CAPPED = 0.1  # of them, on either side, for their spread
 # standard errors of independent differences: blocks of one round remember each other (docs/method.md)
 REMEMBERED = 1.6
@@ -68,29 +70,37 @@ def of_cases(visits: pd.DataFrame) -> dict[tuple[Any, ...], Moments]:
         is_valid(visits) & (visits["turns"] > 0) & visits["pair"].isna() & visits["block_figures_s"].notna()
     ]
     for row in turned[[*KEYS, "started_at", "block_figures_s"]].to_dict("records"):
-        found[tuple(row[name] for name in KEYS)][row["started_at"]] = np.log(row["block_figures_s"])
+        key = tuple(row[name] for name in KEYS)
+        found[key][row["started_at"]] = np.log(uninterrupted(row["block_figures_s"]))
     return dict(found)
 
 
 def ratio(base: Moments, other: Moments) -> Ratio | None:
-    """Other over base; None where no visits of the two met the same moments."""
-    shared = [began for began in base if began in other and len(base[began]) == len(other[began])]
-    if not shared:
-        return None
-    differences = np.sort(np.concatenate([other[began] - base[began] for began in shared]))
+    """Other over base; None where no visits of the two met the same moments, or too few uninterrupted."""
+    shared = [
+        met[~np.isnan(met)]
+        for met in (
+            other[began] - base[began]
+            for began in base
+            if began in other and len(base[began]) == len(other[began])
+        )
+    ]
+    shared = [met for met in shared if len(met)]
+    differences = np.sort(np.concatenate(shared)) if shared else np.empty(0)
     count = len(differences)
+    if count < FEWEST:
+        return None
     capped = int(CAPPED * count)
     spread = differences.clip(differences[capped], differences[count - capped - 1]).std(ddof=1) / (
         1 - 2 * CAPPED
     )
-    error = max(REMEMBERED * float(spread) / count**0.5, _between_processes(shared, base, other))
+    error = max(REMEMBERED * float(spread) / count**0.5, _between_processes(shared))
     return Ratio(exp(middle_mean(differences.tolist())), hypot(error, WITHIN_RUN), paired=True)
 
 
-def _between_processes(shared: Sequence[Any], base: Moments, other: Moments) -> float:
+def _between_processes(shared: Sequence[np.ndarray]) -> float:
     """The standard error by what the visits say one by one; of one, what processes usually differ by."""
     if len(shared) == 1:
         return ONE_PROCESS
-    means = [middle_mean((other[began] - base[began]).tolist()) for began in shared]
-    spread = float(np.std(means, ddof=1))
-    return spread / float(len(shared) ** 0.5)
+    means = [middle_mean(met.tolist()) for met in shared]
+    return float(np.std(means, ddof=1)) / float(len(shared) ** 0.5)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.analysis.summary import is_valid
 from harness.core.gate import SIDES
-from harness.core.stats import middle_mean
+from harness.core.stats import middle_mean, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +46,14 @@ def pair_ratios(visits: pd.DataFrame, sides: tuple[str, str] = SIDES) -> pd.Data
 
 
 def _ratios_of_turns(turned: pd.DataFrame, sides: tuple[str, str]) -> pd.Series[float]:
-    """By pair, of its blocks' log ratios the mean of the middle half."""
+    """By pair, of its blocks' log ratios the mean of the middle half, less those that were interrupted."""
     counts = turned["block_figures_s"].map(len)
     blocks = pd.DataFrame(
         {
             "pair": np.repeat(turned["pair"].to_numpy(), counts),
             "arm": np.repeat(turned["arm"].to_numpy(), counts),
             "block": np.concatenate([np.arange(count) for count in counts]),
-            "figure_s": np.concatenate(turned["block_figures_s"].to_list()),
+            "figure_s": np.concatenate([uninterrupted(figures) for figures in turned["block_figures_s"]]),
         }
     )
     by_arm = blocks.pivot(index=["pair", "block"], columns="arm", values="figure_s")

@@ -135,6 +135,7 @@ COLUMNS: tuple[Column, ...] = (
         message                 | string?          |       |
         device_index            | int16?           |       | null for the CPU
         threads_used            | int16?           |       | as resolved
+        threads_bound           | bool?            |       | whether each of them had a processor of its own while it was timed
         device_name             | dictionary?      |       |
         samples_s               | list<double>?    | s     | a call, in time order
         calls_per_sample        | int32?           | calls |

@@ -13,7 +13,8 @@ from harness.core.stats import PLACES
 MOST = 32_767  # rounds are stored as int16, and a run of nine hours is long enough
 TURN_S = 0.017  # about so long is one block of an arm that takes turns ...
 TURN_SETTLE_S = 0.0015  # ... after calls that are not counted: its threads wake, and caches fill
-FEWEST_SAMPLES = 24  # of a visit: of six that lie alike a low quantile means what it does of six hundred
+# of a visit, for a figure: of six that lie alike a low quantile means what it does of six hundred
+FEWEST_SAMPLES = 24
 # of a visit in one go, and of an arm at least: three for each way that the heap may lie (`worker/workload`)
 BLOCKS = 12
 TURNS = 24  # of a visit whose blocks lie between those of others: a moment each, and as many as possible
@@ -69,6 +70,12 @@ class Policy:
         return inf if self.time_limit_s is None else SURVEY_SHARE * self.time_limit_s
 
     @property
+    def visit_turns(self) -> int:
+        """How many blocks a visit has that lie between those of others; fewer for a first look, which asks
+        for fewer samples than a figure needs."""
+        return TURNS if self.min_samples >= FEWEST_SAMPLES else BLOCKS
+
+    @property
     def turns(self) -> int:
         """How many blocks each arm of a pair measures."""
         return max(BLOCKS, ceil(self.visit_time_s / TURN_S))
@@ -84,7 +91,7 @@ class Policy:
 
     def is_slow(self, call_s: float) -> bool:
         """Whether a visit of such calls has fewer blocks than others."""
-        return self.blocks(TURNS, call_s) < TURNS
+        return self.blocks(self.visit_turns, call_s) < self.visit_turns
 
     def as_message(self) -> dict[str, Any]:
         """As it crosses the pipe and stands in run.json."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import pairwise
-from math import ceil, cos, exp, log, pi, sin, sqrt, tan
+from math import ceil, cos, exp, log, nan, pi, sin, sqrt, tan
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ CONFIDENCE = 0.95
 # this quantile of samples, which a disturbance of the others does not reach (docs/method.md)
 FIGURE_SHARE = 0.1
 PLACES = 4  # ways in which buffers lie: block k lies as blocks k + 4 and k + 8 do (`worker/workload`)
+# times the least of the same visit: what takes longer was interrupted, by other work on its processor
+INTERRUPTED = 2.0
 MIDDLE_CUT = 0.25  # on either side, for the mean of the middle half
 # standard deviation of page faults a sample: less takes less than a tenth of the shortest sample
 FAULTS_APART = 8.0
@@ -163,11 +165,22 @@ def block_figures(samples: Sequence[float], block_ends: Sequence[int]) -> list[f
 def place_figures(samples: Sequence[float], block_ends: Sequence[int]) -> list[float]:
     """For each of the ways in which buffers lay, the low quantile of the samples of all blocks that lay so,
     in seconds a call."""
+    return [low_quantile(place) for place in places_of(samples, block_ends)]
+
+
+def places_of(samples: Sequence[float], block_ends: Sequence[int]) -> list[list[float]]:
+    """The samples of all blocks that lie alike in memory, for each of the ways in which buffers lay."""
     blocks = blocks_of(samples, block_ends)
     return [
-        low_quantile([sample for block in blocks[place::PLACES] for sample in block])
+        [sample for block in blocks[place::PLACES] for sample in block]
         for place in range(min(PLACES, len(blocks)))
     ]
+
+
+def uninterrupted(figures: Sequence[float]) -> list[float]:
+    """The figures of a visit's blocks, NaN for those that were interrupted."""
+    most = INTERRUPTED * min(figures)
+    return [figure if figure <= most else nan for figure in figures]
 
 
 def blocks_of(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequence[float]]:

@@ -8,7 +8,7 @@ from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from harness.core.policy import FEWEST_SAMPLES, TURN_SETTLE_S, TURNS
+from harness.core.policy import TURN_SETTLE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,10 +42,11 @@ def call_s(case: Case) -> float:
 
 def visit_s(policy: Policy, call_s: float) -> float:
     """A visit of a case whose calls take `call_s` seconds, start of its process included."""
-    timed_s = max(policy.visit_time_s, max(policy.min_samples, FEWEST_SAMPLES) * call_s)
-    settling_s = TURNS * (PLACE_S + max(TURN_SETTLE_S, call_s))
+    turns = policy.visit_turns
+    timed_s = max(policy.visit_time_s, max(policy.min_samples, turns) * call_s)
+    settling_s = turns * (PLACE_S + max(TURN_SETTLE_S, call_s))
     if policy.is_slow(call_s):
-        timed_s, settling_s = policy.blocks(TURNS, call_s) * call_s, 0.0
+        timed_s, settling_s = policy.blocks(turns, call_s) * call_s, 0.0
     return (
         VISIT_FIXED_S
         + _warm_up_s(policy, call_s)
@@ -57,7 +58,7 @@ def visit_s(policy: Policy, call_s: float) -> float:
 
 def pair_s(policy: Policy, call_s: float) -> float:
     """A pair that takes turns, starts of its two processes included."""
-    timed_s = max(policy.visit_time_s, max(policy.min_samples, FEWEST_SAMPLES, policy.turns) * call_s)
+    timed_s = max(policy.visit_time_s, max(policy.min_samples, policy.turns) * call_s)
     settling_s = policy.turns * (PLACE_S + max(TURN_SETTLE_S, call_s))
     return 2 * (VISIT_FIXED_S + _warm_up_s(policy, call_s) + settling_s + timed_s)
 

@@ -96,15 +96,22 @@ class AdHocSession:
         return self._summary(visits, policy, self._roofs if roofs else [])
 
     def visits(
-        self, cases: Sequence[Case], policy: Policy, *, survey: bool = True, roofs: bool = True
+        self,
+        cases: Sequence[Case],
+        policy: Policy,
+        *,
+        survey: bool = True,
+        roofs: bool = True,
+        repeats: bool = True,
     ) -> pd.DataFrame:
-        """One row a visit; without a `survey` its columns are empty."""
+        """One row a visit; without a `survey` its columns are empty, without `repeats` a disturbed one is not
+        made again."""
         rows: list[Row] = []
         measured: list[Row] = []
         known = self._known_roofs(cases) if roofs else []
         wanted = roofs and not known
         arm = self._arm(self._context(policy), rows)
-        RoundsRun(arm, cases, measured.extend if wanted else None, survey=survey).go()
+        RoundsRun(arm, cases, measured.extend if wanted else None, survey=survey, repeats=repeats).go()
         if measured:
             known = machine_cache.best_ceilings(self._connection.environment_id, measured)
         self._roofs = known or self._roofs

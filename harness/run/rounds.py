@@ -71,7 +71,8 @@ def wants_another(
 class RoundsRun:
     """The state of one run: what each case has come to so far. `tell` takes the ceilings of its devices,
     which are measured before anything else;
-    None: they are not wanted. Without a `survey` a case has no facts of it."""
+    None: they are not wanted. Without a `survey` a case has no facts of it; without `repeats` a disturbed
+    visit is as good as another."""
 
     def __init__(
         self,
@@ -80,8 +81,9 @@ class RoundsRun:
         tell: Callable[[list[Row]], None] | None,
         *,
         survey: bool = True,
+        repeats: bool = True,
     ) -> None:
-        self._survey = survey
+        self._survey, self._repeats = survey, repeats
         self.arm, self.cases, self.policy, self.listener, self.tell = (
             arm,
             list(cases),
@@ -125,7 +127,8 @@ class RoundsRun:
             self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())
         self.arm.skip_too_large(self.cases)  # of which more is known now
         self.call_s |= self.arm.surveyed.call_s
-        self.arm.connection.worker.quit()
+        if self._survey:  # else it has done nothing, and is of use for the next one
+            self.arm.connection.worker.quit()
         try:
             while cases := self._due():
                 self.rounds += 1
@@ -318,6 +321,8 @@ class RoundsRun:
 
     def _most_repeats(self, case: Case, row: Row) -> int:
         disturbed = row["trust"] == "invalid"
+        if disturbed and not self._repeats:
+            return 0
         return 0 if disturbed and self.policy.is_slow(self.call_s[case.case_id]) else MOST_REPEATS
 
     def _visit_s(self, case: Case) -> float:

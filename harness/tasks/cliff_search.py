@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Rows = dict[str, dict[int, dict[Any, Any]]]
 
 # visits of a quarter of a second: what is looked for is above a tenth
-POLICY = Policy(rounds=3, max_rounds=4, warm_up_s=0.05, visit_time_s=0.1, min_samples=12)
+POLICY = Policy(rounds=3, max_rounds=4, warm_up_s=0.05, visit_time_s=0.1)
 SEARCHED = ("batch", "in_channels", "out_channels", "size", "height", "width", "groups", "kernel_size")
 LEAST_VALUES = 3
 ENDS_OF_GROUPED = ("standard", "grouped", "depthwise")  # one curve along groups, from 1 to in_channels

@@ -105,7 +105,7 @@ BEFORE = """\
             before = faulted()
 """
 # the method of a visit, by its own text: what makes a latency of samples, and what evens page faults out
-METHOD = (stats.place_figures, stats.low_quantile, stats.blocks_of)
+METHOD = (stats.place_figures, stats.places_of, stats.low_quantile, stats.blocks_of)
 METHOD_OF_FAULTS = (stats.at_mean_faults, stats.fault_cost_s)
 CONSTANTS = ("FIGURE_SHARE", "PLACES")
 CONSTANTS_OF_FAULTS = ("FAULTS_APART", "SEARCH_STEPS")

@@ -149,18 +149,18 @@ class Worker:
     def visits(self, message: Message) -> None:
         """Several measured cases, their blocks interleaved; one after the other where there is no fork."""
         from harness.core.case import Case
-        from harness.core.policy import TURNS
         from harness.worker import interleaved
 
-        turns = {"turns": TURNS, "paired": False} if self.device.forks else {}
-        asked = {visit["id"]: visit | turns for visit in message["visits"]}
+        turns = self.policy.visit_turns
+        more = {"turns": turns, "paired": False} if self.device.forks else {}
+        asked = {visit["id"]: visit | more for visit in message["visits"]}
         works = {
             identity: partial(self._visit, Case.from_message(visit["case"]), visit)
             for identity, visit in asked.items()
         }
         if self.device.forks:
             answers = interleaved.measure(
-                works, TURNS, message["limit_s"], message["together_s"], self.planner
+                works, turns, message["limit_s"], message["together_s"], self.planner
             )
         else:
             answers = {identity: self._do(work) for identity, work in works.items()}

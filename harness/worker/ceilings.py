@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.worker import allocator, counters, environment, sampling
+from harness.worker import affinity, allocator, counters, environment, sampling
 from harness.worker.clocks import EventClock, WaitingClock, waited_s
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ FEWEST_TRIES = 3
 BATCH_S = 1e-3
 FAULTING_BYTES = (2**20, 2 * 2**20, 4 * 2**20)  # as large as the outputs of common layers
 PAGE_BYTES = 4096
+STARTING_SIZE = 512
 
 
 def measure(dtypes: Iterable[str], threads: str, device: Device) -> dict[str, Any]:
@@ -49,9 +50,11 @@ def measure(dtypes: Iterable[str], threads: str, device: Device) -> dict[str, An
     used = environment.use_threads(threads)
     environment.set_precision(device.kind, "ieee")
     device.select()
-    copied = CPU_COPIED_BYTES if device.kind == "cpu" else GPU_COPIED_BYTES
-    with torch.inference_mode():
-        roofs = {"page_fault_s": _page_fault_s() if device.kind == "cpu" else None}
+    on_cpu = device.kind == "cpu"
+    copied = CPU_COPIED_BYTES if on_cpu else GPU_COPIED_BYTES
+    torch.mm(*torch.ones(2, STARTING_SIZE, STARTING_SIZE))  # its threads are there
+    with torch.inference_mode(), affinity.a_processor_each(used if on_cpu else 0):
+        roofs = {"page_fault_s": _page_fault_s() if on_cpu else None}
         allocator.keep_freed_memory()
         roofs |= {f"flops_per_s_{dtype}": _flops_per_s(getattr(torch, dtype), device) for dtype in dtypes}
         roofs |= {f"bytes_per_s_{size}": _copied_per_s(size, device) for size in copied}

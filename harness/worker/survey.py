@@ -20,7 +20,17 @@ import torch
 from torch import nn
 
 from harness.core import stats
-from harness.worker import allocator, correctness, counters, devices, environment, memory, onednn, torch_ops
+from harness.worker import (
+    affinity,
+    allocator,
+    correctness,
+    counters,
+    devices,
+    environment,
+    memory,
+    onednn,
+    torch_ops,
+)
 from harness.worker.clocks import FaultClock, waited_s
 from harness.worker.conv_modules import convolutions, torch_layer
 from harness.worker.workload import Workload, guard
@@ -88,7 +98,8 @@ def survey(
         "primitives": primitives_of_a_call,
         "fvcore": lambda: {"macs_fvcore": macs_fvcore(case.problem)},
     }
-    faults += _find(values, facts, case)
+    with affinity.a_processor_each(values["threads_used"] if device.kind == "cpu" else 0):
+        faults += _find(values, facts, case)
     return values | {"survey_message": "; ".join(faults) or None}
 
 
@@ -130,17 +141,18 @@ def other_allocator(case: Case, seed: int) -> dict[str, Any]:
     if case.setting.allocator == "default":
         allocator.keep_freed_memory()
     device = devices.of(case.setting.device, None)
-    environment.apply(case.setting, device)
+    threads = environment.apply(case.setting, device)["threads_used"]
     other = replace(case.setting, allocator="default" if case.setting.allocator == "retained" else "retained")
     with guard(case.setting.computation):
         workload = Workload(replace(case, setting=other), seed, device=device)
         workload.call()
         meter = counters.Meter()
         clock = FaultClock(counters.minor_faults)
-        with meter:
-            samples = _short_loop(workload, clock)
+        with affinity.a_processor_each(threads):
+            with meter:
+                samples = _short_loop(workload, clock)
+            below = _below(workload) if case.setting.allocator == "default" else {}
         seen = meter.columns(len(samples))
-        below = _below(workload) if case.setting.allocator == "default" else {}
     return below | {
         "other_allocator_s": stats.quantile(stats.at_mean_faults(samples, clock.faults), stats.FIGURE_SHARE),
         "other_allocator_faults": seen["minor_faults_per_call"],

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from harness.core.stats import INTERRUPTED, places_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,8 +18,10 @@ class Limits:
 
     # of the thread that waited longest: a barrier waits for the slowest, however many threads there are
     load_noisy: float = 0.02  # quiet machines show 0.003 of the wall waiting in the run queue ...
-    # ... and 0.84 beside one busy loop; by 0.1 medians have moved by several per cent
+    # ... and 0.4 beside one busy loop; by 0.1 figures have moved by several per cent, unless that time lies
+    # in samples that were plainly interrupted and so many others are left
     load_invalid: float = 0.1
+    undisturbed: float = 0.25
     drift: float = 0.1  # a median that moves by a tenth within 0.2 s has not settled
     lag1: float = 0.95  # above this even blocks of 20 ms remember each other
     outlier_factor: float = 2.0  # a sample of twice the median was interrupted ...
@@ -66,11 +70,30 @@ def judge(
         "throttled": hot,
     }
     reasons = [name for name, found in checks.items() if found]
-    if hot or (host_bound and _above(queue, LIMITS.load_invalid)):
+    if hot or (host_bound and _reaches_figure(queue, places_of(samples, values["block_ends"]))):
         return "invalid", reasons
     if queue is None:
         return "unknown", reasons
     return ("noisy" if reasons else "ok"), reasons
+
+
+def _reaches_figure(queue: float | None, places: Sequence[Sequence[float]]) -> bool:
+    """Whether the time that threads waited for a processor (`queue`: of all samples' time) may be part of the
+    low quantiles of the samples that lie alike in memory (`places`).
+
+    Other work takes a processor for milliseconds: a short call is interrupted, and takes many times as long,
+    or is not. Waits that such samples hold are in no low quantile, while enough others lie below.
+    """
+    if queue is None or queue <= LIMITS.load_invalid:
+        return False
+    least = min(map(min, places))
+    calm = [[one for one in place if one <= INTERRUPTED * least] for place in places]
+    if any(len(some) < LIMITS.undisturbed * len(place) for some, place in zip(calm, places, strict=True)):
+        return True
+    calm_s, all_s = sum(map(sum, calm)), sum(map(sum, places))
+    interrupted = sum(map(len, places)) - sum(map(len, calm))
+    explained_s = all_s - calm_s - interrupted * least
+    return queue * all_s - explained_s > LIMITS.load_invalid * calm_s
 
 
 def _above(value: object, limit: float, *, both_sides: bool = False) -> bool:

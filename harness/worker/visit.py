@@ -7,13 +7,24 @@ of other cases.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from harness.core import stats
 from harness.core.policy import BLOCKS
-from harness.worker import allocator, correctness, counters, energy, environment, sampling, throttle, trust
+from harness.worker import (
+    affinity,
+    allocator,
+    correctness,
+    counters,
+    energy,
+    environment,
+    sampling,
+    throttle,
+    trust,
+)
 from harness.worker.clocks import EventClock, FaultClock, waited_s
 from harness.worker.workload import Workload, guard
 
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
     from harness.worker.devices import Device
 
 PROGRESS_S = 0.5
+FIRST_CALLS_S = 0.005  # so long at the least, on a CPU
 FEWEST_FOR_A_FIGURE = 3  # with fewer there is no figure, and the visit has run out of time
 
 
@@ -70,11 +82,15 @@ class Visit:
         self._set_up()
         with guard(self.case.setting.computation):
             self._draw()
-            self._warm_up()
-            if self.turns:
-                self._take_turns()
-            else:
-                self._take_blocks()
+            self._first_calls()
+            on_cpu = self.device.kind == "cpu"
+            with affinity.a_processor_each(self.values["threads_used"] if on_cpu else 0) as bound:
+                self.values["threads_bound"] = bound
+                self._warm_up()
+                if self.turns:
+                    self._take_turns()
+                else:
+                    self._take_blocks()
             self._device_figures()
             self._consume()
         self._check()
@@ -106,17 +122,24 @@ class Visit:
             else self.device.clock(self.workload.unrolled, flushed=flushed)
         )
 
-    def _warm_up(self) -> None:
-        """The first call, apart, then until steady. Threads are started, code is compiled and algorithms are
-        tried in the first call."""
+    def _first_calls(self) -> None:
+        """The first call, apart: threads are started, code is compiled and algorithms are tried in it. Then
+        so many that the threads that compute have run longest."""
         began = time.perf_counter()
         self.values["first_call_s"] = waited_s(self.workload.call, self.device)
         prepares = self.case.setting.mode == "compile" or self.case.setting.autotune
         self.values["compile_s"] = self.values["first_call_s"] if prepares else self.workload.capturing_s
         for _ in range(self.workload.unrolled, self.workload.copies):
             self.workload.call()
-        call_s = sampling.warm_up(self.workload.call, self.clock, self.policy.warm_up_s, self.deadline_s)
+        while self.device.kind == "cpu" and time.perf_counter() - began < FIRST_CALLS_S:
+            self.workload.call()
         self.values["warm_up_s"] = time.perf_counter() - began
+
+    def _warm_up(self) -> None:
+        """Until steady; then what follows from how long a call takes."""
+        began = time.perf_counter()
+        call_s = sampling.warm_up(self.workload.call, self.clock, self.policy.warm_up_s, self.deadline_s)
+        self.values["warm_up_s"] += time.perf_counter() - began
         self.meter = counters.Meter(every_thread=self.device.kind == "cpu")
         calls = sampling.calls_per_sample(call_s, self.clock.least_sample_s, self.workload.unrolled)
         self.plan = sampling.Plan.of_visit(self.policy, calls, call_s, self.turns, paired=self.paired)
@@ -127,7 +150,13 @@ class Visit:
         self.workload.place()
         self.discarded += sampling.settle(self.workload.call, self.clock, self.plan)
         with self.meter:
-            block = sampling.take_block(self.workload.call, self.clock, self.plan, deadline_s=self.deadline_s)
+            block = sampling.take_block(
+                self.workload.call,
+                self.clock,
+                self.plan,
+                least_s=min(self.samples, default=math.inf),
+                deadline_s=self.deadline_s,
+            )
         self.metered += len(block)
         if self.monitor:
             reading = self.monitor.read()

@@ -1,0 +1,53 @@
+"""Threads that have a processor each, for a while."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness.worker.affinity import a_processor_each
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="no schedstat here")
+
+
+def processors_of_threads() -> dict[int, set[int]]:
+    threads = [int(path.name) for path in Path("/proc/self/task").iterdir()]
+    return {thread: os.sched_getaffinity(thread) for thread in threads}
+
+
+def test_the_threads_that_compute_have_a_processor_each_and_are_free_again_afterwards() -> None:
+    processors = os.sched_getaffinity(0)
+    end = threading.Event()
+
+    def compute() -> None:
+        while not end.is_set():
+            pass
+
+    computing = [threading.Thread(target=compute) for _ in range(len(processors) - 1)]
+    for thread in computing:
+        thread.start()
+    before = processors_of_threads()
+    with a_processor_each(len(processors)) as bound:
+        held = [mine for mine in processors_of_threads().values() if len(mine) == 1]
+    after = processors_of_threads()
+    end.set()
+    for thread in computing:
+        thread.join()
+    if len(processors) == 1:
+        assert not bound
+    else:
+        assert bound
+        assert set[int]().union(*held) == processors
+        assert len(held) == len(processors)
+    assert after == before
+
+
+@pytest.mark.parametrize("threads", [0, 1, 10_000])
+def test_another_number_of_threads_than_of_processors_is_left_alone(threads: int) -> None:
+    before = processors_of_threads()
+    with a_processor_each(threads) as bound:
+        assert not bound
+        assert processors_of_threads() == before
