@@ -7,7 +7,7 @@
     python benchmarks/causes.py advice      four tries on each of five layers of five networks:
                                             is the first within 5 % of the best, in time?
     python benchmarks/causes.py busy        the same, but every try beside a busy loop on one core
-    python benchmarks/causes.py bursts      the same, beside a loop that is busy for half a second now and then
+    python benchmarks/causes.py bursts      the same, beside bursts of half a second in the mean
     python benchmarks/causes.py repro       do scripts say what their cases said?
 
 Run it when the machine is quiet. Exit code 1 where a bound does not hold.

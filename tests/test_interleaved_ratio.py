@@ -57,6 +57,26 @@ def test_a_burst_that_meets_one_of_them_moves_the_ratio_little() -> None:
     assert found.value == pytest.approx(1.0)
 
 
+def test_blocks_that_other_work_interrupted_are_no_moments_that_both_met() -> None:
+    """Two thirds of the blocks of one and a quarter of the other's, each by 15 ms."""
+    blocks, others = np.full((2, 24), 1e-3), np.full((2, 24), 1.2e-3)
+    blocks[:, ::4] += 15e-3
+    others[:, :16] += 15e-3
+    loaded = {"trust": "noisy", "trust_reasons": ["load"]}
+    found = ratio_of(visits_of("depthwise", blocks, **loaded), visits_of("pointwise", others, **loaded))
+    assert found
+    assert found.value == pytest.approx(1.2)
+
+
+def test_too_few_uninterrupted_moments_are_no_ratio() -> None:
+    blocks = np.full((1, 24), 1e-3)
+    blocks[:, 5:] += 15e-3
+    loaded = {"trust": "noisy", "trust_reasons": ["load"]}
+    assert (
+        ratio_of(visits_of("depthwise", blocks, **loaded), visits_of("pointwise", blocks, **loaded)) is None
+    )
+
+
 def test_cases_that_met_no_moment_together_have_no_ratio_of_their_own() -> None:
     blocks = np.full((3, 24), 1e-3)
     base, other = visits_of("depthwise", blocks), visits_of("pointwise", blocks)

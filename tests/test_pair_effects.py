@@ -17,11 +17,22 @@ def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def test_a_pairs_figure_is_the_mean_over_corresponding_blocks_without_the_extremes() -> None:
-    blocks = [1.0e-3, 1.2e-3, 1.4e-3, 1.6e-3, 1.5e-3]
-    head = [1.0e-3, 1.32e-3, 30e-3, 1.76e-3, 2.0e-3]  # its third was interrupted
-    rows = [visit("base", case(), 1, blocks), visit("head", case(), 1, head)]
+    blocks = [1e-3, 2e-3, 3e-3, 4e-3]
+    rows = [visit("base", case(), 1, blocks), visit("head", case(), 1, [1.0e-3, 2.2e-3, 30e-3, 4.4e-3])]
     found = pair_effects.pair_ratios(frame(rows))
     assert found["ratio"].tolist() == pytest.approx([log(1.1)])
+
+
+def test_blocks_that_other_work_interrupted_are_in_no_pairs_figure() -> None:
+    """Half of the head's blocks, by 15 ms: without a load the same blocks are slow by themselves."""
+    head = [1.1e-3, 16e-3] * 6
+    for reasons, ratio in ((["load"], 1.1), ([], (1.1 * 16) ** 0.5)):
+        rows = [
+            visit("base", case(), 1, [1e-3] * 12),
+            visit("head", case(), 1, head, trust="noisy", trust_reasons=reasons),
+        ]
+        found = pair_effects.pair_ratios(frame(rows))
+        assert found["ratio"].tolist() == pytest.approx([log(ratio)])
 
 
 def test_a_pair_without_turns_is_the_ratio_of_its_latencies() -> None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.analysis.blocks import uninterrupted
 from harness.analysis.case_estimate import SIDE
 from harness.analysis.summary import KEYS, is_valid
-from harness.core.stats import middle_mean, uninterrupted
+from harness.core.stats import middle_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,9 +70,9 @@ def of_cases(visits: pd.DataFrame) -> dict[tuple[Any, ...], Moments]:
     turned = visits[
         is_valid(visits) & (visits["turns"] > 0) & visits["pair"].isna() & visits["block_figures_s"].notna()
     ]
-    for row in turned[[*KEYS, "started_at", "block_figures_s"]].to_dict("records"):
-        key = tuple(row[name] for name in KEYS)
-        found[key][row["started_at"]] = np.log(uninterrupted(row["block_figures_s"]))
+    moments = turned[[*KEYS, "started_at"]].itertuples(index=False)
+    for (*key, began), figures in zip(moments, uninterrupted(turned), strict=True):
+        found[tuple(key)][began] = np.log(figures)
     return dict(found)
 
 

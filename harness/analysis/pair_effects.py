@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from harness.analysis.blocks import uninterrupted
 from harness.analysis.summary import is_valid
 from harness.core.gate import SIDES
-from harness.core.stats import middle_mean, uninterrupted
+from harness.core.stats import middle_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,7 @@ def _ratios_of_turns(turned: pd.DataFrame, sides: tuple[str, str]) -> pd.Series[
             "pair": np.repeat(turned["pair"].to_numpy(), counts),
             "arm": np.repeat(turned["arm"].to_numpy(), counts),
             "block": np.concatenate([np.arange(count) for count in counts]),
-            "figure_s": np.concatenate([uninterrupted(figures) for figures in turned["block_figures_s"]]),
+            "figure_s": np.concatenate(uninterrupted(turned)),
         }
     )
     by_arm = blocks.pivot(index=["pair", "block"], columns="arm", values="figure_s")

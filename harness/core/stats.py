@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import pairwise
-from math import ceil, cos, exp, log, nan, pi, sin, sqrt, tan
+from math import ceil, cos, exp, log, pi, sin, sqrt, tan
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING
 
@@ -175,12 +175,6 @@ def places_of(samples: Sequence[float], block_ends: Sequence[int]) -> list[list[
         [sample for block in blocks[place::PLACES] for sample in block]
         for place in range(min(PLACES, len(blocks)))
     ]
-
-
-def uninterrupted(figures: Sequence[float]) -> list[float]:
-    """The figures of a visit's blocks, NaN for those that were interrupted."""
-    most = INTERRUPTED * min(figures)
-    return [figure if figure <= most else nan for figure in figures]
 
 
 def blocks_of(samples: Sequence[float], block_ends: Sequence[int]) -> list[Sequence[float]]:
