@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 # disturbed visit is not made again, as the answer would come late
 FIRST = Policy(rounds=1, max_rounds=1, warm_up_s=0.05, visit_time_s=0.05, min_samples=12)
 THEN = Policy(rounds=2, max_rounds=2, warm_up_s=0.05, visit_time_s=0.2)
-ANSWER_S = 14.0  # from the first look on: where the machine is busy there is one longer visit, or none
+ANSWER_S = 13.0  # from the first look on: where the machine is busy there is one longer visit ...
+ROUND_S = 4.0  # ... or none where less is left, a worker's start included ...
+SURVEYED_S = 6.0  # ... and with less than this nobody looks where the time of a call goes
 CLOSE = 1.25  # times as long as the fastest in the first round: what may be so near is measured again
 NEAR = 1.1  # times as long as the fastest in the end: named, if it may be as fast
 MOST_CLOSE = 4  # of the fastest, and of the fastest whole layer, each with itself
@@ -114,9 +116,10 @@ def advise(
     visits = bench.visits(cases, FIRST, survey=False, roofs=False, repeats=False)
     again = rivals([row for row in bench.paired(best_of(visits), FIRST) if row["latency_s"] > 0])
     left_s = ANSWER_S - (time.monotonic() - began)
-    if again and left_s > 0:
+    if again and left_s > ROUND_S:
         then = replace(THEN, time_limit_s=left_s)
-        longer = bench.visits([case for case in cases if case.case_id in again], then, repeats=False)
+        close = [case for case in cases if case.case_id in again]
+        longer = bench.visits(close, then, survey=left_s > SURVEYED_S, repeats=False)
         visits = pd.concat([visits, longer], ignore_index=True)
     measured = [
         row if row["case_id"] in again else cast("PairedRow", {**row, "bound": None, "split": None})
