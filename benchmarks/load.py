@@ -4,8 +4,8 @@ Every visit: one round of quickstart's cases with the heap kept, quiet, then bes
 most quiet visits are ok, most loaded ones are not.
 A sweep: the ten cases of calibration.toml, quiet, then beside a loop that is busy half of the time, five
 seconds on, five off, then beside one that always is. Asserted: no visit that is 10 % above its case's quiet
-figure passes as ok; and of the cases that kept three valid visits the median is within 5 % of its quiet
-figure. Run it when the machine is quiet.
+figure passes as ok; and all cases keep three valid visits, the median within 5 % of its quiet figure, the
+farthest within 15. Run it when the machine is quiet.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BUSY_HALF = (
 )
 PROGRAMS = {BUSY_HALF: "a loop that is busy half of the time", BUSY: "a busy loop"}
 SLOW = 1.1
-BOUND = 0.05
+BOUND, WORST = 0.05, 0.15
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def survived(folder: str, program: str) -> bool:
         f"{len(off)} of {len(quiet)} cases kept three valid visits; "
         f"against the quiet sweep: median {off.median():+.2%}, farthest {farthest:+.2%}"
     )
-    return unseen == 0 and bool(off.abs().median() <= BOUND)
+    return unseen == 0 and len(off) == len(quiet) and off.abs().median() <= BOUND and off.abs().max() <= WORST
 
 
 def main() -> int:

@@ -45,6 +45,21 @@ def test_the_threads_that_compute_have_a_processor_each_and_are_free_again_after
     assert after == before
 
 
+def test_threads_are_free_again_after_an_error_and_so_are_those_started_meanwhile() -> None:
+    processors = os.sched_getaffinity(0)
+    end = threading.Event()
+    other = threading.Thread(target=end.wait)
+    other.start()  # two threads, where there are two processors
+    later = threading.Thread(target=end.wait)
+    with pytest.raises(KeyError), a_processor_each(len(processors)):
+        later.start()
+        raise KeyError
+    assert all(mine == processors for mine in processors_of_threads().values())
+    end.set()
+    for thread in (other, later):
+        thread.join()
+
+
 @pytest.mark.parametrize("threads", [0, 1, 10_000])
 def test_another_number_of_threads_than_of_processors_is_left_alone(threads: int) -> None:
     before = processors_of_threads()

@@ -62,7 +62,7 @@ def test_blocks_that_other_work_interrupted_are_no_moments_that_both_met() -> No
     blocks, others = np.full((2, 24), 1e-3), np.full((2, 24), 1.2e-3)
     blocks[:, ::4] += 15e-3
     others[:, :16] += 15e-3
-    loaded = {"trust": "noisy", "trust_reasons": ["load"]}
+    loaded = {"trust": "noisy", "run_queue_share": 0.4}
     found = ratio_of(visits_of("depthwise", blocks, **loaded), visits_of("pointwise", others, **loaded))
     assert found
     assert found.value == pytest.approx(1.2)
@@ -71,7 +71,7 @@ def test_blocks_that_other_work_interrupted_are_no_moments_that_both_met() -> No
 def test_too_few_uninterrupted_moments_are_no_ratio() -> None:
     blocks = np.full((1, 24), 1e-3)
     blocks[:, 5:] += 15e-3
-    loaded = {"trust": "noisy", "trust_reasons": ["load"]}
+    loaded = {"trust": "noisy", "run_queue_share": 0.4}
     assert (
         ratio_of(visits_of("depthwise", blocks, **loaded), visits_of("pointwise", blocks, **loaded)) is None
     )

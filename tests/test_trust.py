@@ -54,7 +54,7 @@ def test_waiting_for_a_processor_makes_a_visit_noisy_and_then_invalid() -> None:
 
 @pytest.mark.parametrize("interrupted", [1, 3])
 def test_waits_that_lie_in_interrupted_samples_leave_the_others_a_figure(interrupted: int) -> None:
-    """Other work takes a processor for 15 ms at a time: with a third or three quarters of the samples
+    """Other work takes a processor for 15 ms at a time: with a quarter or three quarters of the samples
     interrupted, what threads waited is all in those."""
     samples = ([1e-3] * 4 * (4 - interrupted) + [16e-3] * 4 * interrupted) * 3
     waited = 15e-3 * samples.count(16e-3) / sum(samples)
@@ -62,7 +62,8 @@ def test_waits_that_lie_in_interrupted_samples_leave_the_others_a_figure(interru
 
 
 def test_waits_that_no_interrupted_sample_explains_are_in_the_figure() -> None:
-    """Half of the time was waited for, but the one sample of four that stands out holds a fifth of it."""
+    """Three fifths of the time were waited for, but the one sample of four that stands out is not so much too
+    long."""
     samples = ([1e-3] * 12 + [4e-3] * 4) * 3
     assert judged(samples=samples, run_queue_share=0.6)[0] == "invalid"
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from harness.analysis.blocks import uninterrupted
 from harness.analysis.pair_effects import map_values
 from harness.core.gate import SIDES
 from harness.core.stats import middle_mean
@@ -69,12 +70,15 @@ def split(base: pd.DataFrame, head: pd.DataFrame, run_spread: float) -> tuple[Sh
 
 
 def level(visits: pd.DataFrame) -> pd.Series[float]:
-    """What a call took in a visit, as a logarithm of seconds: the mean of the middle half of its blocks. It
-    varies less from run to run than the low quantile that is a case's latency, once what the round shares is
-    taken off; without blocks it is the latency."""
+    """What a call took in a visit, as a logarithm of seconds: the mean of the middle half of its blocks that
+    were not interrupted. It varies less from run to run than the low quantile that is a case's latency, once
+    what the round shares is taken off; without blocks it is the latency."""
     found = map_values(np.log, visits["latency_s"])
-    blocks = visits.loc[visits["block_figures_s"].notna(), "block_figures_s"]
-    found.update(blocks.map(lambda figures: middle_mean(np.log(figures).tolist())))
+    known = visits[visits["block_figures_s"].notna()]
+    calm = [np.log(figures[~np.isnan(figures)]) for figures in uninterrupted(known)]
+    found.update(
+        pd.Series([middle_mean(figures.tolist()) for figures in calm], index=known.index, dtype=float)
+    )
     return found
 
 

@@ -5,23 +5,25 @@ In: visits that have block_figures_s. Out: the same, without blocks that other w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 
-from harness.core.stats import INTERRUPTED
+from harness.core.stats import INTERRUPTED, PLACES
 
-if TYPE_CHECKING:
-    import pandas as pd
+LOADED = 0.1  # of the time, waited for a processor: with less a slow block is the case's own
 
 
 def uninterrupted(visits: pd.DataFrame) -> list[np.ndarray]:
-    """The figures of each visit's blocks, in seconds a call. NaN stands for one of more than `INTERRUPTED`
-    times the least, where threads waited for a processor. Elsewhere such a block is the case's own: one that
-    is slow in some alignments is as slow in the mean."""
-    found: list[np.ndarray] = []
-    for blocks, reasons in zip(visits["block_figures_s"], visits["trust_reasons"], strict=True):
-        figures = np.asarray(blocks, dtype=float)
-        loaded = reasons is not None and "load" in reasons
-        found.append(np.where(figures > INTERRUPTED * figures.min(), np.nan, figures) if loaded else figures)
-    return found
+    """The figures of each visit's blocks, in seconds a call. Where threads are known to have waited long for
+    a processor, NaN stands for those of more than `INTERRUPTED` times the least of the blocks that lie alike
+    in memory."""
+    figures = [np.asarray(blocks, dtype=float) for blocks in visits["block_figures_s"]]
+    if "run_queue_share" not in visits:
+        return figures
+    waited = pd.to_numeric(visits["run_queue_share"]).fillna(0.0)
+    return [_calm(one) if share > LOADED else one for one, share in zip(figures, waited, strict=True)]
+
+
+def _calm(figures: np.ndarray) -> np.ndarray:
+    least = np.array([figures[place::PLACES].min() for place in range(min(PLACES, len(figures)))])
+    return np.where(figures > INTERRUPTED * np.resize(least, len(figures)), np.nan, figures)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     # block that was interrupted
     Moments = Mapping[Any, np.ndarray]
 
-FEWEST = 6  # of the moments that two cases share
+FEWEST = 6  # of the moments that two cases share, where some were interrupted
 CAPPED = 0.1  # of them, on either side, for their spread
 # standard errors of independent differences: blocks of one round remember each other (docs/method.md)
 REMEMBERED = 1.6
@@ -78,19 +78,16 @@ def of_cases(visits: pd.DataFrame) -> dict[tuple[Any, ...], Moments]:
 
 def ratio(base: Moments, other: Moments) -> Ratio | None:
     """Other over base; None where no visits of the two met the same moments, or too few uninterrupted."""
-    shared = [
-        met[~np.isnan(met)]
-        for met in (
-            other[began] - base[began]
-            for began in base
-            if began in other and len(base[began]) == len(other[began])
-        )
+    met = [
+        other[began] - base[began]
+        for began in base
+        if began in other and len(base[began]) == len(other[began])
     ]
-    shared = [met for met in shared if len(met)]
-    differences = np.sort(np.concatenate(shared)) if shared else np.empty(0)
-    count = len(differences)
-    if count < FEWEST:
+    shared = [calm for calm in (one[~np.isnan(one)] for one in met) if len(calm)]
+    count = sum(map(len, shared))
+    if count < min(FEWEST, sum(map(len, met))) or not count:
         return None
+    differences = np.sort(np.concatenate(shared))
     capped = int(CAPPED * count)
     spread = differences.clip(differences[capped], differences[count - capped - 1]).std(ddof=1) / (
         1 - 2 * CAPPED

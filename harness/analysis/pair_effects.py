@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+LEFT = 1 / 6  # of the turns of a pair, at least
+
+
 def map_values(function: Callable[..., np.ndarray], values: pd.Series[float]) -> pd.Series[float]:
     """A function of numpy's on each value."""
     return pd.Series(function(values.to_numpy(dtype=float)), index=values.index)
@@ -42,12 +45,14 @@ def pair_ratios(visits: pd.DataFrame, sides: tuple[str, str] = SIDES) -> pd.Data
     ratio = map_values(np.log, latency[head] / latency[base]) if len(latency) else pd.Series(dtype=float)
     turned = counted[(counted["turns"] > 0) & counted["block_figures_s"].notna()]
     if len(turned):
-        ratio.update(_ratios_of_turns(turned, sides))
-    return by_pair.assign(ratio=ratio).reset_index()
+        of_turns = _ratios_of_turns(turned, sides)
+        ratio.loc[of_turns.index] = of_turns
+    return by_pair.assign(ratio=ratio).dropna(subset="ratio").reset_index()
 
 
 def _ratios_of_turns(turned: pd.DataFrame, sides: tuple[str, str]) -> pd.Series[float]:
-    """By pair, of its blocks' log ratios the mean of the middle half, less those that were interrupted."""
+    """By pair, of its blocks' log ratios the mean of the middle half, less those that were interrupted; NaN
+    where these are most."""
     counts = turned["block_figures_s"].map(len)
     blocks = pd.DataFrame(
         {
@@ -60,10 +65,13 @@ def _ratios_of_turns(turned: pd.DataFrame, sides: tuple[str, str]) -> pd.Series[
     by_arm = blocks.pivot(index=["pair", "block"], columns="arm", values="figure_s")
     return (
         map_values(np.log, by_arm[sides[1]] / by_arm[sides[0]])
-        .dropna()
         .groupby("pair")
-        .agg(lambda ratios: middle_mean(ratios.tolist()))
+        .agg(lambda ratios: _of_turns(ratios.dropna().tolist(), len(ratios)))
     )
+
+
+def _of_turns(ratios: list[float], turns: int) -> float:
+    return middle_mean(ratios) if len(ratios) >= LEFT * turns else float("nan")
 
 
 def paired_effects(ratios: pd.DataFrame) -> pd.DataFrame:

@@ -281,7 +281,7 @@ def advise(
 ) -> None:
     """Recommend a kind for a shape: measures the five kinds in both layouts now. Writes no file.
 
-    Takes about half a minute for calls of milliseconds.
+    Takes 10 to 20 s for calls of milliseconds.
 
     \b
     Examples:  convscope advise --in 128 --out 256 --size 56 --kernel 3

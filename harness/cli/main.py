@@ -187,7 +187,7 @@ def main() -> None:
     \b
     convscope run quickstart              measure, about 90 s
     convscope report last                 the page with charts
-    convscope advise --in 128 --out 256   which kind for this shape, in half a minute
+    convscope advise --in 128 --out 256   which kind for this shape, in 10 to 20 s
     convscope measure depthwise --in 128  one case now
     convscope explain pointwise           what a kind is, in numbers
     convscope ab regression --head-python PATH    did it regress?

@@ -33,7 +33,7 @@ class Policy:
     target_width: float = 0.04  # half of the 95 % interval between visits, over the latency
     warm_up_s: float = 0.1  # at least; longer until steady
     visit_time_s: float = 0.2  # timed seconds a visit ...
-    min_samples: int = 24  # ... but at least these: two a block
+    min_samples: int = 24  # ... but at least these: one in each of 24 turns
     visit_limit_s: float = 60.0  # one visit, set-up included
     time_limit_s: float | None = None  # the whole run; it ends between visits, or groups of them
     # of calls and of a pause, for what a call costs in joules; None: not measured

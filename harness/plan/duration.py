@@ -43,7 +43,7 @@ def call_s(case: Case) -> float:
 def visit_s(policy: Policy, call_s: float) -> float:
     """A visit of a case whose calls take `call_s` seconds, start of its process included."""
     turns = policy.visit_turns
-    timed_s = max(policy.visit_time_s, max(policy.min_samples, turns) * call_s)
+    timed_s = max(policy.visit_time_s, turns * ceil(policy.min_samples / turns) * call_s)
     settling_s = turns * (PLACE_S + max(TURN_SETTLE_S, call_s))
     if policy.is_slow(call_s):
         timed_s, settling_s = policy.blocks(turns, call_s) * call_s, 0.0
@@ -58,7 +58,8 @@ def visit_s(policy: Policy, call_s: float) -> float:
 
 def pair_s(policy: Policy, call_s: float) -> float:
     """A pair that takes turns, starts of its two processes included."""
-    timed_s = max(policy.visit_time_s, max(policy.min_samples, policy.turns) * call_s)
+    samples = policy.turns * ceil(policy.min_samples / policy.turns)
+    timed_s = max(policy.visit_time_s, samples * call_s)
     settling_s = policy.turns * (PLACE_S + max(TURN_SETTLE_S, call_s))
     return 2 * (VISIT_FIXED_S + _warm_up_s(policy, call_s) + settling_s + timed_s)
 

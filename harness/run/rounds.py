@@ -72,7 +72,7 @@ class RoundsRun:
     """The state of one run: what each case has come to so far. `tell` takes the ceilings of its devices,
     which are measured before anything else;
     None: they are not wanted. Without a `survey` a case has no facts of it; without `repeats` a disturbed
-    visit is as good as another."""
+    visit is not made again."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class RoundsRun:
             self.arm.survey(self.cases, self._began + self.policy.survey_limit_s - time.monotonic())
         self.arm.skip_too_large(self.cases)  # of which more is known now
         self.call_s |= self.arm.surveyed.call_s
-        if self._survey:  # else it has done nothing, and is of use for the next one
+        if self._survey:  # else it may look at cases later
             self.arm.connection.worker.quit()
         try:
             while cases := self._due():

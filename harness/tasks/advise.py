@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from math import inf, isfinite
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +18,6 @@ import pandas as pd
 
 from harness.analysis.case_ratio import times
 from harness.analysis.labels import kind_name, listed
-from harness.analysis.summary import is_valid
 from harness.core import units
 from harness.core.case import ALLOWED, Case
 from harness.core.errors import ProblemError, UsageError
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # disturbed visit is not made again, as the answer would come late
 FIRST = Policy(rounds=1, max_rounds=1, warm_up_s=0.05, visit_time_s=0.05, min_samples=12)
 THEN = Policy(rounds=2, max_rounds=2, warm_up_s=0.05, visit_time_s=0.2)
-ANSWER_S = 13.0  # from the first look on: where the machine is busy there is one longer visit ...
+ANSWER_S = 13.0  # on a CPU, from the first look on: where it is busy there is one longer visit ...
 ROUND_S = 4.0  # ... or none where less is left, a worker's start included ...
 SURVEYED_S = 6.0  # ... and with less than this nobody looks where the time of a call goes
 CLOSE = 1.25  # times as long as the fastest in the first round: what may be so near is measured again
@@ -114,16 +114,17 @@ def advise(
     or, within a latency, the one with most parameters. Raises UsageError where no candidate has a figure."""
     began = time.monotonic()
     visits = bench.visits(cases, FIRST, survey=False, roofs=False, repeats=False)
-    again = rivals([row for row in bench.paired(best_of(visits), FIRST) if row["latency_s"] > 0])
-    left_s = ANSWER_S - (time.monotonic() - began)
+    again = rivals([row for row in bench.paired(with_disturbed(visits), FIRST) if row["latency_s"] > 0])
+    on_cpu = cases[0].setting.device == "cpu"
+    left_s = ANSWER_S - (time.monotonic() - began) if on_cpu else inf
     if again and left_s > ROUND_S:
-        then = replace(THEN, time_limit_s=left_s)
-        close = [case for case in cases if case.case_id in again]
-        longer = bench.visits(close, then, survey=left_s > SURVEYED_S, repeats=False)
+        then = replace(THEN, time_limit_s=left_s) if on_cpu else THEN
+        close, looked = [case for case in cases if case.case_id in again], left_s > SURVEYED_S
+        longer = bench.visits(close, then, survey=looked, roofs=looked, repeats=False)
         visits = pd.concat([visits, longer], ignore_index=True)
     measured = [
         row if row["case_id"] in again else cast("PairedRow", {**row, "bound": None, "split": None})
-        for row in bench.paired(best_of(visits), THEN)
+        for row in bench.paired(with_disturbed(visits), THEN)
     ]  # of the others nobody looked where their time goes
     known = [row for row in measured if row["latency_s"] > 0]
     if not known:
@@ -148,11 +149,12 @@ def advise(
     )
 
 
-def best_of(visits: pd.DataFrame) -> pd.DataFrame:
-    """These visits, where disturbed ones count of candidates that have no other: they are too slow rather
-    than too fast, and all were measured in the same moments, so that an order can be told."""
-    calm = is_valid(visits).groupby(visits["asked_id"]).transform("any")
-    return visits.assign(trust=visits["trust"].where(calm | (visits["trust"] != "invalid"), "noisy"))
+def with_disturbed(visits: pd.DataFrame) -> pd.DataFrame:
+    """These visits, where those count too that waited for a processor: all were measured in the same moments,
+    which tell an order."""
+    reasons = visits["trust_reasons"].map(lambda told: set(told or ()))
+    waited = (visits["trust"] == "invalid") & reasons.map(lambda told: "throttled" not in told)
+    return visits.assign(trust=visits["trust"].mask(waited, "noisy"))
 
 
 def unmeasured(rows: Iterable[PairedRow]) -> list[tuple[str, str]]:
@@ -217,11 +219,11 @@ def sentences(rows: Sequence[PairedRow], chosen: PairedRow | None, *, budget: bo
             f"Within the budget: {candidate_name(chosen)}, {units.seconds(chosen['latency_s'])}, "
             f"{chosen['parameters']:,} parameters."
         )
-    waited = median([row["run_queue_share"] or 0.0 for row in rows])
+    waited = median([share for row in rows if isfinite(share := row["run_queue_share"] or 0.0)] or [0.0])
     if waited > BUSY:
         said.append(
             f"The machine is busy: threads waited for a processor for {units.percent(waited)} of the time. "
-            "The order is by moments that all candidates met; latencies may be a few percent too high."
+            "The order is by moments that all candidates met; latencies of slow ones may be far too high."
         )
     return said
 

@@ -11,40 +11,58 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
+@lru_cache
+def processors() -> frozenset[int]:
+    """Those that this process may use, as they were before any thread was bound; none where the system does
+    not tell."""
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
+
+
 @contextlib.contextmanager
 def a_processor_each(threads: int) -> Iterator[bool]:
     """Bind the threads that compute in this process to a processor each; whether that was done. It is not
     where a case computes with another number of threads than there are processors, or with one."""
-    processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
-    team = _busiest(threads) if threads == len(processors) > 1 else []
+    team = _busiest(threads) if threads == len(processors()) > 1 else []
+    bound = bool(team) and _bound(team)
+    if team and not bound:
+        _release()
     try:
-        yield bool(team) and _bound(team, processors)
+        yield bound
     finally:
-        for thread in team:
-            with contextlib.suppress(OSError):  # it has ended
-                os.sched_setaffinity(thread, processors)
+        if bound:
+            _release()
+
+
+def _release() -> None:
+    """Every thread: one that was started meanwhile is bound as the one that started it."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):  # it has ended
+            os.sched_setaffinity(int(thread), processors())
 
 
 def _busiest(count: int) -> list[int]:
     """The threads of this process that ran longest so far; none where there are fewer, or nothing tells."""
     ran_ns: dict[int, int] = {}
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for thread in os.listdir("/proc/self/task"):
-            with open(f"/proc/self/task/{thread}/schedstat", encoding="ascii") as file:
-                ran_ns[int(thread)] = int(file.read().split()[0])
+    for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ():
+        with (
+            contextlib.suppress(OSError, ValueError, IndexError),  # it has ended, or nothing is told
+            open(f"/proc/self/task/{thread}/schedstat", encoding="ascii") as file,
+        ):
+            ran_ns[int(thread)] = int(file.read().split()[0])
     busiest = sorted(ran_ns, key=lambda thread: -ran_ns[thread])[:count]
     return busiest if len(busiest) == count and all(ran_ns[thread] for thread in busiest) else []
 
 
-def _bound(threads: Sequence[int], processors: set[int]) -> bool:
-    """Each to the processor where it ran last, where no other has that."""
-    left = set(processors)
+def _bound(threads: Sequence[int]) -> bool:
+    """Each to the processor where it ran last, where no other has that; False where one could not be."""
+    left = set(processors())
     try:
         for thread in threads:
             last = _last_processor(thread)

@@ -52,7 +52,8 @@ def measure(dtypes: Iterable[str], threads: str, device: Device) -> dict[str, An
     device.select()
     on_cpu = device.kind == "cpu"
     copied = CPU_COPIED_BYTES if on_cpu else GPU_COPIED_BYTES
-    torch.mm(*torch.ones(2, STARTING_SIZE, STARTING_SIZE))  # its threads are there
+    if on_cpu:
+        torch.mm(*torch.ones(2, STARTING_SIZE, STARTING_SIZE))  # then its threads are there
     with torch.inference_mode(), affinity.a_processor_each(used if on_cpu else 0):
         roofs = {"page_fault_s": _page_fault_s() if on_cpu else None}
         allocator.keep_freed_memory()

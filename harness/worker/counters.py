@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.worker.affinity import processors
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -33,6 +35,7 @@ def minor_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt if resource else 0
 
 
+WAITS = 0.1  # of the wall
 SUMMED = ("wall_s", "system_s", "faults", "switches")
 
 
@@ -95,6 +98,14 @@ class Meter:
                 waited + last - first
                 for waited, first, last in zip(self._waited_s, before, after, strict=True)
             ]
+
+    def waits(self) -> bool:
+        """Whether a thread waited for a processor for a good part of the time, since the meter was opened."""
+        now = self._counters.read()
+        if now.run_queue_s is None or self._start.run_queue_s is None:
+            return False
+        pairs = zip(self._start.run_queue_s, now.run_queue_s, strict=True)
+        return max(last - first for first, last in pairs) > WAITS * (now.wall_s - self._start.wall_s)
 
     def columns(self, calls: int) -> dict[str, float | int | None]:
         """The columns over `calls` timed calls. Ends the counting."""
@@ -171,11 +182,11 @@ def _steal_s() -> dict[str, float] | None:
     """Time that the hypervisor took of each processor that we may use: the eighth number of its line in
     /proc/stat, in ticks."""
     try:
-        ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        ours = {f"cpu{number}" for number in processors()}
         with open("/proc/stat", encoding="ascii") as stat:
             lines = [line.split() for line in stat if line.startswith("cpu")]
         return {line[0]: int(line[8]) / os.sysconf("SC_CLK_TCK") for line in lines if line[0] in ours}
-    except (AttributeError, OSError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError):
         return None
 
 

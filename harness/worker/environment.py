@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.worker.affinity import processors
+
 if TYPE_CHECKING:
     from harness.core.case import Setting
     from harness.worker.devices import Device
@@ -85,7 +87,7 @@ def _driver_version() -> str | None:
 def available_threads() -> int:
     """Processors that this process may use: its affinity, and the quota of its control group (cpu.max, cgroup
     v2)."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = len(processors()) or os.cpu_count() or 1
     quota, _, period = (_first_line("/sys/fs/cgroup/cpu.max") or "max 1").partition(" ")
     return affinity if quota == "max" else max(1, min(affinity, int(quota) // int(period)))
 
@@ -128,9 +130,8 @@ def cpu_name() -> str:
 def last_level_cache_bytes() -> int | None:
     """Size of the last-level caches that this process can use, each counted once; null where not reported by
     the kernel."""
-    processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
     caches: dict[str, int] = {}
-    for processor in processors:
+    for processor in processors() or {0}:
         folder = f"/sys/devices/system/cpu/cpu{processor}/cache/index"
         levels = {index: _first_line(f"{folder}{index}/size") for index in range(5)}
         sizes = {

@@ -14,18 +14,14 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.core.policy import BLOCKS, TURN_SETTLE_S
-from harness.core.stats import INTERRUPTED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from harness.core.policy import Policy
     from harness.worker.clocks import Call, Clock
 
 STEADY_WITHIN = 0.03  # two windows in a row this close are steady
 # a case that never gets steady is measured all the same after so many floors; drift will tell
 WARM_UP_CAP = 5
-MOST_SAMPLES = 3  # of a block that was interrupted, times what is wanted
 
 
 @dataclass(slots=True)
@@ -90,27 +86,18 @@ def calls_per_sample(call_s: float, least_sample_s: float, unrolled: int = 1) ->
     return unrolled * max(1, math.ceil(least_sample_s / (call_s * unrolled)))
 
 
-def take_block(
-    call: Call, clock: Clock, plan: Plan, *, least_s: float = math.inf, deadline_s: float = math.inf
-) -> list[float]:
+def take_block(call: Call, clock: Clock, plan: Plan, *, deadline_s: float = math.inf) -> list[float]:
     """One block: its samples in seconds a call. Stops early, with what it has, when one more sample would
-    pass `deadline_s` (perf_counter). `least_s`: the least sample of earlier blocks, in seconds a call; beside
-    other work so many samples more are taken as were interrupted, up to a number."""
+    pass `deadline_s` (perf_counter)."""
     samples: list[float] = []
     start = time.perf_counter()
     now = start
-    while now - start < plan.block_s or _wants_more(samples, plan.block_samples, least_s):
+    while now - start < plan.block_s or len(samples) < plan.block_samples:
         if samples and now + samples[-1] * plan.calls > deadline_s:
             break
         samples.append(clock.sample(call, plan.calls))
         now = time.perf_counter()
     return samples
-
-
-def _wants_more(samples: Sequence[float], wanted: int, least_s: float) -> bool:
-    """Whether fewer samples than are wanted were uninterrupted, while some more may be taken."""
-    limit_s = INTERRUPTED * min(least_s, *samples) if samples else math.inf
-    return len(samples) < MOST_SAMPLES * wanted and sum(one <= limit_s for one in samples) < wanted
 
 
 def settle(call: Call, clock: Clock, plan: Plan) -> int:

@@ -18,7 +18,7 @@ class Limits:
 
     # of the thread that waited longest: a barrier waits for the slowest, however many threads there are
     load_noisy: float = 0.02  # quiet machines show 0.003 of the wall waiting in the run queue ...
-    # ... and 0.4 beside one busy loop; by 0.1 figures have moved by several per cent, unless that time lies
+    # ... and 0.45 beside one busy loop; by 0.1 figures have moved by several per cent, unless that time lies
     # in samples that were plainly interrupted and so many others are left
     load_invalid: float = 0.1
     undisturbed: float = 0.25
@@ -86,13 +86,12 @@ def _reaches_figure(queue: float | None, places: Sequence[Sequence[float]]) -> b
     """
     if queue is None or queue <= LIMITS.load_invalid:
         return False
-    least = min(map(min, places))
-    calm = [[one for one in place if one <= INTERRUPTED * least] for place in places]
+    calm = [[one for one in place if one <= INTERRUPTED * min(place)] for place in places]
     if any(len(some) < LIMITS.undisturbed * len(place) for some, place in zip(calm, places, strict=True)):
         return True
     calm_s, all_s = sum(map(sum, calm)), sum(map(sum, places))
-    interrupted = sum(map(len, places)) - sum(map(len, calm))
-    explained_s = all_s - calm_s - interrupted * least
+    expected_s = sum((len(place) - len(some)) * min(place) for some, place in zip(calm, places, strict=True))
+    explained_s = all_s - calm_s - expected_s
     return queue * all_s - explained_s > LIMITS.load_invalid * calm_s
 
 

@@ -7,7 +7,6 @@ of other cases.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
 PROGRESS_S = 0.5
 FIRST_CALLS_S = 0.005  # so long at the least, on a CPU
+MORE_BLOCKS = 2  # of as many samples as a block has at least, added to one that other work disturbed
 FEWEST_FOR_A_FIGURE = 3  # with fewer there is no figure, and the visit has run out of time
 
 
@@ -124,7 +124,7 @@ class Visit:
 
     def _first_calls(self) -> None:
         """The first call, apart: threads are started, code is compiled and algorithms are tried in it. Then
-        so many that the threads that compute have run longest."""
+        calls until 5 ms have passed in all, so that the threads that compute have run longest."""
         began = time.perf_counter()
         self.values["first_call_s"] = waited_s(self.workload.call, self.device)
         prepares = self.case.setting.mode == "compile" or self.case.setting.autotune
@@ -146,17 +146,14 @@ class Visit:
         self._tell("sampling", call_s)
 
     def _take_block(self) -> None:
-        """Tensors placed anew, calls that are not counted, then one counted block."""
+        """Tensors placed anew, calls that are not counted, then one counted block. While it has few samples,
+        and threads waited for a processor meanwhile, as many are added: that looks at no sample."""
         self.workload.place()
         self.discarded += sampling.settle(self.workload.call, self.clock, self.plan)
         with self.meter:
-            block = sampling.take_block(
-                self.workload.call,
-                self.clock,
-                self.plan,
-                least_s=min(self.samples, default=math.inf),
-                deadline_s=self.deadline_s,
-            )
+            block = self._samples()
+            while len(block) <= MORE_BLOCKS * self.plan.block_samples and self.meter.waits():
+                block += self._samples()
         self.metered += len(block)
         if self.monitor:
             reading = self.monitor.read()
@@ -172,6 +169,9 @@ class Visit:
         self.samples += block
         self.faults += self.clock.faults[-len(block) :] if isinstance(self.clock, FaultClock) else []
         self.counts.append(len(block))
+
+    def _samples(self) -> list[float]:
+        return sampling.take_block(self.workload.call, self.clock, self.plan, deadline_s=self.deadline_s)
 
     def _take_blocks(self) -> None:
         """Blocks until the plan is done or the limit comes."""
