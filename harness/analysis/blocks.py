@@ -8,9 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from harness.core.stats import INTERRUPTED, PLACES
-
-LOADED = 0.1  # of the time, waited for a processor: with less a slow block is the case's own
+from harness.core.stats import INTERRUPTED, PLACES, WAITED
 
 
 def uninterrupted(visits: pd.DataFrame) -> list[np.ndarray]:
@@ -21,7 +19,7 @@ def uninterrupted(visits: pd.DataFrame) -> list[np.ndarray]:
     if "run_queue_share" not in visits:
         return figures
     waited = pd.to_numeric(visits["run_queue_share"]).fillna(0.0)
-    return [_calm(one) if share > LOADED else one for one, share in zip(figures, waited, strict=True)]
+    return [_calm(one) if share > WAITED else one for one, share in zip(figures, waited, strict=True)]
 
 
 def _calm(figures: np.ndarray) -> np.ndarray:

@@ -31,6 +31,8 @@ FIGURE_SHARE = 0.1
 PLACES = 4  # ways in which buffers lie: block k lies as blocks k + 4 and k + 8 do (`worker/workload`)
 # times the least of the same visit: what takes longer was interrupted, by other work on its processor
 INTERRUPTED = 2.0
+# of the time, that a thread waited for a processor: from there on it shows in figures
+WAITED = 0.1
 MIDDLE_CUT = 0.25  # on either side, for the mean of the middle half
 # standard deviation of page faults a sample: less takes less than a tenth of the shortest sample
 FAULTS_APART = 8.0

@@ -23,6 +23,7 @@ from harness.core.case import ALLOWED, Case
 from harness.core.errors import ProblemError, UsageError
 from harness.core.policy import Policy
 from harness.core.problem import KINDS, SAME_CONNECTIONS, Problem
+from harness.core.stats import WAITED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +44,6 @@ SURVEYED_S = 6.0  # ... and with less than this nobody looks where the time of a
 CLOSE = 1.25  # times as long as the fastest in the first round: what may be so near is measured again
 NEAR = 1.1  # times as long as the fastest in the end: named, if it may be as fast
 MOST_CLOSE = 4  # of the fastest, and of the fastest whole layer, each with itself
-BUSY = 0.1  # of the time, waited for a processor, of the median candidate: said
 GROUPS = (4, 32)  # a grouped candidate each, as ResNeXt and wider ones have
 
 
@@ -220,7 +220,7 @@ def sentences(rows: Sequence[PairedRow], chosen: PairedRow | None, *, budget: bo
             f"{chosen['parameters']:,} parameters."
         )
     waited = median([share for row in rows if isfinite(share := row["run_queue_share"] or 0.0)] or [0.0])
-    if waited > BUSY:
+    if waited > WAITED:
         said.append(
             f"The machine is busy: threads waited for a processor for {units.percent(waited)} of the time. "
             "The order is by moments that all candidates met; latencies of slow ones may be far too high."

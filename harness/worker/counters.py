@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.core.stats import WAITED
 from harness.worker.affinity import processors
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ def minor_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt if resource else 0
 
 
-WAITS = 0.1  # of the wall
 SUMMED = ("wall_s", "system_s", "faults", "switches")
 
 
@@ -105,7 +105,7 @@ class Meter:
         if now.run_queue_s is None or self._start.run_queue_s is None:
             return False
         pairs = zip(self._start.run_queue_s, now.run_queue_s, strict=True)
-        return max(last - first for first, last in pairs) > WAITS * (now.wall_s - self._start.wall_s)
+        return max(last - first for first, last in pairs) > WAITED * (now.wall_s - self._start.wall_s)
 
     def columns(self, calls: int) -> dict[str, float | int | None]:
         """The columns over `calls` timed calls. Ends the counting."""

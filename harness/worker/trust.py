@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from harness.core.stats import INTERRUPTED, places_of
+from harness.core.stats import INTERRUPTED, WAITED, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class Limits:
     load_noisy: float = 0.02  # quiet machines show 0.003 of the wall waiting in the run queue ...
     # ... and 0.45 beside one busy loop; by 0.1 figures have moved by several per cent, unless that time lies
     # in samples that were plainly interrupted and so many others are left
-    load_invalid: float = 0.1
+    load_invalid: float = WAITED
     undisturbed: float = 0.25
     drift: float = 0.1  # a median that moves by a tenth within 0.2 s has not settled
     lag1: float = 0.95  # above this even blocks of 20 ms remember each other

@@ -28,6 +28,8 @@ from harness.worker.clocks import EventClock, FaultClock, waited_s
 from harness.worker.workload import Workload, guard
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.core.case import Case
     from harness.core.policy import Policy
     from harness.core.protocol import Channel, Message
@@ -152,7 +154,7 @@ class Visit:
         self.discarded += sampling.settle(self.workload.call, self.clock, self.plan)
         with self.meter:
             block = self._samples()
-            while len(block) <= MORE_BLOCKS * self.plan.block_samples and self.meter.waits():
+            while self._wants_more(block) and self.meter.waits():
                 block += self._samples()
         self.metered += len(block)
         if self.monitor:
@@ -169,6 +171,11 @@ class Visit:
         self.samples += block
         self.faults += self.clock.faults[-len(block) :] if isinstance(self.clock, FaultClock) else []
         self.counts.append(len(block))
+
+    def _wants_more(self, block: Sequence[float]) -> bool:
+        """Not of slow calls, which other work does not interrupt but slows, nor on an accelerator."""
+        short = self.device.kind == "cpu" and self.plan.settle_s is not None and not self._late()
+        return short and len(block) <= MORE_BLOCKS * self.plan.block_samples
 
     def _samples(self) -> list[float]:
         return sampling.take_block(self.workload.call, self.clock, self.plan, deadline_s=self.deadline_s)
